@@ -1,0 +1,1 @@
+//! Rank 2: credentials, browser sessions and flushes as a service.

@@ -1,0 +1,1 @@
+//! Rank 2: nodes, placement and the node link.

@@ -1,0 +1,34 @@
+//! Rank 0: facts and rules of the product. No I/O, no SQL, no serde, and no clock: time is an argument.
+//!
+//! Everything here is plain data with private invariants. Other rooms parse outside input into these types
+//! once, at their edge, and pass them inward.
+
+pub mod cache;
+pub mod capability;
+pub mod credential;
+pub mod event;
+pub mod flush;
+pub mod ids;
+pub mod plan;
+pub mod resource;
+pub mod secret;
+pub mod time;
+
+pub use cache::{CacheSpec, CredentialSpec, FlushOrder};
+pub use capability::Capabilities;
+pub use credential::{Credential, Username};
+pub use event::Event;
+pub use flush::{FlushEvent, Origin};
+pub use ids::{
+    CacheId, ClusterName, CredentialId, DeliveryId, ExternalId, FlushId, NodeId, ResourceId,
+    Revision,
+};
+pub use plan::{Plan, PlanSlug, Plans};
+pub use resource::{Marketplace, Resource, ResourceState};
+pub use time::{Clock, Timestamp};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, for the ports between rooms that are used as trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,1 @@
+//! Items of one tenant: memory, index, eviction, expiry.

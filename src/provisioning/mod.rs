@@ -1,0 +1,1 @@
+//! Rank 2: provision, change plan, deprovision.

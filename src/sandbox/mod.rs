@@ -1,0 +1,1 @@
+//! Rank 4: a local marketplace to develop and demonstrate against.

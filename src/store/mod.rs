@@ -1,0 +1,1 @@
+//! Rank 1: the only room that knows SQL.

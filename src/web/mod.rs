@@ -1,0 +1,1 @@
+//! Rank 3: pages, forms and the table of routes.
