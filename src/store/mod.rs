@@ -1,1 +1,105 @@
 //! Rank 1: the only room that knows SQL.
+//!
+//! Reads are methods of [`Store`]; writes are methods of [`Tx`], so a caller that changes two things changes
+//! both or neither. Rows become domain types here and never leave. One file per aggregate:
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`dialect`] | each place SQLite and PostgreSQL differ |
+//! | [`seal`] | secrets at rest |
+//! | `connect` | opening, migrating and checking a database |
+//!
+//! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
+
+mod connect;
+mod dialect;
+pub mod seal;
+
+use std::sync::Arc;
+
+pub use connect::{OpenError, Schema, StoreSettings};
+use dialect::{Db, DbTx};
+use seal::{KeyRing, SealError};
+
+use crate::domain::secret::VerifierKey;
+
+/// The database, with the keys that open what is sealed in it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Db,
+    keys: Arc<KeyRing>,
+    verifier_key: VerifierKey,
+}
+
+/// An open transaction. Dropped without [`commit`](Tx::commit), it leaves no trace.
+pub struct Tx {
+    db_tx: DbTx,
+    keys: Arc<KeyRing>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A uniqueness rule refused the row: somebody else was first.
+    #[error("already taken: {0}")]
+    Taken(String),
+    #[error("the database answers with something this version does not understand: {0}")]
+    BadRow(String),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database is away, slow or full. Trying again may help.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        match &error {
+            sqlx::Error::Database(refused) if refused.is_unique_violation() => {
+                StoreError::Taken(refused.constraint().unwrap_or(refused.message()).to_owned())
+            }
+            sqlx::Error::Decode(why) => StoreError::BadRow(why.to_string()),
+            sqlx::Error::ColumnDecode { index, source } => {
+                StoreError::BadRow(format!("{index}: {source}"))
+            }
+            _ => StoreError::Unavailable(error),
+        }
+    }
+}
+
+impl Store {
+    /// Begins a writing transaction. On SQLite it takes the write lock at once: a transaction that reads first
+    /// and writes later would fail when another wrote in between.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let db_tx = match &self.db {
+            Db::Lite { write, .. } => DbTx::Lite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Db::Pg(pool) => DbTx::Pg(pool.begin().await?),
+        };
+        Ok(Tx {
+            db_tx,
+            keys: Arc::clone(&self.keys),
+        })
+    }
+
+    /// The key that turns passwords into verifiers; the same for the life of the installation.
+    pub fn verifier_key(&self) -> &VerifierKey {
+        &self.verifier_key
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+impl Tx {
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.db_tx {
+            DbTx::Lite(transaction) => transaction.commit().await?,
+            DbTx::Pg(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    fn db_tx(&mut self) -> &mut DbTx {
+        &mut self.db_tx
+    }
+}
