@@ -8,11 +8,21 @@
 //! | [`dialect`] | each place SQLite and PostgreSQL differ |
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
+//! | [`attachments`] | apps attached to a resource, with their log inputs |
+//! | [`config_sync`] | how far the provider's variables are from the primary |
+//! | [`deliveries`] | lines on their way to an app's log |
+//! | [`events`] | what happened to a cache |
+//! | [`grants`] | the provider's tokens |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
+pub mod attachments;
+pub mod config_sync;
 mod connect;
+pub mod deliveries;
 mod dialect;
+pub mod events;
+pub mod grants;
 pub mod seal;
 
 use std::sync::Arc;
