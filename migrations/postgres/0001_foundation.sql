@@ -177,10 +177,29 @@ CREATE TABLE flushes (
     remote     TEXT,
     items      BIGINT,
     bytes      BIGINT,
+    -- how many flushes the row stands for: above ten a second they are summed up in one
+    times      BIGINT NOT NULL,
     ordered_at BIGINT NOT NULL,
     done_at    BIGINT
 );
 CREATE INDEX flushes_open ON flushes (cache_id) WHERE done_at IS NULL;
+CREATE INDEX flushes_by_time ON flushes (ordered_at);
+
+-- What each node did about an ordered flush. The order is done when every node of the cache has a row here.
+CREATE TABLE flush_reports (
+    flush_id TEXT NOT NULL REFERENCES flushes (id) ON DELETE CASCADE,
+    node_id  TEXT NOT NULL REFERENCES nodes (id),
+    items    BIGINT NOT NULL,
+    bytes    BIGINT NOT NULL,
+    done_at  BIGINT NOT NULL,
+    PRIMARY KEY (flush_id, node_id)
+);
+
+-- Nodes report at least once; an id that stands here was dealt with. Kept for a day.
+CREATE TABLE node_reports (
+    id      TEXT PRIMARY KEY NOT NULL,
+    seen_at BIGINT NOT NULL
+);
 
 CREATE TABLE events (
     id       TEXT PRIMARY KEY NOT NULL,
@@ -190,6 +209,7 @@ CREATE TABLE events (
     line     TEXT NOT NULL
 );
 CREATE INDEX events_by_cache ON events (cache_id, at);
+CREATE INDEX events_by_time ON events (at);
 
 -- The revision is one counter row, raised by the last statement of a transaction, so that commit order is
 -- revision order and a reader at n has seen everything up to n.

@@ -3,8 +3,8 @@
 //! `desired` counts changes, `applied` is the count that the provider is known to hold. A worker claims a row by
 //! lease and fence, reads what is wanted *then*, and records it only while its fence is the row's.
 
+use super::credentials::open_password;
 use super::dialect::{exec, read, run};
-use super::seal::Place;
 use super::{Store, StoreError, Tx};
 use crate::domain::secret::Password;
 use crate::domain::{CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
@@ -364,23 +364,12 @@ impl Store {
             marketplace: row.marketplace.parse().map_err(|_| bad("marketplace"))?,
             external_id: row.external_id.parse().map_err(|_| bad("external id"))?,
             username: row.username.parse().map_err(|_| bad("user name"))?,
-            password: self.open_credential(&row.credential, &row.password_sealed)?,
+            password: open_password(&self.keys, &row.credential, &row.password_sealed)?,
             servers: join_servers(&servers),
             unchanged: false,
         };
         wanted.unchanged = row.applied_as == Some(wanted.fingerprint());
         Ok(Some(wanted))
-    }
-
-    fn open_credential(&self, id: &str, sealed: &[u8]) -> Result<Password, StoreError> {
-        use secrecy::ExposeSecret as _;
-        let place = Place {
-            table: "credentials",
-            column: "password_sealed",
-            row: id,
-        };
-        let text = self.keys.open_text(place, sealed)?;
-        Ok(Password::from_stored(text.expose_secret().to_owned()))
     }
 
     /// Pushes that are due and not done.
