@@ -3,6 +3,9 @@
 //! A promise is a row written in the transaction of its cause ([`want_config`], [`announce`]); a worker keeps it:
 //! claims with a lease and a fence, calls the provider outside any transaction, records what came of it.
 
+pub mod backoff;
+pub mod ports;
+
 use std::time::Duration;
 
 use crate::domain::{CacheId, Event, Revision, Timestamp};
