@@ -4,7 +4,13 @@
 //! claims with a lease and a fence, calls the provider outside any transaction, records what came of it.
 
 pub mod backoff;
+mod config_sync;
+mod grants;
+mod lines;
 pub mod ports;
+mod worker;
+
+pub use worker::{Outbox, OutboxSettings, Wake};
 
 use std::time::Duration;
 

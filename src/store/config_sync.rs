@@ -27,6 +27,8 @@ pub struct ConfigSyncState {
 pub struct ConfigClaim {
     pub cache: CacheId,
     pub fence: i64,
+    /// What was wanted when it was claimed.
+    pub desired: i64,
     /// Attempts that failed in a row before this one.
     pub attempt: u32,
     pub pending_since: Timestamp,
@@ -102,7 +104,7 @@ macro_rules! claim {
             $skip_locked,
             ") UPDATE config_sync SET lease_until = $2, fence = fence + 1
                WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, fence, attempt, pending_since, dead_at"
+               RETURNING cache_id, fence, desired, attempt, pending_since, dead_at"
         )
     };
 }
@@ -195,6 +197,7 @@ impl Tx {
         let claim = |row: ClaimRow| ConfigClaim {
             cache: CacheId(row.cache_id),
             fence: row.fence,
+            desired: row.desired,
             attempt: u32::try_from(row.attempt).unwrap_or(0),
             pending_since: row.pending_since.map_or(now, Timestamp::from_micros),
             dead: row.dead_at.is_some(),
@@ -227,7 +230,8 @@ impl Tx {
         Ok(rows == 1)
     }
 
-    /// Records a failed attempt and gives the lease back. False when it was lost to another worker.
+    /// Records a failed attempt and gives the lease back. A newer change than the one that failed for good gets
+    /// its own chance at once. False when it was lost to another worker.
     pub async fn record_config_failed(
         &mut self,
         claim: &ConfigClaim,
@@ -238,8 +242,8 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET lease_until = NULL, attempt = attempt + 1, last_error = $3,
-                next_attempt_at = $4,
-                dead_at = CASE WHEN $5 = 0 THEN NULL ELSE COALESCE(dead_at, $6) END
+                next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
+                dead_at = CASE WHEN $5 = 0 OR desired > $7 THEN NULL ELSE COALESCE(dead_at, $6) END
              WHERE cache_id = $1 AND fence = $2"
             )
             .bind(claim.cache.0)
@@ -248,6 +252,7 @@ impl Tx {
             .bind(failure.next_attempt_at.micros())
             .bind(i64::from(failure.dead))
             .bind(now.micros())
+            .bind(claim.desired)
         )?;
         Ok(rows == 1)
     }
@@ -297,6 +302,7 @@ impl Tx {
 struct ClaimRow {
     cache_id: i64,
     fence: i64,
+    desired: i64,
     attempt: i64,
     pending_since: Option<i64>,
     dead_at: Option<i64>,

@@ -6,7 +6,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::config_sync::Caps;
+use super::config_sync::{Backlog, Caps};
 use super::dialect::{exec, read, run};
 use super::seal::Place;
 use super::{Store, StoreError, Tx};
@@ -289,6 +289,17 @@ type GrantRow = (
 );
 
 impl Store {
+    /// Codes that are due.
+    pub async fn codes_backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let (due, oldest): (i64, Option<i64>) = read!(self, c => sqlx::query_as(
+                "SELECT count(*), min(next_attempt_at) FROM grants WHERE state = 'pending' AND next_attempt_at <= $1")
+            .bind(now.micros()).fetch_one(c))?;
+        Ok(Backlog {
+            due: u64::try_from(due).unwrap_or(0),
+            oldest_due: oldest.map(Timestamp::from_micros),
+        })
+    }
+
     /// The grant of a resource, opened; `None` when no code ever came.
     pub async fn grant(&self, cache: CacheId) -> Result<Option<Grant>, StoreError> {
         let row: Option<GrantRow> = read!(self, c => sqlx::query_as(
