@@ -1,84 +1,70 @@
-//! The history of a cache, as its owner reads it, and the ids of node reports already dealt with.
+//! What happened to a cache, as its owner reads it.
 
 use super::dialect::{exec, read};
 use super::{Store, StoreError, Tx};
-use crate::domain::ids::EventId;
-use crate::domain::{CacheId, Event, Timestamp};
+use crate::domain::{CacheId, EventId, Timestamp};
 
 /// An entry of a cache's history.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct HistoryRow {
-    at: i64,
-    kind: String,
-    line: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    pub id: String,
+    pub at: Timestamp,
+    pub kind: String,
+    pub line: String,
 }
 
-impl HistoryRow {
-    pub fn at(&self) -> Timestamp {
-        Timestamp::from_micros(self.at)
+impl Tx {
+    /// Writes down that something happened.
+    pub async fn insert_event(
+        &mut self,
+        cache: CacheId,
+        at: Timestamp,
+        kind: &str,
+        line: &str,
+    ) -> Result<(), StoreError> {
+        let id = EventId::generate(at).to_string();
+        self.insert_event_once(&id, cache, at, kind, line)
+            .await
+            .map(|_| ())
     }
 
-    pub fn into_kind_and_line(self) -> (String, String) {
-        (self.kind, self.line)
+    /// The same for an event that may be reported more than once; false when this id is known already.
+    pub async fn insert_event_once(
+        &mut self,
+        id: &str,
+        cache: CacheId,
+        at: Timestamp,
+        kind: &str,
+        line: &str,
+    ) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "INSERT INTO events (id, cache_id, at, kind, line) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (id) DO NOTHING"
+            )
+            .bind(id)
+            .bind(cache.0)
+            .bind(at.micros())
+            .bind(kind)
+            .bind(line)
+        )?;
+        Ok(rows == 1)
     }
 }
 
 impl Store {
-    /// The latest entries of a cache's history, newest first.
-    pub async fn history(&self, cache: CacheId, most: u32) -> Result<Vec<HistoryRow>, StoreError> {
-        Ok(read!(self, c => sqlx::query_as(
-            "SELECT at, kind, line FROM events WHERE cache_id = $1 ORDER BY at DESC, id DESC LIMIT $2")
-            .bind(cache.0).bind(i64::from(most)).fetch_all(c))?)
-    }
-}
-
-impl Tx {
-    /// Adds to a cache's history. To tell the cache's apps as well, go through `outbox::announce`.
-    pub async fn insert_event(
-        &mut self,
-        cache: CacheId,
-        label: &str,
-        event: &Event,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        exec!(
-            self,
-            sqlx::query(
-                "INSERT INTO events (id, cache_id, at, kind, line) VALUES ($1, $2, $3, $4, $5)"
-            )
-            .bind(EventId::generate(now).to_string())
-            .bind(cache.0)
-            .bind(now.micros())
-            .bind(event.kind())
-            .bind(event.line(label))
-        )?;
-        Ok(())
-    }
-
-    pub async fn prune_events(&mut self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(exec!(
-            self,
-            sqlx::query("DELETE FROM events WHERE at < $1").bind(before.micros())
-        )?)
-    }
-
-    /// True the first time an id is seen: what a node reports at least once is acted on once.
-    pub async fn first_report(&mut self, id: EventId, now: Timestamp) -> Result<bool, StoreError> {
-        let inserted = exec!(
-            self,
-            sqlx::query(
-                "INSERT INTO node_reports (id, seen_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING"
-            )
-            .bind(id.to_string())
-            .bind(now.micros())
-        )?;
-        Ok(inserted == 1)
-    }
-
-    pub async fn prune_reports(&mut self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(exec!(
-            self,
-            sqlx::query("DELETE FROM node_reports WHERE seen_at < $1").bind(before.micros())
-        )?)
+    /// The latest `most` events of a cache, newest first.
+    pub async fn events(&self, cache: CacheId, most: u32) -> Result<Vec<EventRow>, StoreError> {
+        let rows: Vec<(String, i64, String, String)> = read!(self, c => sqlx::query_as(
+                "SELECT id, at, kind, line FROM events WHERE cache_id = $1 ORDER BY at DESC, id DESC LIMIT $2")
+            .bind(cache.0).bind(i64::from(most)).fetch_all(c))?;
+        let entry = |(id, at, kind, line)| EventRow {
+            id,
+            at: Timestamp::from_micros(at),
+            kind,
+            line,
+        };
+        Ok(rows.into_iter().map(entry).collect())
     }
 }

@@ -12,6 +12,7 @@
 //! | [`changes`] | what nodes must know, in order |
 //! | [`flushes`], [`events`], [`audit`] | what happened |
 //! | [`sessions`] | browsers signed in |
+//! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
@@ -27,6 +28,7 @@ pub mod resources;
 mod row;
 pub mod seal;
 pub mod sessions;
+mod tidy;
 
 use std::sync::Arc;
 
