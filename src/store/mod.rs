@@ -12,17 +12,25 @@
 //! | [`changes`] | what nodes must know, in order |
 //! | [`flushes`], [`events`], [`audit`] | what happened |
 //! | [`sessions`] | browsers signed in |
+//! | [`attachments`] | apps attached to a resource, with their log inputs |
+//! | [`config_sync`] | how far the provider's variables are from the primary |
+//! | [`deliveries`] | lines on their way to an app's log |
+//! | [`grants`] | the provider's tokens |
 //! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
+pub mod attachments;
 pub mod audit;
 pub mod changes;
+pub mod config_sync;
 mod connect;
 pub mod credentials;
+pub mod deliveries;
 mod dialect;
 pub mod events;
 pub mod flushes;
+pub mod grants;
 pub mod nodes;
 pub mod resources;
 mod row;
