@@ -114,7 +114,10 @@ mod tests {
             node("b", "us", 4_000, "dev", 9),
             node("c", "eu", 9_000, "dev", 0),
         ];
-        assert_eq!(chosen(&nodes, "amazon-web-services::us-east-1", &[]).as_deref(), Some("b"));
+        assert_eq!(
+            chosen(&nodes, "amazon-web-services::us-east-1", &[]).as_deref(),
+            Some("b")
+        );
         assert_eq!(chosen(&nodes, "dublin", &[]).as_deref(), Some("c"));
     }
 
@@ -133,7 +136,10 @@ mod tests {
         let nodes = [node("a", "us", 4_000, "dev", 0)];
         assert_eq!(chosen(&nodes, "tokyo", &[]), None);
         assert_eq!(chosen(&nodes, "tokyo", &["eu"]), None);
-        assert_eq!(chosen(&nodes, "amazon-web-services::ap-northeast-1", &["tokyo"]).as_deref(), Some("a"));
+        assert_eq!(
+            chosen(&nodes, "amazon-web-services::ap-northeast-1", &["tokyo"]).as_deref(),
+            Some("a")
+        );
         assert_eq!(chosen(&nodes, "mars", &["*"]).as_deref(), Some("a"));
     }
 

@@ -49,7 +49,12 @@ mod tests {
     fn the_most_exact_name_comes_first() {
         assert_eq!(
             names("amazon-web-services::us-east-1"),
-            ["amazon-web-services::us-east-1", "us-east-1", "virginia", "us"]
+            [
+                "amazon-web-services::us-east-1",
+                "us-east-1",
+                "virginia",
+                "us"
+            ]
         );
         assert_eq!(names("frankfurt"), ["frankfurt", "eu-central-1", "eu"]);
         assert_eq!(names("us"), ["us"]);
