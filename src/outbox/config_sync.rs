@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::backoff::{self, CONFIG, CONFIG_RETRIES, RECONCILE_EVERY};
 use super::grants::{self, Fault};
 use super::ports::{ConfigValues, Provider, SendError, SendErrorKind};
@@ -39,15 +41,17 @@ impl Kind for Pushes {
     }
 
     async fn keep(outbox: &Inner, claim: ConfigClaim) -> Result<(), StoreError> {
-        let attempt = tokio::time::timeout(outbox.attempt_max(), attempt(outbox, claim.cache));
-        let outcome = attempt
-            .await
-            .unwrap_or_else(|_| Err(retry("the attempt took too long")));
-        match outcome {
+        match attempt(outbox, claim.cache).await {
             Ok(Some(done)) => record_applied(outbox, &claim, &done).await,
             // Deprovisioned meanwhile: there is no row to record in.
             Ok(None) => Ok(()),
-            Err(Fault::Store(error)) => Err(error),
+            Err(Fault::Store(error @ StoreError::Unavailable(_))) => Err(error),
+            // A row that cannot be read is told of like a provider that cannot be reached.
+            Err(Fault::Store(error)) => {
+                let kind = SendErrorKind::Retry { after: None };
+                let error = SendError::new(kind, error.to_string());
+                record_failed(outbox, &claim, &error).await
+            }
             Err(Fault::Send(error)) => record_failed(outbox, &claim, &error).await,
         }
     }
@@ -63,6 +67,7 @@ fn retry(message: &str) -> Fault {
 }
 
 async fn attempt(outbox: &Inner, cache: CacheId) -> Result<Option<Done>, Fault> {
+    let push_by = Instant::now() + outbox.push_by();
     for _ in 0..ROUNDS_MAX {
         let Some(seen) = outbox.store.config_wanted(cache).await? else {
             return Ok(None);
@@ -95,7 +100,7 @@ async fn attempt(outbox: &Inner, cache: CacheId) -> Result<Option<Done>, Fault> 
         if wanted.servers.is_empty() {
             return Err(retry("the cache has no node"));
         }
-        push(outbox, provider.as_ref(), cache, &wanted).await?;
+        push(outbox, provider.as_ref(), cache, &wanted, push_by).await?;
         return Ok(Some(Done {
             wanted,
             pushed: true,
@@ -110,6 +115,7 @@ async fn push(
     provider: &dyn Provider,
     cache: CacheId,
     wanted: &ConfigWanted,
+    push_by: Instant,
 ) -> Result<(), Fault> {
     let values = ConfigValues {
         servers: wanted.servers.clone(),
@@ -117,6 +123,7 @@ async fn push(
         password: wanted.password.clone(),
     };
     let token = grants::access_token(outbox, provider, cache).await?;
+    in_time(push_by)?;
     let refused = match provider
         .push_config(&wanted.external_id, &token, &values)
         .await
@@ -125,6 +132,7 @@ async fn push(
         other => return Ok(other?),
     };
     let token = grants::renewed_token(outbox, provider, cache, &refused).await?;
+    in_time(push_by)?;
     match provider
         .push_config(&wanted.external_id, &token, &values)
         .await
@@ -134,6 +142,14 @@ async fn push(
             Err(error.into())
         }
         other => Ok(other?),
+    }
+}
+
+fn in_time(push_by: Instant) -> Result<(), Fault> {
+    if Instant::now() < push_by {
+        Ok(())
+    } else {
+        Err(retry("the attempt took too long"))
     }
 }
 

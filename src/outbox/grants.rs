@@ -20,7 +20,7 @@ use crate::store::grants::{CodeClaim, FreshTokens, Grant, GrantState};
 const FRESH_ENOUGH: Duration = Duration::from_secs(90);
 /// While somebody else refreshes, how often and how long we look for what they got.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-const LOOKS_MAX: u32 = 400;
+const LOOKS_MAX: u32 = 200;
 /// Tokens that cannot be stored are lost for good, so storing is tried more than once.
 const STORE_TRIES: u32 = 5;
 
@@ -74,9 +74,9 @@ impl Kind for Codes {
         match provider.exchange(&claim.code).await {
             Ok(tokens) => {
                 store_tokens(outbox, claim.cache, claim.fence, &tokens).await?;
+                hasten(outbox, claim.cache).await?;
                 count(Codes::NAME, "delivered");
                 tracing::info!(cache = %claim.cache, "grant exchanged");
-                outbox.wake();
                 Ok(())
             }
             Err(error) => {
@@ -125,7 +125,13 @@ async fn record_failed(
     Ok(())
 }
 
-/// Stores a pair, and lets a push that waited for it go ahead.
+/// Lets a push that waited for a token go ahead.
+async fn hasten(outbox: &Inner, cache: CacheId) -> Result<(), StoreError> {
+    let mut tx = outbox.store.begin().await?;
+    tx.hasten_config(cache, outbox.now()).await?;
+    tx.commit().await
+}
+
 async fn store_tokens(
     outbox: &Inner,
     cache: CacheId,
@@ -159,7 +165,6 @@ async fn store_once(
     };
     let mut tx = outbox.store.begin().await?;
     tx.record_tokens(cache, fence, &fresh, now).await?;
-    tx.hasten_config(cache, now).await?;
     tx.commit().await
 }
 

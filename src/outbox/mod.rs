@@ -10,7 +10,7 @@ mod lines;
 pub mod ports;
 mod worker;
 
-pub use worker::{Outbox, OutboxSettings, Wake};
+pub use worker::{Outbox, OutboxSettings};
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub async fn announce(
         kind: event.kind(),
         at,
         line: &line,
-        bounded: matches!(event, Event::Flushed(_) | Event::FlushRefused { .. }),
+        bounded: matches!(event.kind(), "flush" | "flush_refused"),
     };
     let rules = LineRules {
         queue_max: LINES_WAITING_MAX,

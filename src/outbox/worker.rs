@@ -7,7 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,18 +49,6 @@ impl Default for OutboxSettings {
     }
 }
 
-/// Tells the worker, after a commit, that something may be due. Cheap to clone; made before the rooms that hold
-/// it.
-#[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Notify>);
-
-impl Wake {
-    /// Looks now instead of at the next poll. Losing one costs a poll, nothing else.
-    pub fn wake(&self) {
-        self.0.notify_waiters();
-    }
-}
-
 /// The outbox of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbox(Arc<Inner>);
@@ -70,7 +59,6 @@ pub(super) struct Inner {
     pub nodes: Arc<dyn NodesCaughtUp>,
     pub providers: Providers,
     pub settings: OutboxSettings,
-    wake: Wake,
 }
 
 /// One kind of promise.
@@ -101,7 +89,6 @@ impl Outbox {
         nodes: Arc<dyn NodesCaughtUp>,
         providers: Providers,
         settings: OutboxSettings,
-        wake: Wake,
     ) -> Outbox {
         Outbox(Arc::new(Inner {
             store,
@@ -109,12 +96,12 @@ impl Outbox {
             nodes,
             providers,
             settings,
-            wake,
         }))
     }
 
+    /// Looks now instead of at the next poll. Commits in this process do it by themselves.
     pub fn wake(&self) {
-        self.0.wake.wake();
+        self.0.wake();
     }
 
     /// Works until `stop`, then lets the attempts under way end and records them.
@@ -148,13 +135,13 @@ impl Inner {
         self.now().plus(self.settings.lease)
     }
 
-    /// How long the calls of one attempt may take together: recording must fall inside the lease.
-    pub fn attempt_max(&self) -> Duration {
-        self.settings.lease.mul_f64(0.8)
+    /// No push begins later than this after its claim, so that it ends inside the lease.
+    pub fn push_by(&self) -> Duration {
+        self.settings.lease.mul_f64(0.6)
     }
 
     pub fn wake(&self) {
-        self.wake.wake();
+        self.store.promised().notify_waiters();
     }
 }
 
@@ -163,7 +150,7 @@ async fn tend<K: Kind>(outbox: &Arc<Inner>, stop: &CancellationToken, attempts: 
     let slots = Arc::new(Semaphore::new(outbox.settings.at_once as usize));
     while !stop.is_cancelled() {
         // Registered before looking: what is committed while we look wakes us all the same.
-        let woken = outbox.wake.0.notified();
+        let woken = outbox.store.promised().notified();
         if let Err(error) = look::<K>(outbox, &slots, attempts).await {
             tracing::warn!(kind = K::NAME, %error, "could not look for due work");
         }
@@ -212,13 +199,13 @@ async fn attempt<K: Kind>(outbox: &Inner, claim: K::Claim) {
     }
 }
 
-async fn pass<K: Kind>(outbox: &Inner) -> Result<usize, StoreError> {
-    let claims = K::claim(outbox, caps(outbox, outbox.settings.at_once)).await?;
-    let done = claims.len();
-    for claim in claims {
-        attempt::<K>(outbox, claim).await;
+async fn pass<K: Kind>(outbox: &Arc<Inner>) -> Result<usize, StoreError> {
+    let mut attempts = JoinSet::new();
+    for claim in K::claim(outbox, caps(outbox, outbox.settings.at_once)).await? {
+        let outbox = Arc::clone(outbox);
+        attempts.spawn(async move { attempt::<K>(&outbox, claim).await });
     }
-    Ok(done)
+    Ok(attempts.join_all().await.len())
 }
 
 async fn measure<K: Kind>(outbox: &Inner) -> Result<Backlog, StoreError> {

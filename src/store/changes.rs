@@ -214,16 +214,4 @@ impl Tx {
         )?;
         Ok(Revision(revision))
     }
-
-    /// Drops what stands only to make nodes forget a dead cache, once every node has done so.
-    pub async fn prune_forgotten(&mut self) -> Result<u64, StoreError> {
-        const FORGOTTEN: &str = "DELETE FROM placements WHERE cache_id IN \
-             (SELECT h.cache_id FROM changes h JOIN resources r ON r.cache_id = h.cache_id \
-             WHERE r.state = 'deprovisioned' AND h.revision <= (SELECT min(applied_revision) FROM nodes))";
-        const TOMBSTONES: &str = "DELETE FROM changes WHERE cache_id IN \
-             (SELECT cache_id FROM resources WHERE state = 'deprovisioned') \
-             AND revision <= (SELECT min(applied_revision) FROM nodes)";
-        exec!(self, sqlx::query(FORGOTTEN))?;
-        Ok(exec!(self, sqlx::query(TOMBSTONES))?)
-    }
 }

@@ -165,6 +165,7 @@ impl Tx {
             .bind(needs.0)
             .bind(now.micros())
         )?;
+        self.promises = true;
         Ok(())
     }
 
@@ -178,6 +179,7 @@ impl Tx {
                 "UPDATE config_sync SET next_attempt_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
                  WHERE cache_id = $1 AND applied < desired AND (dead_at IS NOT NULL OR next_attempt_at > $2)")
             .bind(cache.0).bind(now.micros()))?;
+        self.promises = true;
         Ok(())
     }
 
@@ -274,6 +276,7 @@ impl Tx {
             .bind(cache.0)
             .bind(now.micros())
         )?;
+        self.promises = true;
         Ok(())
     }
 

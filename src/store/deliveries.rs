@@ -190,6 +190,7 @@ impl Tx {
         exec!(self, sqlx::query(
                 "UPDATE lanes SET next_attempt_at = COALESCE(next_attempt_at, $2) WHERE order_key = $1")
             .bind(lane).bind(not_before.micros()))?;
+        self.promises = true;
         let last_too_many: Option<i64> = run!(self, c => sqlx::query_scalar(
                 "SELECT seq FROM deliveries WHERE order_key = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2")
             .bind(lane).bind(i64::from(rules.queue_max)).fetch_optional(c))?;

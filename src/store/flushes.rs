@@ -162,22 +162,4 @@ impl Tx {
         )?;
         Ok(inserted == 1)
     }
-
-    /// Withdraws the orders of a cache that is going away.
-    pub async fn cancel_orders(&mut self, cache: CacheId) -> Result<(), StoreError> {
-        exec!(
-            self,
-            sqlx::query("DELETE FROM flushes WHERE cache_id = $1 AND done_at IS NULL")
-                .bind(cache.0)
-        )?;
-        Ok(())
-    }
-
-    pub async fn prune_flushes(&mut self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(exec!(
-            self,
-            sqlx::query("DELETE FROM flushes WHERE ordered_at < $1 AND done_at IS NOT NULL")
-                .bind(before.micros())
-        )?)
-    }
 }

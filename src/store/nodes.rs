@@ -76,7 +76,8 @@ impl Store {
     pub async fn nodes_of(&self, cache: CacheId) -> Result<Vec<PlacedNode>, StoreError> {
         let rows: Vec<PlacedRow> = read!(self, c => sqlx::query_as(
             "SELECT n.id, n.proxy_hostname, n.proxy_port, n.applied_revision, n.seen_at \
-             FROM placements p JOIN nodes n ON n.id = p.node_id WHERE p.cache_id = $1 ORDER BY n.id")
+             FROM placements p JOIN nodes n ON n.id = p.node_id WHERE p.cache_id = $1 \
+             ORDER BY n.proxy_hostname, n.proxy_port")
             .bind(cache.0).fetch_all(c))?;
         rows.into_iter().map(PlacedRow::into_domain).collect()
     }

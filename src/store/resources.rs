@@ -188,6 +188,14 @@ impl Tx {
         Ok(())
     }
 
+    /// Whether this is still the digest of a live resource's long-lived URL.
+    pub async fn has_sso(&mut self, cache: CacheId, digest: &str) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = run!(self, c => sqlx::query_as(
+            "SELECT cache_id FROM resources WHERE cache_id = $1 AND sso_digest = $2 AND state <> 'deprovisioned'")
+            .bind(cache.0).bind(digest).fetch_optional(c))?;
+        Ok(row.is_some())
+    }
+
     /// Replaces the secret of the long-lived URL; the old one is unknown from the commit on.
     pub async fn set_sso(
         &mut self,

@@ -143,20 +143,6 @@ impl Tx {
         )?)
     }
 
-    /// Drops the sessions opened before `opened` or not seen since `seen`.
-    pub async fn prune_sessions(
-        &mut self,
-        opened: Timestamp,
-        seen: Timestamp,
-    ) -> Result<u64, StoreError> {
-        Ok(exec!(
-            self,
-            sqlx::query("DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2")
-                .bind(opened.micros())
-                .bind(seen.micros())
-        )?)
-    }
-
     /// Uses up a sign-on proof; false when it was used before, on whichever process.
     pub async fn use_proof(&mut self, digest: &str, now: Timestamp) -> Result<bool, StoreError> {
         let inserted = exec!(
@@ -168,13 +154,5 @@ impl Tx {
             .bind(now.micros())
         )?;
         Ok(inserted == 1)
-    }
-
-    /// Forgets proofs that are too old to be presented again.
-    pub async fn prune_proofs(&mut self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(exec!(
-            self,
-            sqlx::query("DELETE FROM sso_uses WHERE used_at < $1").bind(before.micros())
-        )?)
     }
 }
