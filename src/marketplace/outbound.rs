@@ -16,7 +16,8 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use crate::outbox::ports::{SendError, SendErrorKind};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-const CALL_MAX: Duration = Duration::from_secs(15);
+/// How long one call may take in all.
+pub const CALL_MAX: Duration = Duration::from_secs(15);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long to wait after a 429 that does not say.
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
@@ -27,13 +28,13 @@ pub struct NoClient(#[from] reqwest::Error);
 
 /// Builds the client. `allow_http` lets plain http and addresses that are not public through: for tests and
 /// development.
-pub fn client(user_agent: &str, allow_http: bool) -> Result<Client, NoClient> {
+pub fn client(user_agent: &str, call_max: Duration, allow_http: bool) -> Result<Client, NoClient> {
     let builder = Client::builder()
         .user_agent(user_agent)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_MAX)
-        .timeout(CALL_MAX)
+        .timeout(call_max)
         .https_only(!allow_http);
     let builder = if allow_http {
         builder

@@ -33,7 +33,7 @@ pub struct HerokuClient {
 
 impl HerokuClient {
     pub fn new(settings: HerokuSettings) -> Result<HerokuClient, NoClient> {
-        let http = outbound::client(&settings.user_agent, settings.allow_http)?;
+        let http = outbound::client(&settings.user_agent, settings.call_max, settings.allow_http)?;
         Ok(HerokuClient { settings, http })
     }
 
@@ -158,7 +158,7 @@ impl HerokuClient {
             .http
             .post(url)
             .basic_auth(user, password)
-            .timeout(LOG_CALL_MAX)
+            .timeout(LOG_CALL_MAX.min(self.settings.call_max))
             .header(CONTENT_TYPE, logplex::CONTENT_TYPE)
             .header("Logplex-Msg-Count", lines.len())
             .body(logplex::body(resource.as_str(), &self.settings.id, lines));

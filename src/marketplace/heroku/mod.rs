@@ -8,11 +8,14 @@
 //! | [`client`] | the calls we make |
 //! | [`logplex`] | the framing of log lines |
 
+mod auth;
 pub mod client;
 pub mod logplex;
 pub mod routes;
 pub mod sso;
 pub mod wire;
+
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -39,8 +42,8 @@ pub struct HerokuSettings {
     pub variables: VariableNames,
     /// Plain http and private addresses, for tests and development.
     pub allow_http: bool,
-    /// Regions a customer may choose, as the manifest names them; `*` is any.
-    pub regions: Vec<String>,
+    /// How long one call to Heroku may take in all; [`outbound::CALL_MAX`](super::outbound::CALL_MAX).
+    pub call_max: Duration,
 }
 
 /// Full names of the config vars, from the manifest.
