@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one file per subject.
 
+mod heroku_client;
+mod heroku_routes;
 mod layering;
 mod outbox_bed;
 mod outbox_claims;
