@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::Sandbox;
 use super::calls::{ProviderError, ProviderReply};
 use super::faults::{CallFaults, EndpointGroup, Fault};
 use super::hub::ProviderUrls;
@@ -14,7 +15,6 @@ use super::market::{Addon, AddonId, AppId, LogLine, Market, Release};
 use super::recorder::RecordedRequest;
 use super::resources::{self, ProvisionOptions};
 use super::sso::{self, User};
-use super::Sandbox;
 
 /// A condition did not come true before its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -242,7 +242,8 @@ impl Sandbox {
 
     /// For calls to the provider.
     pub fn set_call_faults(&self, faults: CallFaults) {
-        self.hub.change_quietly(|market| market.faults.calls = faults);
+        self.hub
+            .change_quietly(|market| market.faults.calls = faults);
     }
 
     /// Ends all access tokens now; refresh tokens go on.

@@ -113,7 +113,9 @@ impl Faults {
 
     /// Whether anything at all is switched on.
     pub fn any(&self) -> bool {
-        let queued = EndpointGroup::ALL.iter().any(|group| self.queued(*group) > 0);
+        let queued = EndpointGroup::ALL
+            .iter()
+            .any(|group| self.queued(*group) > 0);
         queued || !self.standing.is_empty() || self.calls != CallFaults::default()
     }
 

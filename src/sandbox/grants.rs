@@ -155,7 +155,10 @@ mod tests {
         let late = grants.issue_code(addon, at(300));
         assert_eq!(grants.redeem(&code, at(300)), Ok(addon));
         assert_eq!(grants.redeem(&code, at(300)), Err(GrantRefusal::UsedCode));
-        assert_eq!(grants.redeem(&late, at(301)), Err(GrantRefusal::ExpiredCode));
+        assert_eq!(
+            grants.redeem(&late, at(301)),
+            Err(GrantRefusal::ExpiredCode)
+        );
         assert_eq!(grants.redeem("x", at(0)), Err(GrantRefusal::UnknownCode));
     }
 

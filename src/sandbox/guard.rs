@@ -38,7 +38,10 @@ pub(super) async fn console_guard(request: Request, next: Next) -> Response {
 
 /// A name other than localhost may have been pointed at this machine by whoever owns it; an address cannot.
 fn is_local_host(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+    let Some(host) = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+    else {
         return false;
     };
     let name = match host.rsplit_once(':') {
@@ -76,10 +79,21 @@ mod tests {
 
     #[test]
     fn only_names_that_cannot_be_rebound_are_taken() {
-        for good in ["127.0.0.1:8090", "localhost", "localhost:1", "[::1]:8090", "10.0.0.7:80"] {
+        for good in [
+            "127.0.0.1:8090",
+            "localhost",
+            "localhost:1",
+            "[::1]:8090",
+            "10.0.0.7:80",
+        ] {
             assert!(is_local_host(&headers(&[("host", good)])), "{good}");
         }
-        for bad in ["evil.example", "evil.example:8090", "localhost.evil.example", ""] {
+        for bad in [
+            "evil.example",
+            "evil.example:8090",
+            "localhost.evil.example",
+            "",
+        ] {
             assert!(!is_local_host(&headers(&[("host", bad)])), "{bad}");
         }
         assert!(!is_local_host(&headers(&[])));
@@ -89,8 +103,14 @@ mod tests {
     fn forms_of_other_sites_are_known_by_either_header() {
         let own = ("host", "127.0.0.1:8090");
         assert!(is_own_form(&headers(&[own])));
-        assert!(is_own_form(&headers(&[own, ("origin", "http://127.0.0.1:8090")])));
-        assert!(is_own_form(&headers(&[own, ("sec-fetch-site", "same-origin")])));
+        assert!(is_own_form(&headers(&[
+            own,
+            ("origin", "http://127.0.0.1:8090")
+        ])));
+        assert!(is_own_form(&headers(&[
+            own,
+            ("sec-fetch-site", "same-origin")
+        ])));
         for foreign in [
             ("origin", "http://evil.example"),
             ("origin", "http://127.0.0.1:8080"),

@@ -281,7 +281,12 @@ impl Market {
         if around.no_process && app.command.is_none() {
             app.restarts += 1;
         }
-        self.platform_line(id, "api", format!("Release v{version} created: {why}"), around);
+        self.platform_line(
+            id,
+            "api",
+            format!("Release v{version} created: {why}"),
+            around,
+        );
     }
 
     /// A line of the platform itself.
@@ -439,7 +444,11 @@ mod tests {
         market.complete_provision(id, around()).unwrap();
         assert_eq!(versions(&market, shop), 1);
         set(&mut market, id, "b");
-        assert_eq!(versions(&market, shop), 1, "an unchanged value cuts nothing");
+        assert_eq!(
+            versions(&market, shop),
+            1,
+            "an unchanged value cuts nothing"
+        );
         set(&mut market, id, "c");
         assert_eq!(versions(&market, shop), 2);
         assert_eq!(
@@ -499,7 +508,10 @@ mod tests {
             market.platform_line(shop, "api", number.to_string(), around());
         }
         let log = &market.app(shop).unwrap().log;
-        let kept: Vec<_> = log.iter().map(|line| (line.seq, line.text.as_str())).collect();
+        let kept: Vec<_> = log
+            .iter()
+            .map(|line| (line.seq, line.text.as_str()))
+            .collect();
         assert_eq!(kept, [(3, "2"), (4, "3"), (5, "4")]);
     }
 

@@ -242,10 +242,7 @@ impl Market {
                 continue;
             }
             for (name, value) in &addon.config {
-                vars.insert(
-                    attached_name(name, prefix, &attachment.name),
-                    value.clone(),
-                );
+                vars.insert(attached_name(name, prefix, &attachment.name), value.clone());
             }
         }
         vars

@@ -157,7 +157,10 @@ fn routes(hub: &Arc<Hub>) -> Router {
     };
     Router::new()
         .merge(under_weather(EndpointGroup::Token, oauth::routes()))
-        .merge(under_weather(EndpointGroup::Config, platform::config_routes()))
+        .merge(under_weather(
+            EndpointGroup::Config,
+            platform::config_routes(),
+        ))
         .merge(under_weather(EndpointGroup::Api, platform::api_routes()))
         .merge(under_weather(EndpointGroup::Logs, logplex::routes()))
         .merge(console::routes())

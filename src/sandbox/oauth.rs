@@ -31,13 +31,21 @@ async fn token(
     form: Result<Form<TokenRequest>, FormRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Form(request) = form.map_err(|rejection| {
-        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text())
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            rejection.body_text(),
+        )
     })?;
     if !hub.is_client_secret(&request.client_secret) {
         let why = "the client secret is wrong";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", why));
     }
-    let pair = match (request.grant_type.as_str(), request.code, request.refresh_token) {
+    let pair = match (
+        request.grant_type.as_str(),
+        request.code,
+        request.refresh_token,
+    ) {
         ("authorization_code", Some(code), _) => exchange(&hub, &code),
         ("refresh_token", _, Some(token)) => refresh(&hub, &token),
         _ => {
@@ -46,7 +54,11 @@ async fn token(
         }
     };
     let pair = pair.map_err(|refusal| {
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_grant", refusal.to_string())
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_grant",
+            refusal.to_string(),
+        )
     })?;
     Ok(Json(json!({
         "access_token": pair.access,

@@ -179,9 +179,8 @@ fn parse_update(headers: &HeaderMap, body: &[u8]) -> Result<ConfigUpdate, ApiErr
             "set the header Content-Type: application/json",
         ));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", error.to_string())
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", error.to_string()))
 }
 
 fn refused(reason: NotPossible) -> ApiError {
@@ -210,7 +209,8 @@ async fn list_addons(
 ) -> Result<Response, ApiError> {
     let list = hub.read(|market| {
         let own = market.addons().into_iter().filter(|addon| addon.id == own);
-        own.map(|addon| objects::addon(&hub, market, addon)).collect()
+        own.map(|addon| objects::addon(&hub, market, addon))
+            .collect()
     });
     paging::page(list, &headers, hub.settings.page_size)
 }

@@ -54,7 +54,10 @@ struct Wanted {
 
 fn wanted(hub: &Hub, app: AppId) -> Option<Wanted> {
     let of_app = |app: &App| {
-        let command = app.command.clone().or_else(|| hub.settings.app_command.clone());
+        let command = app
+            .command
+            .clone()
+            .or_else(|| hub.settings.app_command.clone());
         Some(Wanted {
             release: app.releases.last()?.version,
             command: command?,
@@ -69,6 +72,22 @@ struct Running {
     child: Child,
     group: u32,
     output: JoinSet<()>,
+}
+
+/// For a sandbox that is dropped without being stopped: nothing is left behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        // No id means that the process was waited for.
+        if self.child.id().is_some() {
+            let script = kill_script("KILL", self.group);
+            let sent = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .status();
+            if let Err(error) = sent {
+                tracing::warn!(%error, group = self.group, "cannot kill the process of an app");
+            }
+        }
+    }
 }
 
 async fn run_app(hub: Arc<Hub>, app: AppId) {
@@ -92,6 +111,7 @@ async fn run_app(hub: Arc<Hub>, app: AppId) {
             ended = exit_of(&mut current) => {
                 let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 if let Some(running) = current.take() {
+                    signal("KILL", running.group).await;
                     finish_output(running).await;
                 }
                 crashed(&hub, app, release, &status, pause);
@@ -127,7 +147,12 @@ async fn replace(
     let new = match start(hub, app, &wanted) {
         Ok(running) => Some(running),
         Err(error) => {
-            line(hub, app, "heroku", format!("Cannot start the command: {error}"));
+            line(
+                hub,
+                app,
+                "heroku",
+                format!("Cannot start the command: {error}"),
+            );
             None
         }
     };
@@ -165,8 +190,18 @@ fn start(hub: &Arc<Hub>, app: AppId, wanted: &Wanted) -> std::io::Result<Running
         output.spawn(log_output(hub.clone(), app, stderr));
     }
     let release = wanted.release;
-    set_state(hub, app, ProcessState::Up { release, pid: group });
-    let text = format!("Starting process with command `{}` for v{release}", wanted.command);
+    set_state(
+        hub,
+        app,
+        ProcessState::Up {
+            release,
+            pid: group,
+        },
+    );
+    let text = format!(
+        "Starting process with command `{}` for v{release}",
+        wanted.command
+    );
     line(hub, app, "heroku", text);
     Ok(Running {
         wanted: wanted.clone(),
@@ -189,10 +224,23 @@ fn free_port() -> std::io::Result<u16> {
 /// SIGTERM to the whole group, then SIGKILL when the grace has passed.
 async fn stop(hub: &Hub, app: AppId, mut running: Running) {
     let release = running.wanted.release;
-    line(hub, app, "heroku", format!("Stopping the process of v{release} with SIGTERM"));
+    line(
+        hub,
+        app,
+        "heroku",
+        format!("Stopping the process of v{release} with SIGTERM"),
+    );
     signal("TERM", running.group).await;
-    if tokio::time::timeout(hub.settings.grace, running.child.wait()).await.is_err() {
-        line(hub, app, "heroku", format!("Stopping the process of v{release} with SIGKILL"));
+    if tokio::time::timeout(hub.settings.grace, running.child.wait())
+        .await
+        .is_err()
+    {
+        line(
+            hub,
+            app,
+            "heroku",
+            format!("Stopping the process of v{release} with SIGKILL"),
+        );
     }
     // Also after a good end: what the first process started may have stayed.
     signal("KILL", running.group).await;
@@ -202,16 +250,15 @@ async fn stop(hub: &Hub, app: AppId, mut running: Running) {
 
 /// Through the shell, which runs the command anyway; there is no other safe way to a signal in the tree.
 async fn signal(name: &str, group: u32) {
-    let script = format!("kill -s {name} -- -{group}");
-    let sent = Command::new("sh")
-        .arg("-c")
-        .arg(script)
-        .stderr(Stdio::null())
-        .status()
-        .await;
+    let script = kill_script(name, group);
+    let sent = Command::new("sh").arg("-c").arg(script).status().await;
     if let Err(error) = sent {
         tracing::warn!(%error, name, group, "cannot signal the process of an app");
     }
+}
+
+fn kill_script(name: &str, group: u32) -> String {
+    format!("kill -s {name} -- -{group} 2>/dev/null")
 }
 
 /// Lets the last lines arrive; a pipe that stays open in some stranger's hands is not waited for.
@@ -224,11 +271,20 @@ async fn log_output(hub: Arc<Hub>, app: AppId, pipe: impl AsyncRead + Unpin) {
     let mut reader = BufReader::new(pipe);
     loop {
         let mut piece = Vec::new();
-        match (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut piece).await {
+        match (&mut reader)
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut piece)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&piece);
-                line(&hub, app, "app", text.trim_end_matches(['\n', '\r']).to_owned());
+                line(
+                    &hub,
+                    app,
+                    "app",
+                    text.trim_end_matches(['\n', '\r']).to_owned(),
+                );
             }
         }
     }
@@ -237,7 +293,12 @@ async fn log_output(hub: Arc<Hub>, app: AppId, pipe: impl AsyncRead + Unpin) {
 fn crashed(hub: &Hub, app: AppId, release: u32, status: &str, pause: Duration) {
     set_state(hub, app, ProcessState::Crashed { release });
     let secs = pause.as_secs();
-    line(hub, app, "heroku", format!("Process ended ({status}), starting again in {secs} s"));
+    line(
+        hub,
+        app,
+        "heroku",
+        format!("Process ended ({status}), starting again in {secs} s"),
+    );
 }
 
 /// Why the pause after a crash ended.
@@ -249,9 +310,7 @@ enum Pause {
 async fn wait_before_restart(hub: &Hub, app: AppId, release: u32, pause: Duration) -> Pause {
     let mut changes = hub.changes();
     let is_new = || wanted(hub, app).is_none_or(|wanted| wanted.release != release);
-    let released = async {
-        while !is_new() && changes.changed().await.is_ok() {}
-    };
+    let released = async { while !is_new() && changes.changed().await.is_ok() {} };
     tokio::select! {
         () = hub.stop.cancelled() => Pause::Over,
         () = tokio::time::sleep(pause) => Pause::Over,

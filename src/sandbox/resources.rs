@@ -149,7 +149,11 @@ fn settle_provision(hub: &Hub, id: AddonId, reply: &ProviderReply) -> Result<(),
 }
 
 /// Moves an add-on to another plan. 202 counts as done, its config comes by the platform API.
-pub(super) async fn change_plan(hub: &Hub, id: AddonId, plan: &str) -> Result<Addon, ProviderError> {
+pub(super) async fn change_plan(
+    hub: &Hub,
+    id: AddonId,
+    plan: &str,
+) -> Result<Addon, ProviderError> {
     snapshot(hub, id)?;
     let call = Call {
         method: Method::PUT,

@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(manifest.id, "larder");
         assert!(manifest.wants_log_input());
         for name in &manifest.api.config_vars {
-            assert!(name.starts_with(&format!("{}_", manifest.prefix())), "{name}");
+            assert!(
+                name.starts_with(&format!("{}_", manifest.prefix())),
+                "{name}"
+            );
         }
         assert_eq!(text.matches("PLACEHOLDER").count(), 2);
     }

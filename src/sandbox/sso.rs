@@ -81,7 +81,10 @@ pub(super) fn form_fields(manifest: &Manifest, sign_on: &SignOn<'_>) -> Vec<(Str
     [
         ("resource_id", resource.to_owned()),
         ("resource_token", hex_lower(sha1.as_ref())),
-        ("user_scoped_resource_token", digest_hex(user_text.as_bytes())),
+        (
+            "user_scoped_resource_token",
+            digest_hex(user_text.as_bytes()),
+        ),
         ("timestamp", timestamp.to_string()),
         ("user_id", user_id.clone()),
         ("email", email.clone()),
@@ -119,7 +122,10 @@ mod tests {
             found.map(|(_, value)| value.as_str()).unwrap()
         };
         assert_eq!(field("timestamp"), "1795372200");
-        assert_eq!(field("resource_token"), "0d43718a8e46aff106d8cd7ced4ebfbe442b52d8");
+        assert_eq!(
+            field("resource_token"),
+            "0d43718a8e46aff106d8cd7ced4ebfbe442b52d8"
+        );
         assert_eq!(
             field("user_scoped_resource_token"),
             "224d12ee9e62ddfa1c9bebdfd1ead832358079c6b654a19271e07e27d4cce714"

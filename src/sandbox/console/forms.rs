@@ -171,7 +171,11 @@ async fn attach(
         let name = filled(form.name);
         hub.change(|market, around| market.attach(id, app, name, log_input, around))
     });
-    tell(&hub, &done, "Attached. The app got a release with its variables.");
+    tell(
+        &hub,
+        &done,
+        "Attached. The app got a release with its variables.",
+    );
     addon_page(id)
 }
 
@@ -182,7 +186,11 @@ async fn detach(
 ) -> Response {
     let app: Result<AppId, NotPossible> = form.app.parse().map_err(|_| NotPossible::NoSuchApp);
     let done = app.and_then(|app| hub.change(|market, around| market.detach(id, app, around)));
-    tell(&hub, &done, "Detached. The app got a release without its variables.");
+    tell(
+        &hub,
+        &done,
+        "Detached. The app got a release without its variables.",
+    );
     addon_page(id)
 }
 
@@ -210,7 +218,10 @@ fn tell_reply(hub: &Hub, outcome: &Result<ProviderReply, ProviderError>) {
     match outcome {
         Ok(reply) => {
             let said = reply.message().unwrap_or_default();
-            hub.notify(true, format!("The provider answered {}. {said}", reply.status));
+            hub.notify(
+                true,
+                format!("The provider answered {}. {said}", reply.status),
+            );
         }
         Err(error) => hub.notify(false, error.to_string()),
     }
