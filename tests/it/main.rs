@@ -1,3 +1,8 @@
 //! The integration tests: one binary, one file per subject.
 
+mod access;
 mod layering;
+mod node_link;
+mod provisioning;
+mod store_battery;
+mod support;
