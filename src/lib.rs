@@ -18,6 +18,9 @@
 //! `app` builds the rooms and wires them; `config` and `telemetry` read the surroundings; `cli` is the door.
 //! `tests/it/layering.rs` holds the tree to this table.
 
+pub mod config;
+pub mod telemetry;
+
 pub mod domain;
 
 pub mod engine;

@@ -1,0 +1,126 @@
+//! `addon-manifest.json`: the single source of the add-on's id, prefix, variables, regions and URLs.
+//!
+//! Shape and rules: Heroku's "Add-on Manifest" article. The secrets in the committed file are placeholders; the
+//! real ones come from the environment.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// How the committed manifest marks a secret that is not one.
+pub const PLACEHOLDER: &str = "PLACEHOLDER";
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// The add-on's slug and the user name of inbound Basic authentication.
+    pub id: String,
+    #[serde(default)]
+    pub name: Option<String>,
+    pub api: ManifestApi,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ManifestApi {
+    pub password: SecretString,
+    pub sso_salt: SecretString,
+    #[serde(default)]
+    pub config_vars_prefix: Option<String>,
+    pub config_vars: Vec<String>,
+    pub regions: Vec<String>,
+    #[serde(default)]
+    pub requires: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads the text and checks it; every fault found is in the list.
+    pub fn parse(text: &str) -> Result<Manifest, Vec<String>> {
+        let manifest: Manifest =
+            serde_json::from_str(text).map_err(|error| vec![error.to_string()])?;
+        let faults = manifest.faults();
+        if faults.is_empty() {
+            Ok(manifest)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// What stands before the underscore in every variable's name. Heroku's default is the id in capitals.
+    pub fn prefix(&self) -> String {
+        let default = || self.id.to_uppercase().replace('-', "_");
+        self.api.config_vars_prefix.clone().unwrap_or_else(default)
+    }
+
+    /// The full name of the variable that ends so, as in `variable("SERVERS")`.
+    pub fn variable(&self, suffix: &str) -> String {
+        format!("{}_{suffix}", self.prefix())
+    }
+
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let slug = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+        };
+        if self.id.is_empty() || !self.id.bytes().all(slug) {
+            faults.push(format!(
+                "id {:?} must be lower-case letters, digits and dashes",
+                self.id
+            ));
+        }
+        for needed in ["SERVERS", "USERNAME", "PASSWORD"] {
+            let name = self.variable(needed);
+            if !self.api.config_vars.contains(&name) {
+                faults.push(format!("api.config_vars must list {name}"));
+            }
+        }
+        let prefix = format!("{}_", self.prefix());
+        for name in &self.api.config_vars {
+            let capital =
+                |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            if !name.starts_with(&prefix) || !name.bytes().all(capital) {
+                faults.push(format!(
+                    "api.config_vars holds {name:?}, which does not begin with {prefix}"
+                ));
+            }
+        }
+        if !self
+            .api
+            .regions
+            .iter()
+            .any(|region| region == "us" || region == "*")
+        {
+            faults.push("api.regions must hold \"us\" or \"*\"".to_owned());
+        }
+        faults
+    }
+}
+
+/// Whether this is the committed stand-in and not a secret.
+pub fn is_placeholder(secret: &SecretString) -> bool {
+    secret.expose_secret().contains(PLACEHOLDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITTED: &str = include_str!("../../addon-manifest.json");
+
+    #[test]
+    fn the_committed_manifest_is_sound_and_holds_no_secret() {
+        let manifest = Manifest::parse(COMMITTED).unwrap();
+        assert_eq!(manifest.variable("SERVERS"), "MEMCACHIER_SERVERS");
+        assert!(is_placeholder(&manifest.api.password));
+        assert!(is_placeholder(&manifest.api.sso_salt));
+    }
+
+    #[test]
+    fn every_fault_is_reported() {
+        let text = r#"{"id":"My Addon","api":{"password":"p","sso_salt":"s","config_vars":["OTHER_URL"],
+            "regions":["mars"]}}"#;
+        let faults = Manifest::parse(text).unwrap_err();
+        assert_eq!(faults.len(), 6, "{faults:?}");
+    }
+}

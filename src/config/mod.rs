@@ -1,0 +1,231 @@
+//! Reads the surroundings once: flags, environment and `larder.toml`, every mistake reported together.
+//!
+//! Seen only by `app` and `cli`. Nothing else in the tree reads the environment.
+
+mod machine;
+mod manifest;
+mod plans;
+mod sections;
+mod source;
+mod surroundings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use source::Source;
+
+pub use manifest::{Manifest, ManifestApi};
+pub use surroundings::{Mistakes, Surroundings};
+
+use crate::domain::{ClusterName, Plans};
+use crate::store::seal::MasterKey;
+use crate::telemetry::LogFormat;
+
+/// Every setting, as the contract names them. `larder.toml` may hold each in this spelling, or in lower case
+/// without the `LARDER_`.
+pub const VARIABLES: &[&str] = &[
+    "LARDER_ALLOW_HTTP",
+    "LARDER_CLUSTER",
+    "LARDER_DATABASE_CONNECTIONS",
+    "LARDER_DATABASE_URL",
+    "LARDER_DATA_DIR",
+    "LARDER_ENGINE_MEMORY",
+    "LARDER_ENGINE_THREADS",
+    "LARDER_HEROKU_API_URL",
+    "LARDER_HEROKU_CLIENT_SECRET",
+    "LARDER_HEROKU_ID_URL",
+    "LARDER_HEROKU_LEGACY",
+    "LARDER_HEROKU_LOG_HOSTS",
+    "LARDER_HEROKU_PASSWORD",
+    "LARDER_HEROKU_PASSWORD_PREVIOUS",
+    "LARDER_HEROKU_SSO_SALT",
+    "LARDER_HEROKU_SSO_SALT_PREVIOUS",
+    "LARDER_HTTP_ADDR",
+    "LARDER_LOG",
+    "LARDER_LOG_FORMAT",
+    "LARDER_MANIFEST",
+    "LARDER_MASTER_KEY",
+    "LARDER_MASTER_KEY_FILE",
+    "LARDER_MASTER_KEY_PREVIOUS",
+    "LARDER_MEMCACHED_ADDR",
+    "LARDER_MEMCACHED_OPEN_ADDR",
+    "LARDER_MEMCACHED_OPEN_CACHE",
+    "LARDER_MEMCACHED_TLS_ADDR",
+    "LARDER_METRICS_ADDR",
+    "LARDER_PROXY_HOSTNAME",
+    "LARDER_PROXY_PORT",
+    "LARDER_PUBLIC_URL",
+    "LARDER_REGION",
+    "LARDER_SANDBOX_ADDR",
+    "LARDER_SHUTDOWN_SECS",
+    "LARDER_TLS_CERT",
+    "LARDER_TLS_KEY",
+];
+
+/// Everything the program was told, parsed.
+#[derive(Debug)]
+pub struct Config {
+    pub database_url: SecretString,
+    pub database_connections: u32,
+    pub data_dir: PathBuf,
+    pub master_key: MasterKey,
+    pub previous_keys: Vec<MasterKey>,
+    pub http_addr: SocketAddr,
+    /// Without a slash at the end.
+    pub public_url: String,
+    pub metrics_addr: SocketAddr,
+    pub memcached: Memcached,
+    pub cluster: ClusterName,
+    pub region: String,
+    pub manifest: Manifest,
+    pub heroku: Heroku,
+    /// Plain http to the outside, and cookies without `Secure`: for tests and development.
+    pub allow_http: bool,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+    pub shutdown: Duration,
+    pub plans: Plans,
+    /// Where `larder dev` serves its marketplace.
+    pub sandbox_addr: SocketAddr,
+    /// Things worth telling that do not keep the program from starting.
+    pub warnings: Vec<String>,
+}
+
+/// The data plane's own settings.
+#[derive(Debug)]
+pub struct Memcached {
+    pub addr: SocketAddr,
+    pub tls: Option<Tls>,
+    pub open: Option<OpenListener>,
+    pub proxy_hostname: String,
+    /// The port announced in `SERVERS`.
+    pub proxy_port: u16,
+    pub threads: usize,
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct Tls {
+    pub addr: SocketAddr,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// A listener without login, bound to one cache: loopback only.
+#[derive(Debug)]
+pub struct OpenListener {
+    pub addr: SocketAddr,
+    /// The external id of a cache, or `dev` for a private one.
+    pub cache: String,
+}
+
+/// What Heroku and we share.
+#[derive(Debug)]
+pub struct Heroku {
+    pub password: SecretString,
+    pub password_previous: Option<SecretString>,
+    pub sso_salt: SecretString,
+    pub sso_salt_previous: Option<SecretString>,
+    pub client_secret: Option<SecretString>,
+    pub id_url: String,
+    pub api_url: String,
+    /// Host patterns that a log input may name, such as `*.logplex.io`.
+    pub log_hosts: Vec<String>,
+    pub legacy: bool,
+}
+
+impl Config {
+    /// Reads all layers. Either everything parsed, or the list of every mistake found.
+    pub fn read(layers: Surroundings) -> Result<Config, Mistakes> {
+        let mut source = Source::default();
+        let warnings = surroundings::unknown_variables(&layers.environment);
+        source.layer("flag", layers.flags);
+        source.layer("environment", layers.environment);
+        let mut plan_rows = None;
+        if let Some(text) = layers.file {
+            plan_rows = surroundings::read_file(&mut source, &text);
+        }
+        source.layer("larder dev", layers.dev);
+        match build(&mut source, plan_rows, warnings) {
+            Some(config) if source.is_sound() => Ok(config),
+            _ => Err(Mistakes(source.into_mistakes())),
+        }
+    }
+}
+
+/// Asks for every setting, so that every mistake is found; `None` when something needed is missing.
+fn build(
+    source: &mut Source,
+    plan_rows: Option<Vec<plans::PlanRow>>,
+    mut warnings: Vec<String>,
+) -> Option<Config> {
+    let plans = match plan_rows.map_or_else(plans::built_in, plans::from_rows) {
+        Ok(plans) => Some(plans),
+        Err(why) => {
+            source.mistake(format!("larder.toml: plans: {why}"));
+            None
+        }
+    };
+    let allow_http = source.switch("LARDER_ALLOW_HTTP");
+    let public_url = sections::public_url(source, allow_http);
+    let manifest = sections::read_manifest(source);
+    let heroku = manifest.as_ref().map(|manifest| {
+        sections::heroku(
+            source,
+            manifest,
+            allow_http || sections::is_local(&public_url),
+            &mut warnings,
+        )
+    });
+    let master_key = sections::master_key(source);
+    let previous_keys = sections::previous_keys(source);
+    let log_format = match source.text("LARDER_LOG_FORMAT") {
+        None | Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(_) => {
+            source.bad("LARDER_LOG_FORMAT", &"must be json or text");
+            LogFormat::Text
+        }
+    };
+    let log_filter = source.text("LARDER_LOG").unwrap_or("info").to_owned();
+    if tracing_subscriber::EnvFilter::try_new(&log_filter).is_err() {
+        source.bad(
+            "LARDER_LOG",
+            &"is not a filter such as info or larder=debug,warn",
+        );
+    }
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let database_url = sections::database_url(source);
+    let memcached = sections::memcached(source);
+    let config = Config {
+        database_url,
+        database_connections: source.parsed_or("LARDER_DATABASE_CONNECTIONS", 16),
+        data_dir: source
+            .text("LARDER_DATA_DIR")
+            .unwrap_or("larder-data")
+            .into(),
+        http_addr: source.parsed_or("LARDER_HTTP_ADDR", local(8080)),
+        public_url,
+        metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
+        memcached,
+        cluster: sections::cluster(source)?,
+        region: source.text("LARDER_REGION").unwrap_or("us").to_owned(),
+        allow_http,
+        log_filter,
+        log_format,
+        shutdown: Duration::from_secs(source.parsed_or("LARDER_SHUTDOWN_SECS", 20)),
+        sandbox_addr: source.parsed_or("LARDER_SANDBOX_ADDR", local(8090)),
+        master_key: master_key?,
+        previous_keys,
+        manifest: manifest?,
+        heroku: heroku?,
+        plans: plans?,
+        warnings,
+    };
+    Some(config)
+}
+
+#[cfg(test)]
+mod tests;

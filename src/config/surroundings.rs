@@ -1,0 +1,127 @@
+//! The layers that settings come from, and the mistakes found in them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::VARIABLES;
+use super::plans::PlanRow;
+use super::source::Source;
+
+/// Everything that is wrong with the configuration, one mistake a line.
+#[derive(Debug)]
+pub struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the configuration has {} mistake(s):", self.0.len())?;
+        self.0
+            .iter()
+            .try_for_each(|mistake| writeln!(f, "  - {mistake}"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// The layers above the defaults.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    pub flags: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
+    /// The text of `larder.toml`, if there is one.
+    pub file: Option<String>,
+    /// What `larder dev` assumes where nothing else is said.
+    pub dev: Vec<(String, String)>,
+}
+
+impl Surroundings {
+    /// The process's own environment and the file named, or `larder.toml` here if there is one.
+    pub fn of_process(
+        flags: Vec<(String, String)>,
+        file: Option<&Path>,
+    ) -> Result<Surroundings, Mistakes> {
+        let named = file.unwrap_or(Path::new("larder.toml"));
+        let text = match std::fs::read_to_string(named) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => None,
+            Err(error) => return Err(Mistakes(vec![format!("{}: {error}", named.display())])),
+        };
+        let environment = std::env::vars()
+            .filter(|(name, _)| name.starts_with("LARDER_"))
+            .collect();
+        Ok(Surroundings {
+            flags,
+            environment,
+            file: text,
+            dev: Vec::new(),
+        })
+    }
+
+    /// One setting before the rest is read, for what `dev` must know to make its keys.
+    pub fn peek(&self, name: &str) -> Option<String> {
+        let find = |layer: &[(String, String)]| {
+            layer
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
+        find(&self.flags).or_else(|| find(&self.environment))
+    }
+}
+
+/// A misspelt variable is a setting that silently does nothing, so it is told; it is not a mistake, because a
+/// newer or older program may share the environment.
+pub(super) fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
+    let unknown =
+        |name: &&String| !VARIABLES.contains(&name.as_str()) && !name.starts_with("LARDER_TEST_");
+    environment
+        .iter()
+        .map(|(name, _)| name)
+        .filter(unknown)
+        .map(|name| format!("{name} in the environment is not a setting of this program"))
+        .collect()
+}
+
+#[derive(serde::Deserialize)]
+struct File {
+    plans: Option<Vec<PlanRow>>,
+    #[serde(flatten)]
+    settings: BTreeMap<String, toml::Value>,
+}
+
+pub(super) fn read_file(source: &mut Source, text: &str) -> Option<Vec<PlanRow>> {
+    let file: File = match toml::from_str(text) {
+        Ok(file) => file,
+        Err(error) => {
+            source.mistake(format!("larder.toml: {error}"));
+            return None;
+        }
+    };
+    let mut values = Vec::new();
+    for (key, value) in file.settings {
+        let upper = key.to_uppercase();
+        let name = if upper.starts_with("LARDER_") {
+            upper
+        } else {
+            format!("LARDER_{upper}")
+        };
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(on) => if on { "on" } else { "off" }.to_owned(),
+            _ => {
+                source.mistake(format!(
+                    "larder.toml: {key} must be a text, a number or true/false"
+                ));
+                continue;
+            }
+        };
+        if VARIABLES.contains(&name.as_str()) {
+            values.push((name, text));
+        } else {
+            source.mistake(format!("larder.toml: unknown key {key}"));
+        }
+    }
+    source.layer("larder.toml", values);
+    file.plans
+}
