@@ -1,0 +1,110 @@
+//! Ways in and the way out.
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::CookieJar;
+
+use super::Web;
+use super::cookies;
+use super::error::{Fault, signed_out};
+use super::form::{Envelope, NoFields};
+use super::guard::{Remote, is_token_of, read_form};
+use crate::access::{NewSession, Owner, SsoVisit};
+use crate::domain::secret::BearerSecret;
+use crate::domain::{ExternalId, Marketplace, Timestamp};
+
+/// Checks a marketplace's sign-on form. Pure: it looks at the form, the salts and the time, at no stored state.
+pub trait SsoGate: Send + Sync {
+    fn verify(&self, form: &[u8], now: Timestamp) -> Result<SsoProof, SsoRefused>;
+}
+
+/// What a sign-on form proves.
+#[derive(Clone, Debug)]
+pub struct SsoProof {
+    pub marketplace: Marketplace,
+    pub resource: ExternalId,
+    /// Digest of the token, so that it is good for one login.
+    pub digest: String,
+    pub person: Option<String>,
+    pub context_app: Option<String>,
+}
+
+/// The proof does not hold. Deliberately without a reason: everyone gets the same page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sign-on was refused")]
+pub struct SsoRefused;
+
+/// `GET /d/{sso_hash}`: the long-lived address. It only opens a session; the page lies at a clean address.
+pub async fn by_link(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Remote(remote): Remote,
+    hash: Result<Path<String>, PathRejection>,
+) -> Result<Response, Fault> {
+    let Path(hash) = hash.map_err(|_| Fault::NotFound)?;
+    let hash = BearerSecret::presented(&hash);
+    let opened = web.access.open_by_link(&hash, remote).await?;
+    Ok(enter(&web, jar, &opened.ok_or(Fault::NotFound)?))
+}
+
+/// `POST /heroku/sso`: the marketplace's signed form, brought by the customer's browser from another site.
+/// That a resource is gone is said only to a valid proof (security.md SD-5).
+pub async fn by_heroku(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Remote(remote): Remote,
+    form: Bytes,
+) -> Result<Response, Fault> {
+    let proof = web
+        .heroku_sso
+        .verify(&form, web.clock.now())
+        .map_err(|SsoRefused| Fault::SignOnRefused)?;
+    let resource = web
+        .provisioning
+        .find(proof.marketplace, &proof.resource)
+        .await?
+        .filter(|resource| resource.state.is_live())
+        .ok_or(Fault::NotFound)?;
+    let visit = SsoVisit {
+        cache: resource.cache,
+        proof_digest: proof.digest,
+        person: proof.person,
+        context_app: proof.context_app,
+    };
+    let opened = web.access.open_by_sso(visit, remote).await?;
+    Ok(enter(&web, jar, &opened))
+}
+
+fn enter(web: &Web, jar: CookieJar, opened: &NewSession) -> Response {
+    let jar = cookies::sign_in(jar, &web.settings, opened.cache, &opened.cookie);
+    (jar, Redirect::to(&format!("/caches/{}", opened.cache))).into_response()
+}
+
+/// `POST /logout`: ends every session this browser holds, on the server too. The form's token must be that of
+/// one of them, unless all have ended already.
+pub async fn leave(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Remote(remote): Remote,
+    request: Request,
+) -> Result<Response, Fault> {
+    let form: Envelope<NoFields> = read_form(request, &web).await?;
+    let mut owners = Vec::new();
+    for (cache, cookie) in cookies::sessions(&jar, &web.settings) {
+        owners.extend(web.access.owner(&cookie, cache, remote).await?);
+    }
+    let is_ours = |owner: &Owner| is_token_of(&form.csrf, &owner.session().csrf);
+    if !owners.is_empty() && !owners.iter().any(is_ours) {
+        return Err(Fault::Forged);
+    }
+    for owner in &owners {
+        web.access.close_session(owner).await?;
+    }
+    let held = cookies::sessions(&jar, &web.settings).into_keys();
+    let jar = held.fold(jar, |jar, cache| {
+        cookies::sign_out(jar, &web.settings, cache)
+    });
+    Ok((jar, signed_out(&web.settings)).into_response())
+}
