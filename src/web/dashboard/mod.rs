@@ -23,6 +23,9 @@ pub mod snippets;
 pub mod views;
 pub mod words;
 
+#[cfg(test)]
+mod tests;
+
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
 

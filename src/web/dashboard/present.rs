@@ -103,6 +103,15 @@ fn header(facts: &Facts<'_>) -> Header {
 }
 
 fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
+    let tone = match notice {
+        Notice::FlushOrdered => Tone::Fair,
+        Notice::Created(_, reach) | Notice::Saved(_, reach) | Notice::Removed(_, reach)
+            if reach != Reach::Everywhere =>
+        {
+            Tone::Fair
+        }
+        _ => Tone::Good,
+    };
     let (title, text, offer) = match notice {
         Notice::Created(name, reach) => (
             format!("Credential {name} was added"),
@@ -149,7 +158,7 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
         ),
     };
     NoticeBox {
-        tone: Tone::Good,
+        tone,
         title,
         text,
         offer_password_of: offer,
@@ -247,14 +256,14 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
             next_attempt,
         } => {
             let reason = match last_error {
-                Some(error) => format!(" Last answer: {error}."),
+                Some(error) => format!(" Reason: {error}."),
                 None => String::new(),
             };
             ConfigPush {
                 tone: Tone::Fair,
                 title: "Pending",
                 text: format!(
-                    "Since {}, {provider} has not taken the new values yet.{reason} Next try {}.",
+                    "{provider} has not taken the new values yet; they were due {}.{reason} Next try {}.",
                     words::ago(*since, now),
                     words::ahead(*next_attempt, now)
                 ),
@@ -264,7 +273,7 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
             tone: Tone::Bad,
             title: "Refused",
             text: format!(
-                "{provider} refuses the new values since {}: {last_error}. Every credential below works all the \
+                "{provider} refused the new values {}: {last_error}. Every credential below works all the \
                  same; please write to support.",
                 words::ago(*since, now)
             ),

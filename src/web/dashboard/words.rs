@@ -22,7 +22,7 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// `512 B`, `7.0 MiB`
+/// `512 B`, `7 MiB`, `27.5 MiB`
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
@@ -38,7 +38,8 @@ pub fn bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit = larger;
     }
-    format!("{value:.1} {unit}")
+    let text = format!("{value:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 /// Hundredths of a whole, at most 100. A part that is not nothing is never shown as 0, nor one that is not all
@@ -116,12 +117,12 @@ mod tests {
         for (number, text) in [
             (0, "0 B"),
             (1_023, "1023 B"),
-            (1_024, "1.0 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (7_340_032, "7.0 MiB"),
+            (1_024, "1 KiB"),
+            ((1 << 20) - 1, "1 MiB"),
+            (7_340_032, "7 MiB"),
             (28_835_840, "27.5 MiB"),
-            (11 << 40, "11.0 TiB"),
-            (u64::MAX, "16777216.0 TiB"),
+            (11 << 40, "11 TiB"),
+            (u64::MAX, "16777216 TiB"),
         ] {
             assert_eq!(bytes(number), text, "{number}");
         }
