@@ -208,12 +208,7 @@ mod tests {
     #[test]
     fn a_notice_is_shown_once_and_only_by_its_cache() {
         let settings = settings(true);
-        let left = leave_notice(
-            browser("a=b"),
-            &settings,
-            CacheId(7),
-            &Notice::SsoRotated,
-        );
+        let left = leave_notice(browser("a=b"), &settings, CacheId(7), &Notice::SsoRotated);
         assert!(take_notice(left.clone(), &settings, CacheId(8)).1.is_none());
         let (jar, notice) = take_notice(left, &settings, CacheId(7));
         assert_eq!(notice, Some(Notice::SsoRotated));

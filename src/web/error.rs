@@ -91,7 +91,9 @@ impl Fault {
                 "It belongs to an earlier sign-in or did not come from this site, so nothing was changed. \
                  Reload the dashboard and try again."
             }
-            Fault::BadForm => "A field was missing or not of the expected kind. Nothing was changed.",
+            Fault::BadForm => {
+                "A field was missing or not of the expected kind. Nothing was changed."
+            }
             Fault::MethodNotAllowed => {
                 "It cannot be opened like a page. Use the buttons on the dashboard instead."
             }

@@ -95,7 +95,7 @@ pub fn app(web: Web, marketplaces: Router) -> Router {
         .with_state(web.clone())
         .merge(marketplaces)
         .fallback(async || Fault::NotFound);
-    layers::around(routes, &web)
+    layers::around(routes, &web.settings)
 }
 
 fn on_get<T: 'static>(who: Who, path: &'static str, handler: impl Handler<T, Web>) -> Route {

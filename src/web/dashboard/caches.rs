@@ -7,17 +7,13 @@ use axum_extra::extract::CookieJar;
 use super::present::{Facts, dashboard};
 use super::views::Revealed;
 use crate::access::Owner;
+use crate::web::Web;
 use crate::web::cookies;
 use crate::web::error::{Fault, html};
 use crate::web::notice::Notice;
-use crate::web::Web;
 
 /// `GET /caches/{id}`
-pub async fn show(
-    State(web): State<Web>,
-    owner: Owner,
-    jar: CookieJar,
-) -> Result<Response, Fault> {
+pub async fn show(State(web): State<Web>, owner: Owner, jar: CookieJar) -> Result<Response, Fault> {
     let (jar, notice) = cookies::take_notice(jar, &web.settings, owner.cache());
     let page = page(&web, &owner, notice, Revealed::Nothing).await?;
     Ok((jar, page).into_response())

@@ -189,11 +189,15 @@ fn hit_rate(figures: Option<&Figures>) -> HitRate {
     let (hits, misses) = figures.map_or((0, 0), |figures| (figures.get_hits, figures.get_misses));
     let asked = u128::from(hits) + u128::from(misses);
     if asked == 0 {
+        let detail = match figures {
+            Some(_) => "Nothing has been read yet",
+            None => "The cache's node does not answer at the moment",
+        };
         return HitRate {
             tone: Tone::Plain,
             figure: "Unavailable".to_owned(),
             word: "No data",
-            detail: "Nothing has been read yet".to_owned(),
+            detail: detail.to_owned(),
             percent: 0,
         };
     }

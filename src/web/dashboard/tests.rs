@@ -256,11 +256,7 @@ fn nothing_known_and_no_room_left() {
 #[test]
 fn a_password_is_shown_once_and_alone() {
     let password = || Password::from_stored(PASSWORD.to_owned());
-    let page = render(
-        |_| (),
-        None,
-        Revealed::Password(name("91BC07"), password()),
-    );
+    let page = render(|_| (), None, Revealed::Password(name("91BC07"), password()));
     assert_eq!(page.matches(PASSWORD).count(), 1);
     let row = page.split("id=\"credential-91BC07\"").nth(1).unwrap();
     assert!(row.split("</tr>").next().unwrap().contains(PASSWORD));
@@ -360,7 +356,10 @@ fn whatever_is_shown_is_escaped() {
             .replace("&#34;", "\"")
             .replace("&#39;", "'")
             .replace("&#38;", "&");
-        assert!(text.matches(sly).count() >= 8, "it reads back exactly: {sly}");
+        assert!(
+            text.matches(sly).count() >= 8,
+            "it reads back exactly: {sly}"
+        );
     }
 }
 
@@ -386,7 +385,14 @@ fn every_form_posts_a_token_to_this_cache() {
 #[test]
 fn nothing_on_the_page_needs_an_inline_exception_or_another_host() {
     let page = render(|_| (), None, Revealed::Nothing);
-    for forbidden in [" style=", "<style", " onclick=", "javascript:", "src=\"http", "href=\"http"] {
+    for forbidden in [
+        " style=",
+        "<style",
+        " onclick=",
+        "javascript:",
+        "src=\"http",
+        "href=\"http",
+    ] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
 }
@@ -405,12 +411,9 @@ fn questions_before_what_cannot_be_undone() {
         primary,
         connections,
     };
-    golden(
-        "confirm_delete",
-        &delete(false, Some(12)).render().unwrap(),
-    );
+    golden("confirm_delete", &delete(false, Some(12)).render().unwrap());
     let text = |primary, connections| delete(primary, connections).render().unwrap();
-    assert!(text(false, Some(1)).contains("1 live connection uses"));
+    assert!(text(false, Some(1)).contains("1 live connection<"));
     assert!(text(false, None).contains("is not known"));
     assert!(!text(true, Some(1)).contains("name=\"confirmed\""));
 }

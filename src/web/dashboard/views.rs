@@ -196,6 +196,6 @@ pub struct ConfirmDelete {
 impl ConfirmDelete {
     fn live(&self) -> String {
         let number = self.connections.unwrap_or(0);
-        words::counted(number, "live connection uses", "live connections use")
+        words::counted(number, "live connection", "live connections")
     }
 }

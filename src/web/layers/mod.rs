@@ -1,34 +1,36 @@
 //! What surrounds every request, marketplaces' included.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
 use axum::http::HeaderValue;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::Web;
 use super::error::Fault;
+use super::settings::WebSettings;
 use crate::domain::CacheId;
 
 /// Wraps all routes; the last one named is the outermost.
-pub fn around(routes: Router, web: &Web) -> Router {
+pub fn around(routes: Router, settings: &Arc<WebSettings>) -> Router {
+    let with = || Arc::clone(settings);
     routes
-        .layer(RequestBodyLimitLayer::new(web.settings.body_bytes_max))
+        .layer(RequestBodyLimitLayer::new(settings.body_bytes_max))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(web.clone(), time_limit))
-        .layer(middleware::from_fn_with_state(web.clone(), fault_pages))
+        .layer(middleware::from_fn_with_state(with(), time_limit))
+        .layer(middleware::from_fn_with_state(with(), fault_pages))
         .layer(middleware::from_fn(observe))
-        .layer(middleware::map_response_with_state(web.clone(), headers))
+        .layer(middleware::map_response_with_state(with(), headers))
 }
 
 /// Scripts, styles and pictures from our own files, forms to ourselves, and nobody frames us.
@@ -36,7 +38,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
                               form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Headers of every answer, faults included (security.md SD-14).
-async fn headers(State(web): State<Web>, mut response: Response) -> Response {
+async fn headers(State(settings): State<Arc<WebSettings>>, mut response: Response) -> Response {
     const FIXED: [(HeaderName, &str); 7] = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -59,7 +61,7 @@ async fn headers(State(web): State<Web>, mut response: Response) -> Response {
     for (name, value) in FIXED {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if web.settings.public_url.is_https() {
+    if settings.public_url.is_https() {
         let two_years = HeaderValue::from_static("max-age=63072000");
         headers.insert(STRICT_TRANSPORT_SECURITY, two_years);
     }
@@ -132,21 +134,33 @@ fn masked(path: &str) -> String {
 }
 
 /// Makes the page for a handler's fault, in one place, so that equal faults are equal to the byte.
-async fn fault_pages(State(web): State<Web>, request: Request, next: Next) -> Response {
+async fn fault_pages(
+    State(settings): State<Arc<WebSettings>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let dashboard = dashboard_of(request.uri().path());
     let response = next.run(request).await;
     match response.extensions().get::<Fault>() {
-        Some(fault) => fault.page(&web.settings, dashboard),
+        Some(fault) => fault.page(&settings, dashboard),
         None => response,
     }
 }
 
 fn dashboard_of(path: &str) -> Option<CacheId> {
-    path.strip_prefix("/caches/")?.split('/').next()?.parse().ok()
+    path.strip_prefix("/caches/")?
+        .split('/')
+        .next()?
+        .parse()
+        .ok()
 }
 
-async fn time_limit(State(web): State<Web>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(web.settings.request_timeout, next.run(request)).await {
+async fn time_limit(
+    State(settings): State<Arc<WebSettings>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match tokio::time::timeout(settings.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Fault::TooSlow.into_response(),
     }
@@ -159,43 +173,4 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_hash_reaches_the_log() {
-        let hash = "q8Yk3Zr0pX5t7vN1m2B4c6D8e0F2g4H6j8K0l2M4n6P";
-        for path in [
-            format!("/d/{hash}"),
-            format!("//d//{hash}"),
-            format!("/D/{hash}/"),
-            format!("/d/short/{hash}"),
-            format!("/caches/{hash}"),
-            format!("/d%2F{hash}"),
-            format!("/{hash}"),
-        ] {
-            let shown = masked(&path);
-            assert!(!shown.contains(&hash[4..40]), "{path} -> {shown}");
-        }
-        assert_eq!(masked("/d/abc"), "/d/***");
-    }
-
-    #[test]
-    fn ordinary_paths_are_logged_as_they_are() {
-        for path in [
-            "/",
-            "/caches/7/credentials/4F2A90/promote",
-            "/heroku/resources/01234567-89ab-cdef-0123-456789abcdef",
-        ] {
-            assert_eq!(masked(path), path);
-        }
-    }
-
-    #[test]
-    fn faults_lead_back_to_the_dashboard_they_happened_in() {
-        assert_eq!(dashboard_of("/caches/7/flush"), Some(CacheId(7)));
-        assert_eq!(dashboard_of("/caches/7"), Some(CacheId(7)));
-        assert_eq!(dashboard_of("/d/7"), None);
-        assert_eq!(dashboard_of("/caches/x"), None);
-    }
-}
+mod tests;
