@@ -126,3 +126,31 @@ fn asset(path: &'static str) -> Route {
         handler: get(assets::serve).layer(CompressionLayer::new()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_keeps_its_own_rules() {
+        let mut seen = HashSet::new();
+        for route in table() {
+            let Route {
+                method, path, who, ..
+            } = &route;
+            assert!(
+                seen.insert((method.clone(), *path)),
+                "{method} {path} twice"
+            );
+            let behind_login = path.starts_with("/caches/{id}");
+            let expected = match (behind_login, method) {
+                (true, &Method::GET) => vec![Who::OwnerLooks],
+                (true, &Method::POST) => vec![Who::OwnerActs],
+                _ => vec![Who::Anyone, Who::Visitor],
+            };
+            assert!(expected.contains(who), "{method} {path} is for {who:?}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! Ways in and the way out.
 
-use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
+use axum::Form;
+use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
 
@@ -15,9 +16,10 @@ use crate::access::{NewSession, Owner, SsoVisit};
 use crate::domain::secret::BearerSecret;
 use crate::domain::{ExternalId, Marketplace, Timestamp};
 
-/// Checks a marketplace's sign-on form. Pure: it looks at the form, the salts and the time, at no stored state.
+/// Checks a marketplace's sign-on form. Pure: it looks at the fields, the salts and the time, at no stored
+/// state.
 pub trait SsoGate: Send + Sync {
-    fn verify(&self, form: &[u8], now: Timestamp) -> Result<SsoProof, SsoRefused>;
+    fn verify(&self, fields: &[(String, String)], now: Timestamp) -> Result<SsoProof, SsoRefused>;
 }
 
 /// What a sign-on form proves.
@@ -55,11 +57,15 @@ pub async fn by_heroku(
     State(web): State<Web>,
     jar: CookieJar,
     Remote(remote): Remote,
-    form: Bytes,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Fault> {
+    let Form(fields) = form.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge,
+        _ => Fault::SignOnRefused,
+    })?;
     let proof = web
         .heroku_sso
-        .verify(&form, web.clock.now())
+        .verify(&fields, web.clock.now())
         .map_err(|SsoRefused| Fault::SignOnRefused)?;
     let resource = web
         .provisioning

@@ -1,7 +1,5 @@
 //! Domain types to views: the one conversion.
 
-use super::super::notice::Notice;
-use super::super::settings::WebSettings;
 use super::snippets;
 use super::views::{
     ConfigPush, Connections, CounterRow, Counters, CredentialRow, Dashboard, EventRow, Frame,
@@ -13,6 +11,8 @@ use crate::cluster::Figures;
 use crate::domain::{
     Capabilities, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp, Username,
 };
+use crate::web::notice::Notice;
+use crate::web::settings::WebSettings;
 
 /// Everything the page is made of.
 pub struct Facts<'a> {
