@@ -29,6 +29,9 @@ pub mod router;
 pub mod settings;
 pub mod signin;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use router::app;

@@ -1,5 +1,7 @@
 //! Ways in and the way out.
 
+use std::net::IpAddr;
+
 use axum::Form;
 use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Path, Request, State};
@@ -48,7 +50,7 @@ pub async fn by_link(
     let Path(hash) = hash.map_err(|_| Fault::NotFound)?;
     let hash = BearerSecret::presented(&hash);
     let opened = web.access.open_by_link(&hash, remote).await?;
-    Ok(enter(&web, jar, &opened.ok_or(Fault::NotFound)?))
+    enter(&web, jar, remote, &opened.ok_or(Fault::NotFound)?).await
 }
 
 /// `POST /heroku/sso`: the marketplace's signed form, brought by the customer's browser from another site.
@@ -80,12 +82,25 @@ pub async fn by_heroku(
         context_app: proof.context_app,
     };
     let opened = web.access.open_by_sso(visit, remote).await?;
-    Ok(enter(&web, jar, &opened))
+    enter(&web, jar, remote, &opened).await
 }
 
-fn enter(web: &Web, jar: CookieJar, opened: &NewSession) -> Response {
+/// Hands over the cookie and leads to the page. A session that this browser already had for the same cache ends:
+/// a new login never joins an older one.
+async fn enter(
+    web: &Web,
+    jar: CookieJar,
+    remote: Option<IpAddr>,
+    opened: &NewSession,
+) -> Result<Response, Fault> {
+    if let Some(former) = cookies::session(&jar, &web.settings, opened.cache)
+        && let Some(owner) = web.access.owner(&former, opened.cache, remote).await?
+    {
+        web.access.close_session(&owner).await?;
+    }
     let jar = cookies::sign_in(jar, &web.settings, opened.cache, &opened.cookie);
-    (jar, Redirect::to(&format!("/caches/{}", opened.cache))).into_response()
+    let page = format!("/caches/{}", opened.cache);
+    Ok((jar, Redirect::to(&page)).into_response())
 }
 
 /// `POST /logout`: ends every session this browser holds, on the server too. The form's token must be that of

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::views::{ConfirmDelete, Revealed};
 use super::{caches, done, present};
 use crate::access::Owner;
-use crate::domain::{Capabilities, Credential, Username};
+use crate::domain::{Capabilities, Username};
 use crate::web::Web;
 use crate::web::error::{Fault, html};
 use crate::web::form::NoFields;
@@ -80,7 +80,11 @@ pub async fn ask_to_delete(
     Named(username): Named,
     owner: Owner,
 ) -> Result<Response, Fault> {
-    let credential = find(&web, &owner, &username).await?;
+    let all = web.access.credentials(&owner).await?;
+    let credential = all
+        .into_iter()
+        .find(|credential| credential.username == username)
+        .ok_or(Fault::UnknownCredential)?;
     let page = ConfirmDelete {
         frame: present::frame(&web.settings, owner.resource(), owner.session()),
         username: credential.username.to_string(),
@@ -102,8 +106,12 @@ pub async fn delete(
     Named(username): Named,
     Signed { owner, fields }: Signed<Deletion>,
 ) -> Result<Response, Fault> {
-    let primary = find(&web, &owner, &username).await?.primary;
-    let asks = fields.confirmed.is_none() && !primary;
+    let all = web.access.credentials(&owner).await?;
+    let is_secondary = all
+        .iter()
+        .any(|credential| credential.username == username && !credential.primary);
+    // What is not a secondary is for `remove` to answer: the primary stays, and a second click is no error.
+    let asks = fields.confirmed.is_none() && is_secondary;
     if asks && live_connections(&web, &owner, &username).await != Some(0) {
         let question = format!("/caches/{}/credentials/{username}/delete", owner.cache());
         return Ok(Redirect::to(&question).into_response());
@@ -111,13 +119,6 @@ pub async fn delete(
     let reach = web.access.remove(&owner, &username).await?;
     let notice = Notice::Removed(username, reach);
     Ok(done(&web, jar, owner.cache(), &notice))
-}
-
-async fn find(web: &Web, owner: &Owner, username: &Username) -> Result<Credential, Fault> {
-    let all = web.access.credentials(owner).await?;
-    all.into_iter()
-        .find(|credential| credential.username == *username)
-        .ok_or(Fault::UnknownCredential)
 }
 
 /// `None` while no node answers.
