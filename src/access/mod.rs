@@ -2,25 +2,49 @@
 //!
 //! Every call on a cache takes an [`Owner`], which only this room can make, from a live session: a handler that
 //! forgets to ask who is there has nothing to call with (security.md G-3).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `sessions` | opening, finding and ending browser sessions; the long-lived URL |
+//! | `credentials` | create, promote, restrict, remove, reveal |
+//! | `flush` | emptying the cache |
+//! | `view` | what the dashboard shows |
+//!
+//! Every change locks the resource's row first, so changes of one cache come one after the other, and checks under
+//! that lock that the resource is still live.
 
-#![allow(clippy::todo, unused_variables)]
+mod credentials;
+mod flush;
+mod sessions;
+mod view;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::cluster::Figures;
-use crate::domain::secret::{BearerSecret, Password};
-use crate::domain::{CacheId, Capabilities, Credential, Resource, Timestamp, Username};
-use crate::store::StoreError;
+pub(crate) use credentials::issue;
+
+use crate::cluster::{CaughtUp, Cluster};
+use crate::domain::secret::BearerSecret;
+use crate::domain::{CacheId, Clock, Plans, Resource, Timestamp};
+use crate::store::audit::AuditEntry;
+use crate::store::{Store, StoreError, Tx};
 
 /// Credentials, sessions and flushes. Cheap to clone.
 #[derive(Clone)]
-pub struct Access {}
+pub struct Access {
+    store: Store,
+    cluster: Cluster,
+    plans: Arc<Plans>,
+    clock: Arc<dyn Clock>,
+}
 
 /// Proof that the caller holds a live session of this cache.
 #[derive(Clone, Debug)]
 pub struct Owner {
     resource: Resource,
     session: Session,
+    /// Digest of the session's cookie.
+    digest: String,
     /// Where the request came from, for the audit.
     remote: Option<IpAddr>,
 }
@@ -122,6 +146,18 @@ pub enum Reach {
     },
 }
 
+impl From<CaughtUp> for Reach {
+    fn from(reach: CaughtUp) -> Reach {
+        if reach.everywhere() {
+            return Reach::Everywhere;
+        }
+        Reach::Partial {
+            applied: reach.applied,
+            nodes: reach.nodes,
+        }
+    }
+}
+
 /// An entry of a cache's history, newest first in lists.
 #[derive(Clone, Debug)]
 pub struct HistoryEntry {
@@ -131,92 +167,34 @@ pub struct HistoryEntry {
 }
 
 impl Access {
-    /// Opens a session for whoever holds the long-lived dashboard URL; `None` when the hash is unknown or old.
-    pub async fn open_by_link(
-        &self,
-        hash: &BearerSecret,
-        remote: Option<IpAddr>,
-    ) -> Result<Option<NewSession>, AccessError> {
-        todo!()
-    }
-    /// Opens a session for a proven single sign-on, once per proof.
-    pub async fn open_by_sso(
-        &self,
-        visit: SsoVisit,
-        remote: Option<IpAddr>,
-    ) -> Result<NewSession, AccessError> {
-        todo!()
-    }
-    /// The owner behind a session cookie, if that session is alive and belongs to this cache.
-    pub async fn owner(
-        &self,
-        cookie: &BearerSecret,
-        cache: CacheId,
-        remote: Option<IpAddr>,
-    ) -> Result<Option<Owner>, AccessError> {
-        todo!()
-    }
-    pub async fn close_session(&self, owner: &Owner) -> Result<(), AccessError> {
-        todo!()
+    pub fn new(store: Store, cluster: Cluster, plans: Arc<Plans>, clock: Arc<dyn Clock>) -> Access {
+        Access {
+            store,
+            cluster,
+            plans,
+            clock,
+        }
     }
 
-    /// Live credentials, the primary first.
-    pub async fn credentials(&self, owner: &Owner) -> Result<Vec<Credential>, AccessError> {
-        todo!()
+    /// Begins a change of the owner's cache. The resource as of now, not as of the session's look-up.
+    async fn begin(&self, owner: &Owner) -> Result<(Tx, Resource), AccessError> {
+        let mut tx = self.store.begin().await?;
+        match tx.lock_resource(owner.cache()).await? {
+            Some(resource) if resource.state.is_live() => Ok((tx, resource)),
+            _ => Err(AccessError::Gone),
+        }
     }
-    /// Shows a password; audited.
-    pub async fn reveal(
-        &self,
-        owner: &Owner,
-        username: &Username,
-    ) -> Result<Password, AccessError> {
-        todo!()
-    }
-    pub async fn create(&self, owner: &Owner) -> Result<(Credential, Reach), AccessError> {
-        todo!()
-    }
-    /// Makes it the primary and lets the outbox push it to the provider.
-    pub async fn promote(&self, owner: &Owner, username: &Username) -> Result<(), AccessError> {
-        todo!()
-    }
-    pub async fn set_capabilities(
-        &self,
-        owner: &Owner,
-        username: &Username,
-        capabilities: Capabilities,
-    ) -> Result<Reach, AccessError> {
-        todo!()
-    }
-    pub async fn remove(&self, owner: &Owner, username: &Username) -> Result<Reach, AccessError> {
-        todo!()
-    }
-    /// A new long-lived URL; the old one and every session but this one end.
-    pub async fn rotate_sso(&self, owner: &Owner) -> Result<BearerSecret, AccessError> {
-        todo!()
-    }
-    /// The long-lived URL's hash, for the Settings panel.
-    pub async fn sso_hash(&self, owner: &Owner) -> Result<BearerSecret, AccessError> {
-        todo!()
-    }
-    pub async fn flush(&self, owner: &Owner) -> Result<FlushResult, AccessError> {
-        todo!()
-    }
-    pub async fn config_state(&self, owner: &Owner) -> Result<ConfigState, AccessError> {
-        todo!()
-    }
-    pub async fn history(
-        &self,
-        owner: &Owner,
-        most: u32,
-    ) -> Result<Vec<HistoryEntry>, AccessError> {
-        todo!()
-    }
-    /// Figures from the nodes that hold the cache; `None` while none answers.
-    pub async fn figures(&self, owner: &Owner) -> Option<Figures> {
-        todo!()
-    }
-    /// The value of the SERVERS variable.
-    pub async fn servers(&self, owner: &Owner) -> Result<String, AccessError> {
-        todo!()
+}
+
+impl Owner {
+    fn audit(&self, action: &str, detail: impl Into<String>) -> AuditEntry {
+        let actor = self.session.person.as_deref();
+        AuditEntry {
+            cache: Some(self.cache()),
+            actor: actor.unwrap_or("dashboard").to_owned(),
+            action: action.to_owned(),
+            detail: detail.into(),
+            remote: self.remote.map(|address| address.to_string()),
+        }
     }
 }

@@ -1,16 +1,31 @@
 //! Rank 2: provision, change plan, deprovision: what a marketplace may ask for, whatever its wire looks like.
+//!
+//! Marketplaces repeat their requests and send them twice at once. What settles it is the unique (marketplace,
+//! external id) of the database: one insert wins, everybody else reads what it wrote.
 
-#![allow(clippy::todo, unused_variables)]
+mod lifecycle;
+mod provision;
+
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::cluster::Cluster;
 use crate::domain::secret::Password;
-use crate::domain::{ExternalId, Marketplace, PlanSlug, Resource, Timestamp, Username};
-use crate::store::StoreError;
+use crate::domain::{
+    CacheId, Clock, ExternalId, Marketplace, PlanSlug, Plans, Resource, Timestamp, Username,
+};
+use crate::store::audit::AuditEntry;
+use crate::store::{Store, StoreError};
 
 /// The lifecycle of resources. Cheap to clone.
 #[derive(Clone)]
-pub struct Provisioning {}
+pub struct Provisioning {
+    store: Store,
+    cluster: Cluster,
+    plans: Arc<Plans>,
+    clock: Arc<dyn Clock>,
+}
 
 #[derive(Debug)]
 pub struct ProvisionRequest {
@@ -71,35 +86,49 @@ pub enum ProvisioningError {
 }
 
 impl Provisioning {
-    /// Makes the resource, or finds the one an equal request made before. The credentials work on the cache's
-    /// nodes before this returns.
-    pub async fn provision(
-        &self,
-        request: ProvisionRequest,
-    ) -> Result<Connection, ProvisioningError> {
-        todo!()
+    pub fn new(
+        store: Store,
+        cluster: Cluster,
+        plans: Arc<Plans>,
+        clock: Arc<dyn Clock>,
+    ) -> Provisioning {
+        Provisioning {
+            store,
+            cluster,
+            plans,
+            clock,
+        }
     }
-    pub async fn change_plan(
-        &self,
-        marketplace: Marketplace,
-        id: &ExternalId,
-        plan: &str,
-    ) -> Result<PlanChange, ProvisioningError> {
-        todo!()
-    }
-    pub async fn deprovision(
-        &self,
-        marketplace: Marketplace,
-        id: &ExternalId,
-    ) -> Result<(), ProvisioningError> {
-        todo!()
-    }
+
     /// A resource by the marketplace's id, dead ones included.
     pub async fn find(
         &self,
         marketplace: Marketplace,
         id: &ExternalId,
     ) -> Result<Option<Resource>, ProvisioningError> {
-        todo!()
+        Ok(self.store.resource_by_external(marketplace, id).await?)
+    }
+
+    async fn live(
+        &self,
+        marketplace: Marketplace,
+        id: &ExternalId,
+    ) -> Result<Resource, ProvisioningError> {
+        match self.find(marketplace, id).await? {
+            Some(resource) if resource.state.is_live() => Ok(resource),
+            Some(_) => Err(ProvisioningError::Gone),
+            None => Err(ProvisioningError::Unknown),
+        }
+    }
+}
+
+/// The marketplace is the actor of whatever happens here.
+fn audit(cache: CacheId, marketplace: Marketplace, action: &str, detail: String) -> AuditEntry {
+    AuditEntry {
+        cache: Some(cache),
+        actor: marketplace.to_string(),
+        action: action.to_owned(),
+        detail,
+        remote: None,
     }
 }

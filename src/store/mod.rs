@@ -8,12 +8,35 @@
 //! | [`dialect`] | each place SQLite and PostgreSQL differ |
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
+//! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |
+//! | [`changes`] | what nodes must know, in order |
+//! | [`flushes`], [`events`], [`audit`] | what happened |
+//! | [`sessions`] | browsers signed in |
+//! | [`attachments`] | apps attached to a resource, with their log inputs |
+//! | [`config_sync`] | how far the provider's variables are from the primary |
+//! | [`deliveries`] | lines on their way to an app's log |
+//! | [`grants`] | the provider's tokens |
+//! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
+pub mod attachments;
+pub mod audit;
+pub mod changes;
+pub mod config_sync;
 mod connect;
+pub mod credentials;
+pub mod deliveries;
 mod dialect;
+pub mod events;
+pub mod flushes;
+pub mod grants;
+pub mod nodes;
+pub mod resources;
+mod row;
 pub mod seal;
+pub mod sessions;
+mod tidy;
 
 use std::sync::Arc;
 
@@ -56,6 +79,12 @@ impl From<sqlx::Error> for StoreError {
         match &error {
             sqlx::Error::Database(refused) if refused.is_unique_violation() => {
                 StoreError::Taken(refused.constraint().unwrap_or(refused.message()).to_owned())
+            }
+            // A rule of the schema that the code should have kept: trying again will not help.
+            sqlx::Error::Database(refused)
+                if refused.is_check_violation() || refused.is_foreign_key_violation() =>
+            {
+                StoreError::BadRow(refused.message().to_owned())
             }
             sqlx::Error::Decode(why) => StoreError::BadRow(why.to_string()),
             sqlx::Error::ColumnDecode { index, source } => {
