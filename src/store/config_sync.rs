@@ -3,8 +3,8 @@
 //! `desired` counts changes, `applied` is the count that the provider is known to hold. A worker claims a row by
 //! lease and fence, reads what is wanted *then*, and records it only while its fence is the row's.
 
+use super::credentials::open_password;
 use super::dialect::{exec, read, run};
-use super::seal::Place;
 use super::{Store, StoreError, Tx};
 use crate::domain::secret::Password;
 use crate::domain::{CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
@@ -27,6 +27,8 @@ pub struct ConfigSyncState {
 pub struct ConfigClaim {
     pub cache: CacheId,
     pub fence: i64,
+    /// What was wanted when it was claimed.
+    pub desired: i64,
     /// Attempts that failed in a row before this one.
     pub attempt: u32,
     pub pending_since: Timestamp,
@@ -102,7 +104,7 @@ macro_rules! claim {
             $skip_locked,
             ") UPDATE config_sync SET lease_until = $2, fence = fence + 1
                WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, fence, attempt, pending_since, dead_at"
+               RETURNING cache_id, fence, desired, attempt, pending_since, dead_at"
         )
     };
 }
@@ -163,6 +165,7 @@ impl Tx {
             .bind(needs.0)
             .bind(now.micros())
         )?;
+        self.promises = true;
         Ok(())
     }
 
@@ -176,6 +179,7 @@ impl Tx {
                 "UPDATE config_sync SET next_attempt_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
                  WHERE cache_id = $1 AND applied < desired AND (dead_at IS NOT NULL OR next_attempt_at > $2)")
             .bind(cache.0).bind(now.micros()))?;
+        self.promises = true;
         Ok(())
     }
 
@@ -195,6 +199,7 @@ impl Tx {
         let claim = |row: ClaimRow| ConfigClaim {
             cache: CacheId(row.cache_id),
             fence: row.fence,
+            desired: row.desired,
             attempt: u32::try_from(row.attempt).unwrap_or(0),
             pending_since: row.pending_since.map_or(now, Timestamp::from_micros),
             dead: row.dead_at.is_some(),
@@ -227,7 +232,8 @@ impl Tx {
         Ok(rows == 1)
     }
 
-    /// Records a failed attempt and gives the lease back. False when it was lost to another worker.
+    /// Records a failed attempt and gives the lease back. A newer change than the one that failed for good gets
+    /// its own chance at once. False when it was lost to another worker.
     pub async fn record_config_failed(
         &mut self,
         claim: &ConfigClaim,
@@ -238,8 +244,8 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET lease_until = NULL, attempt = attempt + 1, last_error = $3,
-                next_attempt_at = $4,
-                dead_at = CASE WHEN $5 = 0 THEN NULL ELSE COALESCE(dead_at, $6) END
+                next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
+                dead_at = CASE WHEN $5 = 0 OR desired > $7 THEN NULL ELSE COALESCE(dead_at, $6) END
              WHERE cache_id = $1 AND fence = $2"
             )
             .bind(claim.cache.0)
@@ -248,6 +254,7 @@ impl Tx {
             .bind(failure.next_attempt_at.micros())
             .bind(i64::from(failure.dead))
             .bind(now.micros())
+            .bind(claim.desired)
         )?;
         Ok(rows == 1)
     }
@@ -269,6 +276,7 @@ impl Tx {
             .bind(cache.0)
             .bind(now.micros())
         )?;
+        self.promises = true;
         Ok(())
     }
 
@@ -297,6 +305,7 @@ impl Tx {
 struct ClaimRow {
     cache_id: i64,
     fence: i64,
+    desired: i64,
     attempt: i64,
     pending_since: Option<i64>,
     dead_at: Option<i64>,
@@ -364,23 +373,12 @@ impl Store {
             marketplace: row.marketplace.parse().map_err(|_| bad("marketplace"))?,
             external_id: row.external_id.parse().map_err(|_| bad("external id"))?,
             username: row.username.parse().map_err(|_| bad("user name"))?,
-            password: self.open_credential(&row.credential, &row.password_sealed)?,
+            password: open_password(&self.keys, &row.credential, &row.password_sealed)?,
             servers: join_servers(&servers),
             unchanged: false,
         };
         wanted.unchanged = row.applied_as == Some(wanted.fingerprint());
         Ok(Some(wanted))
-    }
-
-    fn open_credential(&self, id: &str, sealed: &[u8]) -> Result<Password, StoreError> {
-        use secrecy::ExposeSecret as _;
-        let place = Place {
-            table: "credentials",
-            column: "password_sealed",
-            row: id,
-        };
-        let text = self.keys.open_text(place, sealed)?;
-        Ok(Password::from_stored(text.expose_secret().to_owned()))
     }
 
     /// Pushes that are due and not done.

@@ -75,7 +75,11 @@ fn place(id: &str) -> Place<'_> {
     }
 }
 
-fn open_password(keys: &KeyRing, id: &str, sealed: &[u8]) -> Result<Password, StoreError> {
+pub(super) fn open_password(
+    keys: &KeyRing,
+    id: &str,
+    sealed: &[u8],
+) -> Result<Password, StoreError> {
     let plain = keys.open_text(place(id), sealed)?;
     Ok(Password::from_stored(plain.expose_secret().to_owned()))
 }

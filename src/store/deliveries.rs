@@ -148,8 +148,10 @@ impl Tx {
                 "SELECT seq, payload FROM deliveries WHERE order_key = $1 AND kind = $2 AND not_before = $3
                  AND not_before > $4 ORDER BY seq DESC LIMIT 1")
             .bind(lane).bind(new.kind).bind(window_end).bind(now.micros()).fetch_optional(c))?;
+        // A node that sums up by itself hands over a line that has a count already.
+        let (line, times) = split_repeated(new.line);
         let Some((seq, payload)) = open else {
-            let payload = json!({ "at": new.at.micros(), "line": new.line, "repeated": 1 });
+            let payload = json!({ "at": new.at.micros(), "line": line, "repeated": times });
             let not_before = Timestamp::from_micros(window_end);
             return self
                 .queue_line(cache, lane, new.kind, &payload, not_before, rules, now)
@@ -157,7 +159,7 @@ impl Tx {
         };
         let mut payload: Value = serde_json::from_str(&payload)
             .map_err(|_| StoreError::BadRow(format!("payload of delivery {seq}")))?;
-        let repeated = payload["repeated"].as_u64().unwrap_or(0) + 1;
+        let repeated = payload["repeated"].as_u64().unwrap_or(0) + times;
         payload["repeated"] = repeated.into();
         exec!(
             self,
@@ -188,6 +190,7 @@ impl Tx {
         exec!(self, sqlx::query(
                 "UPDATE lanes SET next_attempt_at = COALESCE(next_attempt_at, $2) WHERE order_key = $1")
             .bind(lane).bind(not_before.micros()))?;
+        self.promises = true;
         let last_too_many: Option<i64> = run!(self, c => sqlx::query_scalar(
                 "SELECT seq FROM deliveries WHERE order_key = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2")
             .bind(lane).bind(i64::from(rules.queue_max)).fetch_optional(c))?;
@@ -452,6 +455,12 @@ impl Tx {
             sqlx::query("DELETE FROM deliveries_done WHERE done_at < $1").bind(before.micros())
         )?)
     }
+}
+
+fn split_repeated(line: &str) -> (&str, u64) {
+    line.rsplit_once(" repeated=")
+        .and_then(|(line, times)| Some((line, times.parse().ok()?)))
+        .unwrap_or((line, 1))
 }
 
 fn waiting_line(seq: i64, payload: &str) -> Result<WaitingLine, StoreError> {

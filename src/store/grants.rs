@@ -6,7 +6,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::config_sync::Caps;
+use super::config_sync::{Backlog, Caps};
 use super::dialect::{exec, read, run};
 use super::seal::Place;
 use super::{Store, StoreError, Tx};
@@ -127,6 +127,7 @@ impl Tx {
                     lease_until = NULL, fence = grants.fence + 1, updated_at = excluded.updated_at
                  WHERE grants.state <> 'active'")
             .bind(cache.0).bind(&sealed).bind(expires_at.micros()).bind(now.micros()))?;
+        self.promises = true;
         Ok(())
     }
 
@@ -150,15 +151,23 @@ impl Tx {
             let (marketplace, external_id): (String, String) = run!(self, c => sqlx::query_as(
                     "SELECT marketplace, external_id FROM resources WHERE cache_id = $1")
                 .bind(cache).fetch_one(c))?;
-            let sealed = row.code_sealed.ok_or_else(|| bad("grant code"))?;
+            let sealed = row.code_sealed.unwrap_or_default();
             let row_name = cache.to_string();
+            // One that does not open must not hold up the others.
+            let Ok(code) = self
+                .keys
+                .open_text(place("code_sealed", &row_name), &sealed)
+            else {
+                let error = "the stored code does not open with the master keys given";
+                self.record_grant_failed(CacheId(cache), row.fence, error, None, now)
+                    .await?;
+                continue;
+            };
             claims.push(CodeClaim {
                 cache: CacheId(cache),
                 marketplace: marketplace.parse().map_err(|_| bad("marketplace"))?,
                 external_id: external_id.parse().map_err(|_| bad("external id"))?,
-                code: self
-                    .keys
-                    .open_text(place("code_sealed", &row_name), &sealed)?,
+                code,
                 expires_at: row.code_expires_at.map_or(now, Timestamp::from_micros),
                 fence: row.fence,
                 attempt: u32::try_from(row.attempt).unwrap_or(0),
@@ -289,6 +298,17 @@ type GrantRow = (
 );
 
 impl Store {
+    /// Codes that are due.
+    pub async fn codes_backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let (due, oldest): (i64, Option<i64>) = read!(self, c => sqlx::query_as(
+                "SELECT count(*), min(next_attempt_at) FROM grants WHERE state = 'pending' AND next_attempt_at <= $1")
+            .bind(now.micros()).fetch_one(c))?;
+        Ok(Backlog {
+            due: u64::try_from(due).unwrap_or(0),
+            oldest_due: oldest.map(Timestamp::from_micros),
+        })
+    }
+
     /// The grant of a resource, opened; `None` when no code ever came.
     pub async fn grant(&self, cache: CacheId) -> Result<Option<Grant>, StoreError> {
         let row: Option<GrantRow> = read!(self, c => sqlx::query_as(

@@ -12,9 +12,8 @@
 //! | [`changes`] | what nodes must know, in order |
 //! | [`flushes`], [`events`], [`audit`] | what happened |
 //! | [`sessions`] | browsers signed in |
-//! | [`attachments`] | apps attached to a resource, with their log inputs |
 //! | [`config_sync`] | how far the provider's variables are from the primary |
-//! | [`deliveries`] | lines on their way to an app's log |
+//! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
 //! | `tidy` | what is kept for a while only |
 //!
@@ -43,6 +42,7 @@ use std::sync::Arc;
 pub use connect::{OpenError, Schema, StoreSettings};
 use dialect::{Db, DbTx};
 use seal::{KeyRing, SealError};
+use tokio::sync::Notify;
 
 use crate::domain::secret::VerifierKey;
 
@@ -52,12 +52,16 @@ pub struct Store {
     db: Db,
     keys: Arc<KeyRing>,
     verifier_key: VerifierKey,
+    promised: Arc<Notify>,
 }
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), it leaves no trace.
 pub struct Tx {
     db_tx: DbTx,
     keys: Arc<KeyRing>,
+    /// Woken after the commit when something was promised to the outside.
+    promised: Arc<Notify>,
+    promises: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +110,14 @@ impl Store {
         Ok(Tx {
             db_tx,
             keys: Arc::clone(&self.keys),
+            promised: Arc::clone(&self.promised),
+            promises: false,
         })
+    }
+
+    /// Woken in this process after each commit that leaves something to send: the outbox waits for it.
+    pub fn promised(&self) -> &Notify {
+        &self.promised
     }
 
     /// The key that turns passwords into verifiers; the same for the life of the installation.
@@ -124,6 +135,9 @@ impl Tx {
         match self.db_tx {
             DbTx::Lite(transaction) => transaction.commit().await?,
             DbTx::Pg(transaction) => transaction.commit().await?,
+        }
+        if self.promises {
+            self.promised.notify_waiters();
         }
         Ok(())
     }
