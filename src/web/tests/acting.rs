@@ -49,7 +49,8 @@ async fn a_new_credential_shows_its_password_only_when_asked() {
     assert_eq!(shown.status, StatusCode::OK);
     assert_eq!(shown.headers["cache-control"], "no-store");
     let found = passwords(&shown.body);
-    let expected = house.store.password(cache, &new.parse().unwrap());
+    let username = new.parse().unwrap();
+    let expected = house.store.password(cache, &username);
     assert_eq!(found, [expected.await.unwrap().unwrap().expose()]);
     assert!(row(&shown.body, new).contains(&found[0]));
     assert!(passwords(&owner.page(cache).await).is_empty());
@@ -97,8 +98,9 @@ async fn promotion_moves_the_mark_and_waits_for_the_provider() {
     let old = owner.usernames(cache).await.remove(0);
     owner.act(cache, "credentials", "").await;
     let new = owner.usernames(cache).await.pop().unwrap();
-    let answer = owner.act(cache, &format!("credentials/{new}/promote"), "");
-    assert_eq!(answer.await.location(), format!("/caches/{cache}"));
+    let action = format!("credentials/{new}/promote");
+    let answer = owner.act(cache, &action, "").await;
+    assert_eq!(answer.location(), format!("/caches/{cache}"));
     let page = owner.page(cache).await;
     assert!(page.contains(&format!("{new} is now the primary")));
     assert!(page.contains("Config vars: Pending"));
@@ -143,8 +145,9 @@ async fn an_idle_credential_is_deleted_at_once() {
     let (cache, mut owner) = shop(&house).await;
     owner.act(cache, "credentials", "").await;
     let name = owner.usernames(cache).await.pop().unwrap();
-    let answer = owner.act(cache, &format!("credentials/{name}/delete"), "");
-    assert_eq!(answer.await.location(), format!("/caches/{cache}"));
+    let action = format!("credentials/{name}/delete");
+    let answer = owner.act(cache, &action, "").await;
+    assert_eq!(answer.location(), format!("/caches/{cache}"));
     assert_eq!(owner.usernames(cache).await.len(), 1);
 }
 

@@ -144,7 +144,7 @@ async fn start_node(
         data_dir: folder.path().to_owned(),
     };
     let link: Arc<dyn ControlLink> = Arc::new(cluster.clone());
-    let handover = Arc::new(Handover::new(clock.clone()));
+    let handover = Arc::new(Handover::default());
     let node = Node::join(&settings, link, plane, handover, clock).await;
     let node = node.unwrap();
     cluster.attach(&node);
