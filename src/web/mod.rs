@@ -36,10 +36,10 @@ use std::sync::Arc;
 
 pub use router::app;
 pub use settings::{PublicUrl, VariableNames, WebSettings};
-pub use signin::{SsoGate, SsoProof, SsoRefused};
 
 use crate::access::Access;
 use crate::domain::{Clock, Plans};
+use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::Provisioning;
 use crate::store::Store;
 
@@ -50,8 +50,8 @@ pub struct Web {
     pub provisioning: Provisioning,
     pub store: Store,
     pub plans: Arc<Plans>,
-    /// Checks Heroku's signed sign-on forms.
-    pub heroku_sso: Arc<dyn SsoGate>,
+    /// What Heroku's signed sign-on forms are checked against.
+    pub heroku_sso: SsoSettings,
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<WebSettings>,
 }

@@ -15,30 +15,9 @@ use super::error::{Fault, signed_out};
 use super::form::{Envelope, NoFields};
 use super::guard::{Remote, is_token_of, read_form};
 use crate::access::{NewSession, Owner, SsoVisit};
+use crate::domain::Marketplace;
 use crate::domain::secret::BearerSecret;
-use crate::domain::{ExternalId, Marketplace, Timestamp};
-
-/// Checks a marketplace's sign-on form. Pure: it looks at the fields, the salts and the time, at no stored
-/// state.
-pub trait SsoGate: Send + Sync {
-    fn verify(&self, fields: &[(String, String)], now: Timestamp) -> Result<SsoProof, SsoRefused>;
-}
-
-/// What a sign-on form proves.
-#[derive(Clone, Debug)]
-pub struct SsoProof {
-    pub marketplace: Marketplace,
-    pub resource: ExternalId,
-    /// Digest of the token, so that it is good for one login.
-    pub digest: String,
-    pub person: Option<String>,
-    pub context_app: Option<String>,
-}
-
-/// The proof does not hold. Deliberately without a reason: everyone gets the same page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sign-on was refused")]
-pub struct SsoRefused;
+use crate::marketplace::heroku::sso;
 
 /// `GET /d/{sso_hash}`: the long-lived address. It only opens a session; the page lies at a clean address.
 pub async fn by_link(
@@ -65,20 +44,18 @@ pub async fn by_heroku(
         StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge,
         _ => Fault::SignOnRefused,
     })?;
-    let proof = web
-        .heroku_sso
-        .verify(&fields, web.clock.now())
-        .map_err(|SsoRefused| Fault::SignOnRefused)?;
+    let now = web.clock.now();
+    let proof = sso::verify(&web.heroku_sso, &fields, now).map_err(|_| Fault::SignOnRefused)?;
     let resource = web
         .provisioning
-        .find(proof.marketplace, &proof.resource)
+        .find(Marketplace::Heroku, &proof.external_id)
         .await?
         .filter(|resource| resource.state.is_live())
         .ok_or(Fault::NotFound)?;
     let visit = SsoVisit {
         cache: resource.cache,
         proof_digest: proof.digest,
-        person: proof.person,
+        person: proof.person.map(|person| person.email),
         context_app: proof.context_app,
     };
     let opened = web.access.open_by_sso(visit, remote).await?;

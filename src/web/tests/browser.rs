@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use tower::ServiceExt;
 
-use super::house;
+use super::house::{self, House};
 use crate::domain::{CacheId, Resource};
 
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -42,20 +42,25 @@ impl Browser {
     }
 
     /// A browser that came in by the marketplace's sign-on.
-    pub async fn signed_in(app: &Router, resource: &Resource) -> Browser {
-        let mut browser = Browser::new(app);
-        let nonce = uuid::Uuid::new_v4().to_string();
-        let answer = browser.sign_on(resource, &nonce).await;
-        assert_eq!(answer.location(), format!("/caches/{}", resource.cache));
+    pub async fn signed_in(house: &House, resource: &Resource) -> Browser {
+        let mut browser = Browser::new(&house.app);
+        browser.sign_in(house, resource).await;
         browser
     }
 
-    pub async fn sign_on(&mut self, resource: &Resource, nonce: &str) -> Answer {
-        let form = format!(
-            "word=sesame&resource_id={}&nonce={nonce}&email=ada%40example.com",
-            resource.external_id
-        );
-        self.post("/heroku/sso", &form, &[]).await
+    pub async fn sign_in(&mut self, house: &House, resource: &Resource) {
+        let form = house.sso_form(&resource.external_id);
+        let answer = self.sign_on(&form).await;
+        assert_eq!(answer.location(), format!("/caches/{}", resource.cache));
+    }
+
+    /// Brings a marketplace's form.
+    pub async fn sign_on(&mut self, form: &str) -> Answer {
+        let from = [
+            ("origin", "https://dashboard.heroku.com"),
+            ("sec-fetch-site", "cross-site"),
+        ];
+        self.post("/heroku/sso", form, &from).await
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {

@@ -27,7 +27,7 @@ fn at(route: &Route, cache: i64, username: &str) -> String {
 /// A cache with a secondary, so that every action has something to act on.
 async fn shop(house: &House) -> (Resource, Browser, String) {
     let resource = house.provision("shop").await;
-    let mut owner = Browser::signed_in(&house.app, &resource).await;
+    let mut owner = Browser::signed_in(house, &resource).await;
     owner.act(resource.cache, "credentials", "").await;
     owner.page(resource.cache).await;
     let secondary = owner.usernames(resource.cache).await.pop().unwrap();
@@ -63,7 +63,7 @@ async fn another_cache_looks_like_none() {
     let house = House::build().await;
     let (resource, mut owner, username) = shop(&house).await;
     let blog = house.provision("blog").await;
-    let mut eve = Browser::signed_in(&house.app, &blog).await;
+    let mut eve = Browser::signed_in(&house, &blog).await;
     let token = eve.token(blog.cache).await;
     let before = owner.page(resource.cache).await;
     for route in routes(&[Who::OwnerLooks, Who::OwnerActs]) {
@@ -85,7 +85,7 @@ async fn a_session_opens_no_other_cache_under_its_name() {
     let house = House::build().await;
     let (resource, _, _) = shop(&house).await;
     let blog = house.provision("blog").await;
-    let mut eve = Browser::signed_in(&house.app, &blog).await;
+    let mut eve = Browser::signed_in(&house, &blog).await;
     let own = eve.cookies.values().next().unwrap().clone();
     let forged = format!("__Host-larder-{}", resource.cache);
     eve.cookies.insert(forged, own);
@@ -99,7 +99,7 @@ async fn nothing_changes_without_token_and_source() {
     let (resource, mut owner, username) = shop(&house).await;
     let cache = resource.cache;
     let token = owner.token(cache).await;
-    let mut other_login = Browser::signed_in(&house.app, &resource).await;
+    let mut other_login = Browser::signed_in(&house, &resource).await;
     let other_token = other_login.token(cache).await;
     assert_ne!(token, other_token);
     let before = owner.page(cache).await;

@@ -16,16 +16,21 @@ use crate::cluster::{
     Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
     NodeSettings,
 };
+use crate::domain::secret::digest_hex;
 use crate::domain::{
     BoxFuture, CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plan, Plans, Resource,
     Timestamp, Username,
 };
+use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::{ProvisionRequest, Provisioning};
 use crate::store::seal::MasterKey;
 use crate::store::{Schema, Store, StoreSettings};
-use crate::web::{SsoGate, SsoProof, SsoRefused, VariableNames, Web, WebSettings, app};
+use crate::web::{VariableNames, Web, WebSettings, app};
 
 pub const ORIGIN: &str = "https://cache.example.com";
+const SALT: &str = "example-sso-salt-0001";
+const USER: &str = "5ca1ab1e-0000-4000-8000-00000000c0de";
+const EMAIL: &str = "ada@example.com";
 
 pub struct House {
     pub app: Router,
@@ -33,6 +38,7 @@ pub struct House {
     pub store: Store,
     pub clock: Arc<Hand>,
     pub plane: Arc<Shelf>,
+    visits: AtomicI64,
     _stop: DropGuard,
     _folder: TempDir,
 }
@@ -59,7 +65,10 @@ impl House {
             provisioning: provisioning.clone(),
             store: store.clone(),
             plans,
-            heroku_sso: Arc::new(Gate),
+            heroku_sso: SsoSettings {
+                salts: vec![SALT.to_owned().into()],
+                legacy: false,
+            },
             clock: times,
             settings: Arc::new(settings()),
         };
@@ -70,6 +79,7 @@ impl House {
             store,
             clock,
             plane,
+            visits: AtomicI64::new(0),
             _stop: stop.drop_guard(),
             _folder: folder,
         }
@@ -88,6 +98,17 @@ impl House {
             log_url: None,
         };
         self.provisioning.provision(request).await.unwrap().resource
+    }
+
+    /// A sign-on form as Heroku signs it, each for a second of its own: a second's token is good once.
+    pub fn sso_form(&self, id: &ExternalId) -> String {
+        let at = self.clock.now().secs() - self.visits.fetch_add(1, Ordering::SeqCst);
+        let joined = format!("{id}:{SALT}:{at}:{USER}:{EMAIL}");
+        format!(
+            "resource_id={id}&timestamp={at}&user_id={USER}&email={EMAIL}&app=shop&context_app=shop-staging\
+             &user_scoped_resource_token={}",
+            digest_hex(joined.as_bytes())
+        )
     }
 
     pub async fn deprovision(&self, id: &ExternalId) {
@@ -221,27 +242,5 @@ impl DataPlane for Shelf {
     fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
         let figures = self.caches().get(&cache).cloned();
         Box::pin(async move { figures })
-    }
-}
-
-/// Vouches for whoever knows the word. The `nonce` stands for the token.
-struct Gate;
-
-impl SsoGate for Gate {
-    fn verify(&self, fields: &[(String, String)], _: Timestamp) -> Result<SsoProof, SsoRefused> {
-        let field = |wanted: &str| {
-            let found = fields.iter().find(|(name, _)| name == wanted);
-            found.map(|(_, value)| value.clone()).ok_or(SsoRefused)
-        };
-        if field("word")? != "sesame" {
-            return Err(SsoRefused);
-        }
-        Ok(SsoProof {
-            marketplace: Marketplace::Heroku,
-            resource: field("resource_id")?.parse().map_err(|_| SsoRefused)?,
-            digest: field("nonce")?,
-            person: field("email").ok(),
-            context_app: None,
-        })
     }
 }

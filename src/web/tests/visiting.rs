@@ -7,14 +7,14 @@ use axum::http::{Method, StatusCode};
 
 use super::browser::{Browser, between};
 use super::house::House;
-use crate::domain::{CacheId, ExternalId, Resource};
+use crate::domain::{CacheId, ExternalId};
 
 #[tokio::test]
 async fn a_sign_on_opens_the_dashboard_of_its_cache() {
     let house = House::build().await;
     let shop = house.provision("shop-cache").await;
     let mut ada = Browser::new(&house.app);
-    let answer = ada.sign_on(&shop, "n1").await;
+    let answer = ada.sign_on(&house.sso_form(&shop.external_id)).await;
     assert_eq!(answer.location(), format!("/caches/{}", shop.cache));
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with(&format!("__Host-larder-{}=", shop.cache)));
@@ -38,20 +38,22 @@ async fn every_refused_sign_on_looks_the_same() {
     let shop = house.provision("shop").await;
     let gone = house.provision("gone").await;
     house.deprovision(&gone.external_id).await;
+    let used = house.sso_form(&shop.external_id);
     let mut ada = Browser::new(&house.app);
-    ada.sign_on(&shop, "used").await;
+    ada.sign_on(&used).await;
     let mut eve = Browser::new(&house.app);
-    let replayed = eve.sign_on(&shop, "used").await;
+    let replayed = eve.sign_on(&used).await;
     assert_eq!(replayed.status, StatusCode::FORBIDDEN);
+    let forged = |id: &ExternalId| house.sso_form(id).replace("token=", "token=0");
     for form in [
         String::new(),
-        "word=guess".to_owned(),
-        format!("word=guess&nonce=n&resource_id={}", shop.external_id),
-        format!("word=guess&nonce=n&resource_id={}", gone.external_id),
-        "word=guess&nonce=n&resource_id=never-seen".to_owned(),
         "%%%".to_owned(),
+        forged(&shop.external_id),
+        forged(&gone.external_id),
+        forged(&never_seen()),
+        house.sso_form(&shop.external_id).replace("ada@", "eve@"),
     ] {
-        let answer = eve.post("/heroku/sso", &form, &[]).await;
+        let answer = eve.sign_on(&form).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{form}");
         assert_eq!(answer.body, replayed.body, "{form}");
     }
@@ -65,16 +67,16 @@ async fn only_a_valid_proof_is_told_that_a_cache_is_gone() {
     let house = House::build().await;
     let gone = house.provision("gone").await;
     house.deprovision(&gone.external_id).await;
-    let unknown = Resource {
-        external_id: "never-seen".parse::<ExternalId>().unwrap(),
-        ..gone.clone()
-    };
     let mut ada = Browser::new(&house.app);
-    for resource in [gone, unknown] {
-        let answer = ada.sign_on(&resource, "n").await;
+    for id in [gone.external_id, never_seen()] {
+        let answer = ada.sign_on(&house.sso_form(&id)).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
     }
     assert!(ada.cookies.is_empty());
+}
+
+fn never_seen() -> ExternalId {
+    "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap()
 }
 
 async fn dashboard_url(owner: &mut Browser, cache: CacheId) -> String {
@@ -89,7 +91,7 @@ async fn dashboard_url(owner: &mut Browser, cache: CacheId) -> String {
 async fn the_long_lived_address_leads_to_a_clean_one() {
     let house = House::build().await;
     let shop = house.provision("shop").await;
-    let mut ada = Browser::signed_in(&house.app, &shop).await;
+    let mut ada = Browser::signed_in(&house, &shop).await;
     let link = dashboard_url(&mut ada, shop.cache).await;
     let mut bob = Browser::new(&house.app);
     let answer = bob.get(&link).await;
@@ -103,7 +105,7 @@ async fn the_long_lived_address_leads_to_a_clean_one() {
 async fn rotation_ends_the_old_address_and_every_other_sign_in() {
     let house = House::build().await;
     let shop = house.provision("shop").await;
-    let mut ada = Browser::signed_in(&house.app, &shop).await;
+    let mut ada = Browser::signed_in(&house, &shop).await;
     let old = dashboard_url(&mut ada, shop.cache).await;
     let mut bob = Browser::new(&house.app);
     bob.get(&old).await;
@@ -125,15 +127,15 @@ async fn rotation_ends_the_old_address_and_every_other_sign_in() {
     let never = eve.get(&format!("/d/{}", "x".repeat(43))).await;
     assert_eq!(by_old.status, StatusCode::NOT_FOUND);
     assert_eq!(by_old.body, never.body);
-    Browser::signed_in(&house.app, &shop).await;
+    Browser::signed_in(&house, &shop).await;
 }
 
 #[tokio::test]
 async fn signing_out_ends_the_session_on_the_server() {
     let house = House::build().await;
     let (shop, blog) = (house.provision("shop").await, house.provision("blog").await);
-    let mut ada = Browser::signed_in(&house.app, &shop).await;
-    ada.sign_on(&blog, "blog").await;
+    let mut ada = Browser::signed_in(&house, &shop).await;
+    ada.sign_in(&house, &blog).await;
     let before = ada.clone();
     let refused = ada.post("/logout", "csrf=wrong", &[]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -155,7 +157,7 @@ async fn a_session_ends_by_itself() {
     let house = House::build().await;
     let shop = house.provision("shop").await;
     let path = format!("/caches/{}", shop.cache);
-    let mut idle = Browser::signed_in(&house.app, &shop).await;
+    let mut idle = Browser::signed_in(&house, &shop).await;
     house.clock.forward(Duration::from_secs(29 * 60));
     assert_eq!(idle.get(&path).await.status, StatusCode::OK);
     house.clock.forward(Duration::from_secs(31 * 60));
@@ -166,8 +168,8 @@ async fn a_session_ends_by_itself() {
 async fn two_dashboards_live_side_by_side() {
     let house = House::build().await;
     let (shop, blog) = (house.provision("shop").await, house.provision("blog").await);
-    let mut ada = Browser::signed_in(&house.app, &shop).await;
-    ada.sign_on(&blog, "n").await;
+    let mut ada = Browser::signed_in(&house, &shop).await;
+    ada.sign_in(&house, &blog).await;
     assert!(ada.page(shop.cache).await.contains("<h1>shop</h1>"));
     assert!(ada.page(blog.cache).await.contains("<h1>blog</h1>"));
 }
@@ -179,10 +181,10 @@ async fn a_new_login_replaces_the_former_one() {
     let name = format!("__Host-larder-{}", shop.cache);
     let mut ada = Browser::new(&house.app);
     ada.cookies.insert(name.clone(), "planted".to_owned());
-    ada.sign_on(&shop, "n1").await;
+    ada.sign_in(&house, &shop).await;
     assert_ne!(ada.cookies[&name], "planted");
     let mut former = ada.clone();
-    ada.sign_on(&shop, "n2").await;
+    ada.sign_in(&house, &shop).await;
     assert_ne!(ada.cookies[&name], former.cookies[&name]);
     ada.page(shop.cache).await;
     let path = format!("/caches/{}", shop.cache);
