@@ -7,11 +7,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::Sandbox;
+use super::applog::LogLine;
 use super::calls::{ProviderError, ProviderReply};
 use super::faults::{CallFaults, EndpointGroup, Fault};
 use super::hub::ProviderUrls;
 use super::lifecycle::NotPossible;
-use super::market::{Addon, AddonId, AppId, LogLine, Market, Release};
+use super::market::{Addon, AddonId, AppId, Market, Release};
 use super::recorder::RecordedRequest;
 use super::resources::{self, ProvisionOptions};
 use super::sso::{self, User};
@@ -66,6 +67,17 @@ impl Sandbox {
         options: ProvisionOptions,
     ) -> Result<Addon, ProviderError> {
         resources::provision(&self.hub, app, plan, options).await
+    }
+
+    /// Enters an order without sending it: [`repeat_provision`](Sandbox::repeat_provision) then sends it, any
+    /// number of times at once.
+    pub fn prepare_provision(
+        &self,
+        app: AppId,
+        plan: &str,
+        options: ProvisionOptions,
+    ) -> Result<AddonId, NotPossible> {
+        resources::prepare_provision(&self.hub, app, plan, options)
     }
 
     /// Sends the provisioning call once more, the same bytes with the same grant code; also for an add-on that

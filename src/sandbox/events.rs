@@ -11,8 +11,9 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::applog::LogLine;
 use super::hub::Hub;
-use super::market::{App, AppId, LogLine};
+use super::market::{App, AppId};
 
 #[derive(Deserialize)]
 pub(super) struct From {

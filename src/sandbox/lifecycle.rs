@@ -10,8 +10,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::market::{
-    Addon, AddonId, AddonState, App, AppId, Attachment, LogLine, Market, ProcessState, Release,
+    Addon, AddonId, AddonState, App, AppId, Attachment, Market, ProcessState, Release,
 };
+use super::names;
 
 /// A wish that the state of the marketplace does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +61,7 @@ impl Market {
         name: &str,
         around: Around<'_>,
     ) -> Result<AppId, NotPossible> {
-        check_name(name)?;
+        names::check_name(name)?;
         if self.app_named(name).is_some() {
             return Err(NotPossible::NameTaken);
         }
@@ -85,14 +86,15 @@ impl Market {
         new: NewAddon,
         around: Around<'_>,
     ) -> Result<(), NotPossible> {
-        check_name(&new.name)?;
+        names::check_name(&new.name)?;
         if !self.apps.contains_key(&new.owner) {
             return Err(NotPossible::NoSuchApp);
         }
         if self.addons().iter().any(|addon| addon.name == new.name) {
             return Err(NotPossible::NameTaken);
         }
-        let attachment_name = self.attachment_name(new.owner, new.attach_as, around.prefix)?;
+        let taken = self.attachment_names(new.owner);
+        let attachment_name = names::attachment_name(new.attach_as, &taken, around.prefix)?;
         let attachment = Attachment {
             id: Uuid::new_v4(),
             app: new.owner,
@@ -183,7 +185,7 @@ impl Market {
         if !self.apps.contains_key(&app) {
             return Err(NotPossible::NoSuchApp);
         }
-        let name = self.attachment_name(app, name, around.prefix)?;
+        let name = names::attachment_name(name, &self.attachment_names(app), around.prefix)?;
         let why = format!("Attach {}", self.live_addon(id)?.name);
         self.publish(id, &why, around, |addon| {
             addon.attachments.push(Attachment {
@@ -289,49 +291,7 @@ impl Market {
         );
     }
 
-    /// A line of the platform itself.
-    pub(super) fn platform_line(
-        &mut self,
-        app: AppId,
-        process: &str,
-        text: String,
-        around: Around<'_>,
-    ) {
-        let line = LogLine {
-            seq: 0,
-            at: around.now,
-            source: "heroku".to_owned(),
-            process: process.to_owned(),
-            text,
-            addon: None,
-        };
-        self.log(app, line, around.log_lines);
-    }
-
-    /// Appends a line, giving it its number; the oldest falls out of a full log.
-    pub(super) fn log(&mut self, app: AppId, mut line: LogLine, capacity: usize) {
-        let Some(app) = self.apps.get_mut(&app) else {
-            return;
-        };
-        self.next_line += 1;
-        line.seq = self.next_line;
-        app.log.push_back(line);
-        while app.log.len() > capacity {
-            app.log.pop_front();
-        }
-    }
-
-    /// The add-on and app behind a log input's token.
-    pub(super) fn log_input(&self, token: Uuid) -> Option<(AddonId, AppId)> {
-        self.addons().into_iter().find_map(|addon| {
-            let attachment = addon
-                .attachments
-                .iter()
-                .find(|attachment| attachment.log_token == Some(token))?;
-            Some((addon.id, attachment.app))
-        })
-    }
-
+    /// The add-on, unless it is gone.
     pub(super) fn live_addon(&mut self, id: AddonId) -> Result<&mut Addon, NotPossible> {
         match self.addons.get_mut(&id) {
             Some(addon) if addon.state != AddonState::Deprovisioned => Ok(addon),
@@ -339,60 +299,16 @@ impl Market {
         }
     }
 
-    fn attachment_name(
-        &self,
-        app: AppId,
-        wanted: Option<String>,
-        prefix: &str,
-    ) -> Result<String, NotPossible> {
-        let taken: Vec<&str> = self
-            .attached_to(app)
-            .into_iter()
-            .map(|(_, attachment)| attachment.name.as_str())
-            .collect();
-        if let Some(wanted) = wanted {
-            return match taken.contains(&wanted.as_str()) {
-                true => Err(NotPossible::AttachmentTaken),
-                false => check_attachment_name(&wanted).map(|()| wanted),
-            };
-        }
-        let coloured = COLOURS.iter().map(|colour| format!("{prefix}_{colour}"));
-        let numbered = (2..).map(|number| format!("{prefix}_{number}"));
-        std::iter::once(prefix.to_owned())
-            .chain(coloured)
-            .chain(numbered)
-            .find(|name| !taken.contains(&name.as_str()))
-            .ok_or(NotPossible::AttachmentTaken)
+    fn attachment_names(&self, app: AppId) -> Vec<&str> {
+        let attached = self.attached_to(app).into_iter();
+        attached.map(|(_, used)| used.name.as_str()).collect()
     }
 }
-
-/// How the platform tells a second add-on of an app from the first.
-const COLOURS: [&str; 6] = ["TEAL", "COBALT", "AMBER", "OLIVE", "COPPER", "VIOLET"];
 
 fn changed_names(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let differs = |name: &&String| old.get(*name) != new.get(*name);
     names.into_iter().filter(differs).cloned().collect()
-}
-
-/// The platform's pattern for names of apps and resources.
-fn check_name(name: &str) -> Result<(), NotPossible> {
-    let letter_first = name.starts_with(|first: char| first.is_ascii_alphabetic());
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    match letter_first && (2..=64).contains(&name.len()) && name.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err(NotPossible::BadName),
-    }
-}
-
-/// Attachment names become names of variables.
-fn check_attachment_name(name: &str) -> Result<(), NotPossible> {
-    let letter_first = name.starts_with(|first: char| first.is_ascii_uppercase());
-    let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    match letter_first && name.len() <= 64 && name.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err(NotPossible::BadName),
-    }
 }
 
 #[cfg(test)]
@@ -458,6 +374,16 @@ mod tests {
     }
 
     #[test]
+    fn names_are_taken_once() {
+        let mut market = Market::default();
+        market.create_app("shop", around()).unwrap();
+        let again = market.create_app("shop", around());
+        assert_eq!(again, Err(NotPossible::NameTaken));
+        let bad = market.create_app("<b>", around());
+        assert_eq!(bad, Err(NotPossible::BadName));
+    }
+
+    #[test]
     fn every_attached_app_gets_its_release_under_its_own_names() {
         let mut market = Market::default();
         let shop = market.create_app("shop", around()).unwrap();
@@ -498,32 +424,5 @@ mod tests {
         assert_eq!(versions(&market, shop), 2);
         assert!(market.addons().is_empty());
         assert!(market.addon(id).is_some());
-    }
-
-    #[test]
-    fn logs_are_bounded_and_numbered() {
-        let mut market = Market::default();
-        let shop = market.create_app("shop", around()).unwrap();
-        for number in 0..5 {
-            market.platform_line(shop, "api", number.to_string(), around());
-        }
-        let log = &market.app(shop).unwrap().log;
-        let kept: Vec<_> = log
-            .iter()
-            .map(|line| (line.seq, line.text.as_str()))
-            .collect();
-        assert_eq!(kept, [(3, "2"), (4, "3"), (5, "4")]);
-    }
-
-    #[test]
-    fn names_follow_the_platforms_pattern() {
-        let mut market = Market::default();
-        market.create_app("shop", around()).unwrap();
-        let taken = market.create_app("shop", around());
-        assert_eq!(taken, Err(NotPossible::NameTaken));
-        for bad in ["", "a", "1shop", "sh op", "shöp", "<b>"] {
-            let refused = market.create_app(bad, around());
-            assert_eq!(refused, Err(NotPossible::BadName), "{bad}");
-        }
     }
 }

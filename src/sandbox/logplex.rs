@@ -15,9 +15,10 @@ use axum::routing::post;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::applog::LogLine;
 use super::basic::basic_credentials;
 use super::hub::Hub;
-use super::market::{AddonId, AppId, LogLine};
+use super::market::{AddonId, AppId};
 
 /// A longer frame is not accepted as a frame.
 const MAX_FRAME_BYTES: usize = 10_240;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::applog::LogLine;
 use super::faults::Faults;
 use super::grants::Grants;
 use super::recorder::Requests;
@@ -92,29 +93,6 @@ pub enum ProcessState {
     Crashed { release: u32 },
     /// The sandbox is going down.
     Stopped,
-}
-
-/// One line of an app's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LogLine {
-    /// Counts up over all apps; the id of live events.
-    pub seq: u64,
-    pub at: Timestamp,
-    /// `app` for the app and its add-ons, `heroku` for the platform.
-    pub source: String,
-    /// What is shown in brackets: `web.1`, or the add-on's slug.
-    pub process: String,
-    pub text: String,
-    /// The add-on whose log input brought it.
-    pub addon: Option<AddonId>,
-}
-
-impl fmt::Display for LogLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = self.at.strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00");
-        let (source, process) = (&self.source, &self.process);
-        write!(f, "{time} {source}[{process}]: {}", self.text)
-    }
 }
 
 /// Where an add-on is in its life.

@@ -11,7 +11,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `settings` | what it must be told; the manifest |
-//! | `market`, `lifecycle`, `grants` | apps, add-ons, releases, tokens: plain data and its rules |
+//! | `market`, `lifecycle`, `grants`, `applog`, `names` | apps, add-ons, releases, tokens: plain data and its rules |
 //! | `hub` | the market under its lock, the clock, the news of change |
 //! | `calls`, `resources`, `sso` | towards the provider |
 //! | `oauth`, `platform`, `objects`, `paging`, `logplex`, `basic` | from the provider |
@@ -22,6 +22,7 @@
 //!
 //! It knows no other room but a few helpers of the domain: what it checks, it checks from the outside.
 
+mod applog;
 mod basic;
 mod calls;
 mod console;
@@ -34,6 +35,7 @@ mod hub;
 mod lifecycle;
 mod logplex;
 mod market;
+mod names;
 mod oauth;
 mod objects;
 mod paging;
@@ -58,13 +60,14 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use applog::LogLine;
 pub use calls::{ProviderError, ProviderReply};
 pub use control::NotInTime;
 pub use faults::{CallFaults, EndpointGroup, Fault, Faults};
 pub use lifecycle::NotPossible;
 pub use logplex::{BadFrames, Frame, parse_frames};
 pub use market::{
-    Addon, AddonId, AddonState, App, AppId, Attachment, LogLine, Market, ProcessState, Release,
+    Addon, AddonId, AddonState, App, AppId, Attachment, Market, ProcessState, Release,
 };
 pub use persist::StateFileError;
 pub use recorder::{Direction, RecordedRequest, Requests};

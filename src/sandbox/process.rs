@@ -18,8 +18,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+use super::applog::LogLine;
 use super::hub::Hub;
-use super::market::{App, AppId, LogLine, ProcessState};
+use super::market::{App, AppId, ProcessState};
 
 /// A longer line is logged in pieces.
 const LONGEST_LINE: u64 = 8 * 1024;

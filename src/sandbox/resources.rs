@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::rand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -10,6 +9,7 @@ use super::calls::{Call, ProviderError, ProviderReply, read_reply, send};
 use super::hub::Hub;
 use super::lifecycle::{NewAddon, NotPossible};
 use super::market::{Addon, AddonId, AddonState, AppId};
+use super::names;
 use super::settings::platform_region;
 
 /// How an add-on is asked for. The default is what most customers get.
@@ -37,11 +37,22 @@ pub(super) async fn provision(
     plan: &str,
     options: ProvisionOptions,
 ) -> Result<Addon, ProviderError> {
-    let id = AddonId::generate();
-    let request = enter(hub, id, app, plan, options)?;
+    let id = prepare_provision(hub, app, plan, options)?;
+    let request = snapshot(hub, id)?.request;
     let reply = send(hub, provision_call(request)).await?;
     settle_provision(hub, id, &reply)?;
     snapshot(hub, id)
+}
+
+/// Enters an order without sending it.
+pub(super) fn prepare_provision(
+    hub: &Hub,
+    app: AppId,
+    plan: &str,
+    options: ProvisionOptions,
+) -> Result<AddonId, NotPossible> {
+    let id = AddonId::generate();
+    enter(hub, id, app, plan, options).map(|()| id)
 }
 
 /// Sends the provisioning call of `id` once more, byte for byte, whatever became of it.
@@ -74,13 +85,15 @@ fn enter(
     app: AppId,
     plan: &str,
     options: ProvisionOptions,
-) -> Result<Value, NotPossible> {
+) -> Result<(), NotPossible> {
     let manifest = &hub.settings.manifest;
     let region = options
         .region
         .or_else(|| manifest.api.regions.first().cloned())
         .unwrap_or_else(|| "us".to_owned());
-    let name = options.name.unwrap_or_else(|| made_up_name(&manifest.id));
+    let name = options
+        .name
+        .unwrap_or_else(|| names::made_up_name(&manifest.id));
     let new = NewAddon {
         id,
         name: name.clone(),
@@ -115,8 +128,8 @@ fn enter(
         if let Some(token) = log_token {
             request["log_input_url"] = json!(hub.log_input_url(token));
         }
-        addon.request = request.clone();
-        Ok(request)
+        addon.request = request;
+        Ok(())
     })
 }
 
@@ -129,7 +142,12 @@ fn settle_provision(hub: &Hub, id: AddonId, reply: &ProviderReply) -> Result<(),
     let body = match read {
         Ok(body) => body,
         Err(error) => {
-            hub.change(|market, around| market.remove_addon(id, around));
+            // A repeated call that fails does not undo what the first one brought.
+            hub.change(|market, around| {
+                if state_of(market.addon(id)) == Some(AddonState::Provisioning) {
+                    market.remove_addon(id, around);
+                }
+            });
             return Err(error);
         }
     };
@@ -205,18 +223,4 @@ fn snapshot(hub: &Hub, id: AddonId) -> Result<Addon, ProviderError> {
 
 fn state_of(addon: Option<&Addon>) -> Option<AddonState> {
     addon.map(|addon| addon.state)
-}
-
-/// As in `larder-rugged-04131`: readable, and as good as unique.
-fn made_up_name(slug: &str) -> String {
-    const WORDS: [&str; 12] = [
-        "rugged", "tidy", "cool", "fresh", "crisp", "stocked", "shelved", "sealed", "plain",
-        "quiet", "spare", "handy",
-    ];
-    let mut bytes = [0; 4];
-    // Without randomness the name is plain but still valid; a second one would be refused as taken.
-    let _filled = rand::fill(&mut bytes);
-    let number = u32::from_le_bytes(bytes);
-    let word = WORDS[number as usize % WORDS.len()];
-    format!("{slug}-{word}-{:05}", number / 16 % 100_000)
 }

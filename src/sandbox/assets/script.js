@@ -20,15 +20,17 @@ function follow(log) {
   const live = document.querySelector("[data-live]");
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const toEnd = () => { log.scrollTop = log.scrollHeight; };
-  toEnd();
+  // Stays at the end until the reader scrolls away from it.
+  let atTail = true;
+  log.onscroll = () => { atTail = atEnd(); };
+  new ResizeObserver(() => { if (atTail) toEnd(); }).observe(log);
   const source = new EventSource(log.dataset.stream);
   source.onopen = () => { live.hidden = false; };
   source.onerror = () => { live.hidden = true; };
   source.onmessage = (event) => {
-    const stay = !atEnd();
     log.append(lineElement(JSON.parse(event.data)));
     while (log.childElementCount > KEPT_LINES) log.firstElementChild.remove();
-    if (!stay) toEnd();
+    if (atTail) toEnd();
   };
   source.addEventListener("release", () => {
     document.getElementById("stale").hidden = false;

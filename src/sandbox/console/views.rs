@@ -3,11 +3,10 @@
 use askama::Template;
 use jiff::Timestamp;
 
+use crate::sandbox::applog::LogLine;
 use crate::sandbox::faults::{CallFaults, EndpointGroup, Fault};
 use crate::sandbox::hub::{Hub, Notice};
-use crate::sandbox::market::{
-    Addon, AddonId, AddonState, App, AppId, LogLine, Market, ProcessState,
-};
+use crate::sandbox::market::{Addon, AddonId, AddonState, App, AppId, Market, ProcessState};
 use crate::sandbox::recorder::{Direction, RecordedRequest};
 
 /// Around every page.
@@ -148,7 +147,12 @@ impl CallView {
             path: request.path.clone(),
             status: status.unwrap_or_else(|| "none".to_owned()),
             kind,
-            fault: request.fault.unwrap_or_default(),
+            fault: match request.fault {
+                // The status beside it says which one.
+                Some("401" | "429" | "500") => "by fault",
+                Some(name) => name,
+                None => "",
+            },
         }
     }
 }

@@ -107,6 +107,33 @@ async fn options_shape_the_call() {
 }
 
 #[tokio::test]
+async fn one_order_sent_by_many_at_once_is_one_release() {
+    let world = World::new().await;
+    let app = world.sandbox.create_app("shop").unwrap();
+    let options = ProvisionOptions::default();
+    let id = world
+        .sandbox
+        .prepare_provision(app, "dev", options)
+        .unwrap();
+    let send = || world.sandbox.repeat_provision(id);
+    let replies = tokio::join!(send(), send(), send());
+    let replies = [replies.0, replies.1, replies.2].map(Result::unwrap);
+    assert!(replies.iter().all(|reply| *reply == replies[0]));
+    let bodies: Vec<_> = world
+        .provider
+        .seen()
+        .into_iter()
+        .map(|seen| seen.body)
+        .collect();
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]));
+    assert_eq!(world.sandbox.releases(app).len(), 1);
+
+    world.provider.answers(503, json!({ "message": "Later." }));
+    assert_eq!(send().await.unwrap().status, 503);
+    assert_eq!(world.sandbox.addons().len(), 1);
+}
+
+#[tokio::test]
 async fn a_plan_change_cuts_a_release_only_with_new_config() {
     let world = World::new().await;
     let (app, addon) = world.ready_addon("shop").await;
