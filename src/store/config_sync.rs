@@ -135,8 +135,8 @@ impl Tx {
             .filter(|_| !servers.is_empty())
             .map(|username| fingerprint(&username, &join_servers(&servers)));
         exec!(self, sqlx::query(
-                "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, fence,
-                    applied_as) VALUES ($1, 1, 1, 0, 0, $2, 0, $3)")
+                "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, scheduled_at,
+                    fence, applied_as) VALUES ($1, 1, 1, 0, 0, $2, $2, 0, $3)")
             .bind(cache.0).bind(now.micros()).bind(&applied_as))?;
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Tx {
         exec!(
             self,
             sqlx::query(
-                "UPDATE config_sync SET desired = desired + 1,
+                "UPDATE config_sync SET desired = desired + 1, scheduled_at = $3,
                 needs_revision = CASE WHEN needs_revision > $2 THEN needs_revision ELSE $2 END,
                 next_attempt_at = CASE WHEN pending_since IS NULL OR dead_at IS NOT NULL THEN $3
                                        ELSE next_attempt_at END,
@@ -176,7 +176,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         exec!(self, sqlx::query(
-                "UPDATE config_sync SET next_attempt_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
+                "UPDATE config_sync SET next_attempt_at = $2, scheduled_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
                  WHERE cache_id = $1 AND applied < desired AND (dead_at IS NOT NULL OR next_attempt_at > $2)")
             .bind(cache.0).bind(now.micros()))?;
         self.promises = true;
@@ -219,7 +219,7 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET applied = $3, applied_as = $4, lease_until = NULL, attempt = 0,
-                last_error = NULL, dead_at = NULL, next_attempt_at = $5,
+                last_error = NULL, dead_at = NULL, next_attempt_at = $5, scheduled_at = $5,
                 pending_since = CASE WHEN desired = $3 THEN NULL ELSE $5 END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -244,7 +244,7 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET lease_until = NULL, attempt = attempt + 1, last_error = $3,
-                next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
+                scheduled_at = $6, next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
                 dead_at = CASE WHEN $5 = 0 OR desired > $7 THEN NULL ELSE COALESCE(dead_at, $6) END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -277,26 +277,6 @@ impl Tx {
             .bind(now.micros())
         )?;
         self.promises = true;
-        Ok(())
-    }
-
-    /// Ends everything on its way for a resource that is being deprovisioned, and destroys its tokens and log
-    /// inputs.
-    pub async fn drop_outbound(&mut self, cache: CacheId) -> Result<(), StoreError> {
-        self.cancel_deliveries(cache).await?;
-        exec!(
-            self,
-            sqlx::query("DELETE FROM grants WHERE cache_id = $1").bind(cache.0)
-        )?;
-        exec!(
-            self,
-            sqlx::query("DELETE FROM config_sync WHERE cache_id = $1").bind(cache.0)
-        )?;
-        exec!(
-            self,
-            sqlx::query("UPDATE attachments SET log_url_sealed = NULL WHERE cache_id = $1")
-                .bind(cache.0)
-        )?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | `outbound` | the end of all that is on its way out |
 //! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
@@ -31,6 +32,7 @@ pub mod events;
 pub mod flushes;
 pub mod grants;
 pub mod nodes;
+mod outbound;
 pub mod resources;
 mod row;
 pub mod seal;

@@ -271,6 +271,11 @@ impl Bed {
         self.world.clock.advance(Duration::from_secs(secs));
     }
 
+    /// Sets the clock back.
+    pub fn go_back(&self, secs: u64) {
+        self.world.clock.set_back(Duration::from_secs(secs));
+    }
+
     pub async fn state(&self, cache: CacheId) -> ConfigSyncState {
         let state = self.world.store.config_state(cache).await;
         state.expect("the store answers").expect("a row")
