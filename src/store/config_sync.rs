@@ -259,22 +259,25 @@ impl Tx {
         Ok(rows == 1)
     }
 
-    /// What the provider holds is no longer certain: a worker sent after its lease had ended, perhaps over a
-    /// newer value. One more round puts it right.
+    /// What the provider holds is no longer certain: a worker has sent `sent` after its lease had ended, perhaps
+    /// over a newer value. One more round puts it right, and whoever is sending now loses the lease, since its
+    /// record would speak of a state that was overwritten.
     pub async fn distrust_config(
         &mut self,
         cache: CacheId,
+        sent: &ConfigWanted,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         exec!(
             self,
             sqlx::query(
-                "UPDATE config_sync SET desired = desired + 1, applied_as = NULL,
-                pending_since = COALESCE(pending_since, $2)
-             WHERE cache_id = $1"
+                "UPDATE config_sync SET desired = desired + 1, applied_as = NULL, fence = fence + 1,
+                lease_until = NULL, pending_since = COALESCE(pending_since, $2)
+             WHERE cache_id = $1 AND (applied_as IS NULL OR applied_as <> $3 OR lease_until > $2)"
             )
             .bind(cache.0)
             .bind(now.micros())
+            .bind(sent.fingerprint())
         )?;
         self.promises = true;
         Ok(())

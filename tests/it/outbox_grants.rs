@@ -138,6 +138,31 @@ async fn everybody_shares_one_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_is_leased_to_one() {
+    use larder::domain::Clock as _;
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let cache = bed.cache("r-1").await.cache();
+        bed.work().await;
+        let store = &bed.world.store;
+        let lease = async || {
+            let now = bed.world.clock.now();
+            let seen = store.grant(cache).await.expect("read").expect("a grant");
+            let until = now.plus(Duration::from_secs(60));
+            let mut tx = store.begin().await.expect("a transaction");
+            let leased = tx.lease_grant(cache, seen.fence, now, until).await;
+            tx.commit().await.expect("a commit");
+            leased.expect("asked")
+        };
+        assert!(lease().await.is_some());
+        assert_eq!(lease().await, None);
+        bed.pass(61);
+        assert!(lease().await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
     on_each(async |db| {
         let bed = Bed::start(db).await;
