@@ -13,6 +13,7 @@ use super::node::{DataPlane, Node};
 use super::placement::{self, NoRoom, Site};
 use crate::domain::secret::{hex_lower, random_bytes};
 use crate::domain::{BoxFuture, CacheId, Clock, FlushId, NodeId, Plan, Plans, Revision};
+use crate::outbox::ports::NodesCaughtUp;
 use crate::store::nodes::{NodeRecord, PlacedNode};
 use crate::store::{Store, StoreError};
 
@@ -292,6 +293,18 @@ impl ControlLink for Cluster {
             self.0.reported.send_modify(|count| *count += 1);
             Ok(())
         })
+    }
+}
+
+/// The outbox waits for nodes before it tells a provider of a credential (P3).
+impl NodesCaughtUp for Cluster {
+    fn wait_applied(
+        &self,
+        cache: CacheId,
+        revision: Revision,
+        within: Duration,
+    ) -> BoxFuture<'_, bool> {
+        Box::pin(Cluster::wait_applied(self, cache, revision, within))
     }
 }
 

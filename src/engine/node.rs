@@ -98,13 +98,10 @@ impl Node {
         tenancy.items.flush()
     }
 
-    pub fn flush(&self, cache: CacheId, origin: Origin, reason: Option<String>) -> Option<Flushed> {
+    /// A flush that somebody else tells of.
+    pub fn flush(&self, cache: CacheId) -> Option<Flushed> {
         let tenancy = self.directory.tenancy(cache)?;
-        let flushed = self.flush_now(&tenancy);
-        let id = FlushId::generate(self.clock.now());
-        let order = FlushOrder { id, origin, reason };
-        self.tell_flushed(&tenancy, flushed, order, FlushAuthor::default());
-        Some(flushed)
+        Some(self.flush_now(&tenancy))
     }
 
     /// `flush_all`. A delayed one is told by [`Node::upkeep`] when it has taken effect.
