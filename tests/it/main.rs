@@ -1,6 +1,15 @@
 //! The integration tests: one binary, one file per subject.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests may stop at the first surprise, in their helpers too"
+)]
 
 mod access;
+mod engine_serving;
+mod engine_stage;
 mod layering;
 mod node_link;
 mod provisioning;
