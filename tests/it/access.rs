@@ -373,7 +373,7 @@ async fn there_is_always_exactly_one_primary() {
     on_each(async |db| {
         let world = World::start(db).await;
         let mut runner = TestRunner::deterministic();
-        for case in 0..8 {
+        for case in 0..16 {
             let deeds = deeds().new_tree(&mut runner).expect("a case").current();
             let cache = world.provision(&format!("r-{case}")).await.resource.cache;
             let owner = world.owner(cache, &format!("proof-{case}")).await;

@@ -15,3 +15,4 @@ mod node_link;
 mod provisioning;
 mod store_battery;
 mod support;
+mod whole_node;

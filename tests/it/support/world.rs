@@ -300,7 +300,8 @@ pub fn request(id: &str) -> ProvisionRequest {
         region: "amazon-web-services::us-east-1".to_owned(),
         callback_url: None,
         grant: None,
-        log_url: None,
+        // Events become lines, as they do where there is a log.
+        log_url: Some("https://token:t.0@logs.example.net/logs".to_owned().into()),
     }
 }
 
