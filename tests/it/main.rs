@@ -10,8 +10,15 @@
 mod access;
 mod engine_serving;
 mod engine_stage;
+mod heroku_client;
+mod heroku_routes;
 mod layering;
 mod node_link;
+mod outbox_bed;
+mod outbox_claims;
+mod outbox_config;
+mod outbox_grants;
+mod outbox_lines;
 mod provisioning;
 mod store_battery;
 mod support;
