@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
-use crate::cluster::{Cluster, ClusterSettings, EngineEvents, Handover, Node, NodeSettings};
+use crate::cluster::{Cluster, ClusterSettings, Handover, Node, NodeSettings};
 use crate::config::Config;
 use crate::domain::{Clock, Marketplace, Plans, Timestamp};
-use crate::engine::{Engine, EngineSettings, Limits, Listeners, TlsListener};
+use crate::engine::{Engine, EngineSettings, EventSink, Limits, Listeners, TlsListener};
 use crate::marketplace::heroku::client::HerokuClient;
 use crate::marketplace::heroku::routes::{self, HerokuRoutes};
 use crate::marketplace::heroku::sso::SsoSettings;
@@ -177,12 +177,11 @@ async fn start_node(
         engine_clock: None,
     };
     let handover = Arc::new(Handover::default());
-    let events = Arc::new(EngineEvents(Arc::clone(&handover)));
     let engine = Engine::new(
         settings,
         store.verifier_key().clone(),
         Arc::clone(clock),
-        events,
+        Arc::clone(&handover) as Arc<dyn EventSink>,
     );
     let settings = NodeSettings {
         cluster: config.cluster.clone(),

@@ -127,8 +127,8 @@ impl Cluster {
     }
 
     /// Figures of the node in this process; `None` when it does not hold the cache.
-    pub async fn figures(&self, cache: CacheId) -> Option<Figures> {
-        self.0.local.get()?.plane.figures(cache).await
+    pub fn figures(&self, cache: CacheId) -> Option<Figures> {
+        self.0.local.get()?.plane.figures(cache)
     }
 
     /// Waits until every node of the cache has applied `revision`; false when the deadline comes first.
@@ -296,7 +296,7 @@ impl ControlLink for Cluster {
     }
 }
 
-/// The outbox waits for nodes before it tells a provider of a credential (P3).
+/// What the outbox asks before it pushes a credential.
 impl NodesCaughtUp for Cluster {
     fn wait_applied(
         &self,

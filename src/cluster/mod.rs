@@ -17,10 +17,10 @@
 //! | [`link`] | both | the port and what crosses it |
 //! | `control` | control | waiting for nodes, figures, the SERVERS value |
 //! | `placement`, `region` | control | where a new cache goes |
-//! | `plane` | node | the engine of this process behind the port |
 //! | `intake` | control | what becomes of a node's report |
 //! | [`node`] | node | the two loops, and who this node is |
 //! | [`handover`] | node | what the engine has to tell, bounded, until it is stored |
+//! | `plane` | node | the engine as this room's [`DataPlane`] |
 
 mod control;
 pub mod handover;
@@ -34,9 +34,8 @@ mod region;
 pub use control::{CaughtUp, Cluster, ClusterSettings};
 pub use handover::Handover;
 pub use link::{ControlLink, LinkError};
-pub use node::{DataPlane, Emptied, Node, NodeSettings};
+pub use node::{DataPlane, JoinError, Node, NodeSettings};
 pub use placement::{NoRoom, Site};
-pub use plane::EngineEvents;
 
 /// What the nodes of a cache report about it, summed. Counters are since the nodes' start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

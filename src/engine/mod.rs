@@ -70,7 +70,7 @@ use tokio::sync::watch;
 
 use crate::domain::credential::LastUse;
 use crate::domain::secret::VerifierKey;
-use crate::domain::{CacheId, CacheSpec, Clock, Username};
+use crate::domain::{CacheId, CacheSpec, Clock, Origin, Username};
 use listener::{Entrance, Guests, bind};
 use node::Node;
 use tls::{Certificates, TlsError};
@@ -243,9 +243,9 @@ impl Engine {
         self.node.directory.forget(cache)
     }
 
-    /// Empties a cache on somebody else's order, who also tells of it. `None` when the cache is unknown here.
-    pub fn flush(&self, cache: CacheId) -> Option<Flushed> {
-        self.node.flush(cache)
+    /// Empties a cache and records the event. `None` when the cache is unknown here.
+    pub fn flush(&self, cache: CacheId, origin: Origin, reason: Option<String>) -> Option<Flushed> {
+        self.node.flush(cache, origin, reason)
     }
 
     pub fn figures(&self, cache: CacheId) -> Option<Figures> {

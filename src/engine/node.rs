@@ -98,10 +98,13 @@ impl Node {
         tenancy.items.flush()
     }
 
-    /// A flush that somebody else tells of.
-    pub fn flush(&self, cache: CacheId) -> Option<Flushed> {
+    pub fn flush(&self, cache: CacheId, origin: Origin, reason: Option<String>) -> Option<Flushed> {
         let tenancy = self.directory.tenancy(cache)?;
-        Some(self.flush_now(&tenancy))
+        let flushed = self.flush_now(&tenancy);
+        let id = FlushId::generate(self.clock.now());
+        let order = FlushOrder { id, origin, reason };
+        self.tell_flushed(&tenancy, flushed, order, FlushAuthor::default());
+        Some(flushed)
     }
 
     /// `flush_all`. A delayed one is told by [`Node::upkeep`] when it has taken effect.

@@ -1,10 +1,25 @@
 //! The integration tests: one binary, one file per subject.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests may stop at the first surprise, in their helpers too"
+)]
 
 mod access;
 mod engine_serving;
 mod engine_stage;
+mod heroku_client;
+mod heroku_routes;
 mod layering;
 mod node_link;
+mod outbox_bed;
+mod outbox_claims;
+mod outbox_config;
+mod outbox_grants;
+mod outbox_lines;
 mod provisioning;
 mod store_battery;
 mod support;
+mod whole_node;

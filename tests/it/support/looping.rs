@@ -49,7 +49,11 @@ impl LoopClient {
             .expect("python starts");
         let stdin = child.stdin.take().expect("piped");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut client = LoopClient { child, stdin, lines };
+        let mut client = LoopClient {
+            child,
+            stdin,
+            lines,
+        };
         client.wait_for("ready").await;
         client
     }
@@ -69,12 +73,17 @@ impl LoopClient {
     }
 
     async fn say(&mut self, word: &str) {
-        self.stdin.write_all(format!("{word}\n").as_bytes()).await.expect("the loop listens");
+        self.stdin
+            .write_all(format!("{word}\n").as_bytes())
+            .await
+            .expect("the loop listens");
     }
 
     async fn wait_for(&mut self, start: &str) -> String {
         loop {
-            let line = timeout(PATIENCE, self.lines.next_line()).await.expect("the loop speaks in time");
+            let line = timeout(PATIENCE, self.lines.next_line())
+                .await
+                .expect("the loop speaks in time");
             let line = line.expect("readable").expect("the loop goes on");
             assert!(!line.starts_with("error"), "{line}");
             if line.starts_with(start) {
@@ -87,8 +96,14 @@ impl LoopClient {
 /// Reads `stopped user=… operations=… failed=…`.
 pub fn tally(line: &str) -> Tally {
     let number = |key: &str| {
-        let word = line.split(' ').find_map(|word| word.strip_prefix(key)).expect("the field");
+        let word = line
+            .split(' ')
+            .find_map(|word| word.strip_prefix(key))
+            .expect("the field");
         word.parse().expect("a number")
     };
-    Tally { operations: number("operations="), failed: number("failed=") }
+    Tally {
+        operations: number("operations="),
+        failed: number("failed="),
+    }
 }

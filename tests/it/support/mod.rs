@@ -10,7 +10,10 @@ pub mod world;
 /// Something the machine may lack. Without it the test says so and passes; on CI nothing may be lacking.
 pub fn needs<T>(found: Option<T>, what: &str) -> Option<T> {
     if found.is_none() {
-        assert!(std::env::var("CI").is_err(), "{what}: missing, and on CI nothing is skipped");
+        assert!(
+            std::env::var("CI").is_err(),
+            "{what}: missing, and on CI nothing is skipped"
+        );
         println!("skipped: {what} missing; scripts/test brings it");
     }
     found

@@ -27,7 +27,10 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
-        let mut process = Process { child, base: base.to_owned() };
+        let mut process = Process {
+            child,
+            base: base.to_owned(),
+        };
         process.wait_ready().await;
         process
     }
@@ -40,8 +43,15 @@ impl Process {
     /// SIGTERM, and how it ended.
     pub async fn terminate(mut self) -> std::process::ExitStatus {
         let pid = self.child.id().expect("still running").to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it winds down").expect("it ends")
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .expect("kill runs");
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it winds down")
+            .expect("it ends")
     }
 
     async fn wait_ready(&mut self) {

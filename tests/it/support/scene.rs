@@ -41,14 +41,30 @@ impl World {
     /// Starts everything on this database.
     pub async fn start(database: Database, wishes: Wishes) -> World {
         let data = tempfile::tempdir().expect("a folder");
-        let sandbox = Sandbox::start(sandbox_settings(wishes.app_command)).await.expect("the sandbox starts");
+        let sandbox = Sandbox::start(sandbox_settings(wishes.app_command))
+            .await
+            .expect("the sandbox starts");
         let base = format!("http://127.0.0.1:{}", free_port());
         let mut settings = settings(&base, sandbox.url(), &database, &data);
         settings.splice(0..0, wishes.settings);
-        let config = Config::read(Surroundings { environment: settings, ..Surroundings::default() });
-        let service = Service::start(&config.expect("sound settings"), Schema::Expect).await.expect("the service starts");
-        sandbox.set_provider(&format!("{base}/heroku/resources"), &format!("{base}/heroku/sso"));
-        World { service, sandbox, base, database, data }
+        let config = Config::read(Surroundings {
+            environment: settings,
+            ..Surroundings::default()
+        });
+        let service = Service::start(&config.expect("sound settings"), Schema::Expect)
+            .await
+            .expect("the service starts");
+        sandbox.set_provider(
+            &format!("{base}/heroku/resources"),
+            &format!("{base}/heroku/sso"),
+        );
+        World {
+            service,
+            sandbox,
+            base,
+            database,
+            data,
+        }
     }
 
     /// Winds everything down.
@@ -67,7 +83,11 @@ impl World {
 /// The texts of lines that begin with `event=…` of this kind.
 pub fn lines_of(lines: &[LogLine], event: &str) -> Vec<String> {
     let start = format!("event={event} ");
-    lines.iter().map(|line| line.text.clone()).filter(|text| text.starts_with(&start)).collect()
+    lines
+        .iter()
+        .map(|line| line.text.clone())
+        .filter(|text| text.starts_with(&start))
+        .collect()
 }
 
 /// The manifest's secrets as a test world knows them.
@@ -89,7 +109,12 @@ pub fn sandbox_settings(app_command: Option<String>) -> SandboxSettings {
 }
 
 /// Settings of a service in a test, as environment variables. The first of equal names wins.
-pub fn settings(base: &str, sandbox: &str, database: &Database, data: &TempDir) -> Vec<(String, String)> {
+pub fn settings(
+    base: &str,
+    sandbox: &str,
+    database: &Database,
+    data: &TempDir,
+) -> Vec<(String, String)> {
     let addr = base.trim_start_matches("http://");
     let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
     [
@@ -107,7 +132,10 @@ pub fn settings(base: &str, sandbox: &str, database: &Database, data: &TempDir) 
         ("LARDER_HEROKU_SSO_SALT", SALT),
         ("LARDER_HTTP_ADDR", addr),
         ("LARDER_MASTER_KEY", &key),
-        ("LARDER_MEMCACHED_ADDR", &format!("127.0.0.1:{}", free_port())),
+        (
+            "LARDER_MEMCACHED_ADDR",
+            &format!("127.0.0.1:{}", free_port()),
+        ),
         ("LARDER_METRICS_ADDR", "127.0.0.1:0"),
         ("LARDER_PROXY_HOSTNAME", PROXY),
         ("LARDER_PUBLIC_URL", base),

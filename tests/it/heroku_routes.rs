@@ -1,0 +1,385 @@
+//! The calls Heroku makes, through the router, over a store and one node.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use larder::domain::Marketplace;
+use larder::marketplace::heroku::HerokuSettings;
+use larder::marketplace::heroku::routes::{HerokuRoutes, router};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::outbox_bed::heroku_settings;
+use crate::support::db::on_each;
+use crate::support::world::World;
+
+const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+/// addon-slug:super-secret
+const AUTH: &str = "Basic YWRkb24tc2x1ZzpzdXBlci1zZWNyZXQ=";
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// Every refusal is JSON with a sentence, and nothing else.
+    fn refused(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{:?}", self.text());
+        assert_eq!(self.headers["content-type"], "application/json");
+        let body = self.json();
+        let members = body.as_object().expect("an object");
+        assert_eq!(members.keys().collect::<Vec<_>>(), ["message"]);
+        assert!(
+            members["message"]
+                .as_str()
+                .is_some_and(|text| text.ends_with('.'))
+        );
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn app(world: &World, change: impl FnOnce(&mut HerokuSettings)) -> Router {
+    let mut settings = heroku_settings("https://api.example.com");
+    change(&mut settings);
+    router(HerokuRoutes {
+        settings: Arc::new(settings),
+        provisioning: world.provisioning.clone(),
+        clock: world.clock.clone(),
+    })
+}
+
+async fn ask(app: &Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+    ask_as(app, Some(AUTH), method, path, body).await
+}
+
+async fn ask_as(
+    app: &Router,
+    auth: Option<&str>,
+    method: Method,
+    path: &str,
+    body: impl Into<Body>,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(auth) = auth {
+        request = request.header("Authorization", auth);
+    }
+    let request = request.body(body.into()).expect("a request");
+    let response = app.clone().oneshot(request).await.expect("infallible");
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: to_bytes(body, 1 << 20).await.expect("a body").to_vec(),
+    }
+}
+
+fn sample(changes: &[(&str, Option<Value>)]) -> String {
+    let mut body: Value =
+        serde_json::from_str(include_str!("../../fixtures/heroku/provision.json")).expect("JSON");
+    let members = body.as_object_mut().expect("an object");
+    for (name, value) in changes {
+        match value {
+            Some(value) => members.insert((*name).to_owned(), value.clone()),
+            None => members.remove(*name),
+        };
+    }
+    body.to_string()
+}
+
+const COLLECTION: &str = "/heroku/resources";
+
+fn one(id: &str) -> String {
+    format!("/heroku/resources/{id}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_lives_from_post_to_delete() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let made = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
+        assert_eq!(made.status, StatusCode::CREATED);
+        assert_eq!(made.headers["content-type"], "application/json");
+        let body = made.json();
+        assert_eq!(body["id"], UUID);
+        assert_eq!(body["config"]["MEMCACHIER_SERVERS"], "p1.example.net:11211");
+        let members = body["config"].as_object().expect("an object");
+        assert_eq!(members.len(), 3);
+
+        let put = ask(
+            &app,
+            Method::PUT,
+            &one(UUID),
+            r#"{"plan":"100","uuid":"x"}"#,
+        )
+        .await;
+        assert_eq!(put.status, StatusCode::OK);
+        assert_eq!(
+            put.json(),
+            json!({"message": "Your cache is now on plan 100."})
+        );
+        let put = ask(&app, Method::PUT, &one(UUID), r#"{"plan":"100"}"#).await;
+        assert_eq!(put.status, StatusCode::OK);
+
+        let late = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
+        assert_eq!(late.status, StatusCode::OK, "a plan changes by PUT only");
+        assert_eq!(late.json()["config"], body["config"]);
+
+        let gone = ask(&app, Method::DELETE, &one(UUID), "").await;
+        assert_eq!((gone.status, gone.body.len()), (StatusCode::NO_CONTENT, 0));
+        ask(&app, Method::DELETE, &one(UUID), "").await.refused(410);
+        ask(&app, Method::PUT, &one(UUID), r#"{"plan":"dev"}"#)
+            .await
+            .refused(410);
+        ask(&app, Method::POST, COLLECTION, sample(&[]))
+            .await
+            .refused(410);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_equal_requests_get_byte_equal_answers() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let asks: Vec<_> = (0..64)
+            .map(|count| {
+                let app = app.clone();
+                let path = if count % 2 == 0 {
+                    COLLECTION
+                } else {
+                    "/heroku/resources/"
+                };
+                tokio::spawn(async move { ask(&app, Method::POST, path, sample(&[])).await })
+            })
+            .collect();
+        let mut answers = HashSet::new();
+        for answer in asks {
+            let answer = answer.await.expect("no panic");
+            answers.insert((answer.status.as_u16(), answer.text()));
+        }
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert_eq!(answers.into_iter().next().expect("one").0, 201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_absent_or_odd_does_not_matter() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let bodies = [
+            sample(&[("oauth_grant", None)]),
+            sample(&[("oauth_grant", Some(Value::Null))]),
+            sample(&[("log_input_url", Some(Value::Null))]),
+            sample(&[("log_input_url", Some(json!("https://evil.example/logs")))]),
+            sample(&[("name", None)]),
+            sample(&[("name", Some(json!("x".repeat(4_000))))]),
+            sample(&[("options", Some(json!({"foo": "true"})))]),
+            sample(&[("heroku_id", Some(json!("app1@heroku.com")))]),
+            sample(&[
+                ("cluster", Some(json!("c9"))),
+                ("cache_id", Some(json!(77))),
+            ]),
+            sample(&[("uuid", Some(json!(UUID.to_uppercase())))]),
+        ];
+        let mut configs = HashSet::new();
+        for body in bodies {
+            let made = ask(&app, Method::POST, COLLECTION, body).await;
+            assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+            configs.insert(made.json()["config"].to_string());
+        }
+        assert_eq!(configs.len(), 1, "all of them are one resource");
+        let id = UUID.parse().expect("an id");
+        let stored = world.provisioning.find(Marketplace::Heroku, &id).await;
+        let stored = stored.expect("read").expect("a resource");
+        assert_eq!(stored.cluster.as_str(), "c1");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_get_a_typed_refusal() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        for broken in [
+            "",
+            "{",
+            "not json",
+            "[]",
+            "\"x\"",
+            "7",
+            "null",
+            "{\"plan\":\"dev\"",
+            "\u{0}",
+        ] {
+            ask(&app, Method::POST, COLLECTION, broken)
+                .await
+                .refused(400);
+            ask(&app, Method::PUT, &one(UUID), broken)
+                .await
+                .refused(400);
+        }
+        ask(&app, Method::POST, COLLECTION, vec![b'{', b'"', 0xff, b'"'])
+            .await
+            .refused(400);
+        let nested = "[".repeat(200) + &"]".repeat(200);
+        for member in ["options", "plan", "oauth_grant"] {
+            let body = format!("{{\"{member}\":{nested}}}");
+            ask(&app, Method::POST, COLLECTION, body).await.refused(422);
+        }
+        let twice = sample(&[]).replacen('{', "{\"plan\":\"dev\",", 1);
+        ask(&app, Method::POST, COLLECTION, twice)
+            .await
+            .refused(422);
+        for changes in [
+            [("plan", None)],
+            [("plan", Some(json!(7)))],
+            [("plan", Some(json!("platinum")))],
+            [("plan", Some(json!("Dev")))],
+            [("plan", Some(json!("ｄev")))],
+            [("plan", Some(json!("old")))],
+            [("region", None)],
+            [("region", Some(json!("amazon-web-services::mars-1")))],
+            [("uuid", None)],
+            [("uuid", Some(json!("r-1")))],
+            [("uuid", Some(json!("")))],
+            [("oauth_grant", Some(json!("code")))],
+            [("oauth_grant", Some(json!({})))],
+            [("name", Some(json!(["a"])))],
+        ] {
+            let answer = ask(&app, Method::POST, COLLECTION, sample(&changes)).await;
+            answer.refused(422);
+            assert!(!answer.text().contains("9f1c2d3e"), "no echo");
+        }
+        let large = sample(&[("name", Some(json!("x".repeat(64 * 1024))))]);
+        ask(&app, Method::POST, COLLECTION, large)
+            .await
+            .refused(413);
+        ask(&app, Method::PUT, &one(UUID), r#"{"plan":"dev"}"#)
+            .await
+            .refused(404);
+        ask(&app, Method::DELETE, &one(UUID), "").await.refused(404);
+        ask(&app, Method::DELETE, &one("not-a-uuid"), "")
+            .await
+            .refused(404);
+        ask(&app, Method::DELETE, &one("%00"), "")
+            .await
+            .refused(404);
+        ask(&app, Method::GET, COLLECTION, "").await.refused(405);
+        ask(&app, Method::POST, &one(UUID), "").await.refused(405);
+        let id = UUID.parse().expect("an id");
+        let stored = world.provisioning.find(Marketplace::Heroku, &id).await;
+        assert!(stored.expect("read").is_none());
+    })
+    .await;
+}
+
+/// A body that fails the test when somebody reads it.
+fn untouchable() -> Body {
+    let stream = tokio_stream::iter(std::iter::once_with(
+        || -> Result<axum::body::Bytes, std::io::Error> { panic!("the body was read") },
+    ));
+    Body::from_stream(stream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_turned_away_before_their_body_is_read() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let wrong = [
+            "Basic YWRkb24tc2x1Zzp3cm9uZw==",
+            "Basic eDpzdXBlci1zZWNyZXQ=",
+            "Bearer x",
+        ];
+        for auth in wrong.map(Some).into_iter().chain([None]) {
+            for (method, path) in [
+                (Method::POST, COLLECTION.to_owned()),
+                (Method::PUT, one(UUID)),
+                (Method::DELETE, one(UUID)),
+                (Method::GET, one(UUID)),
+            ] {
+                let answer = ask_as(&app, auth, method, &path, untouchable()).await;
+                answer.refused(401);
+                assert!(
+                    answer.headers["www-authenticate"]
+                        .to_str()
+                        .expect("text")
+                        .starts_with("Basic")
+                );
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_previous_password_is_good_during_a_rotation() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let rotated = app(&world, |settings| {
+            settings.passwords = vec!["new".to_owned().into(), "super-secret".to_owned().into()];
+        });
+        ask(&rotated, Method::DELETE, &one(UUID), "")
+            .await
+            .refused(404);
+        let after = app(&world, |settings| {
+            settings.passwords = vec!["new".to_owned().into()];
+        });
+        ask(&after, Method::DELETE, &one(UUID), "")
+            .await
+            .refused(401);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_is_a_503_and_the_repeat_finds_the_cache() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        world.plane.hang();
+        let answer = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
+        answer.refused(503);
+        assert_eq!(answer.headers["retry-after"], "5");
+        world.plane.go_on();
+        let again = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
+        assert_eq!(again.status, StatusCode::CREATED);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_shapes_need_their_switch() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let body = json!({"heroku_id": "app123@heroku.com", "plan": "dev", "callback_url": "http://localhost:7779/x",
+            "logplex_token": null, "options": {}})
+        .to_string();
+        let strict = app(&world, |_| {});
+        ask(&strict, Method::POST, COLLECTION, body.clone()).await.refused(422);
+        let legacy = app(&world, |settings| settings.legacy = true);
+        let made = ask(&legacy, Method::POST, COLLECTION, body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        assert_eq!(made.json()["id"], "app123@heroku.com");
+        let gone = ask(&legacy, Method::DELETE, &one("app123@heroku.com"), "").await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    })
+    .await;
+}

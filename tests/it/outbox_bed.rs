@@ -1,0 +1,361 @@
+//! A control plane with an outbox on top, and a provider that is told how to behave.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use larder::access::Owner;
+use larder::domain::{
+    BoxFuture, CacheId, Event, ExternalId, FlushEvent, FlushId, Marketplace, Origin, Revision,
+    Timestamp,
+};
+use larder::marketplace::heroku::client::HerokuClient;
+use larder::marketplace::heroku::sso::SsoSettings;
+use larder::marketplace::heroku::{HerokuSettings, VariableNames};
+use larder::outbox::ports::{
+    AttachedApp, ConfigValues, LogLine, NodesCaughtUp, Provider, Providers, SendError,
+    SendErrorKind, Tokens,
+};
+use larder::outbox::{Outbox, OutboxSettings};
+use larder::provisioning::GrantCode;
+use larder::store::Store;
+use larder::store::config_sync::ConfigSyncState;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
+
+use crate::support::db::TestDb;
+use crate::support::world::{TestClock, World, request};
+
+pub const LOG_URL: &str = "https://token:t.1@1.us.logplex.io/logs";
+
+/// Nodes that are as far as the test says.
+pub struct Nodes(AtomicBool);
+
+impl NodesCaughtUp for Nodes {
+    fn wait_applied(&self, _: CacheId, _: Revision, _: Duration) -> BoxFuture<'_, bool> {
+        let caught_up = self.0.load(Ordering::SeqCst);
+        Box::pin(async move { caught_up })
+    }
+}
+
+/// One call that the provider was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    Push { token: String, username: String },
+    Exchange,
+    Refresh(String),
+    Attachments,
+    Log { url: String, lines: Vec<String> },
+}
+
+/// A provider that answers what the script says, and gives what is asked for once the script is at its end.
+#[derive(Default)]
+pub struct Scripted {
+    pub calls: Mutex<Vec<Call>>,
+    pub script: Mutex<VecDeque<SendErrorKind>>,
+    pub apps: Mutex<Vec<AttachedApp>>,
+    issued: Mutex<u32>,
+    /// While shut, pushes wait here after they were noted as called.
+    held: Mutex<Option<Arc<Semaphore>>>,
+    refuses_tokens: AtomicBool,
+    refuses_logs: AtomicBool,
+    /// Pushes in the order in which they took effect.
+    pub effects: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    pub fn fail(&self, kinds: impl IntoIterator<Item = SendErrorKind>) {
+        self.script.lock().extend(kinds);
+    }
+
+    /// Whether no access token is good for a push.
+    pub fn refuse_tokens(&self, refuse: bool) {
+        self.refuses_tokens.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether every log input is dead.
+    pub fn refuse_logs(&self, refuse: bool) {
+        self.refuses_logs.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Makes the pushes from now on wait for a permit.
+    pub fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    pub fn go_on(&self) {
+        *self.held.lock() = None;
+    }
+
+    pub fn pushes(&self) -> Vec<String> {
+        let calls = self.calls.lock();
+        let push = |call: &Call| match call {
+            Call::Push { username, .. } => Some(username.clone()),
+            _ => None,
+        };
+        calls.iter().filter_map(push).collect()
+    }
+
+    /// All lines sent, in order, whether they arrived or not.
+    pub fn logs(&self) -> Vec<Vec<String>> {
+        let calls = self.calls.lock();
+        let log = |call: &Call| match call {
+            Call::Log { lines, .. } => Some(lines.clone()),
+            _ => None,
+        };
+        calls.iter().filter_map(log).collect()
+    }
+
+    pub fn count(&self, is: impl Fn(&Call) -> bool) -> usize {
+        self.calls.lock().iter().filter(|call| is(call)).count()
+    }
+
+    fn call(&self, call: Call) -> Result<(), SendError> {
+        self.calls.lock().push(call);
+        match self.script.lock().pop_front() {
+            Some(kind) => Err(SendError::new(kind, format!("scripted {kind:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn issue(&self) -> Tokens {
+        let mut issued = self.issued.lock();
+        *issued += 1;
+        Tokens {
+            access: format!("access-{issued}").into(),
+            expires_in: Duration::from_secs(28_799),
+            refresh: Some(format!("refresh-{issued}").into()),
+        }
+    }
+}
+
+impl Provider for Scripted {
+    fn push_config<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        token: &'a SecretString,
+        values: &'a ConfigValues,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(async move {
+            let username = values.username.to_string();
+            let answer = self.call(Call::Push {
+                token: token.expose_secret().to_owned(),
+                username: username.clone(),
+            });
+            let held = self.held.lock().clone();
+            if let Some(gate) = held {
+                gate.acquire().await.expect("the gate stays").forget();
+            }
+            if self.refuses_tokens.load(Ordering::SeqCst) {
+                return Err(SendError::new(SendErrorKind::Unauthorized, "no such token"));
+            }
+            if answer.is_ok() {
+                self.effects.lock().push(username);
+            }
+            answer
+        })
+    }
+
+    fn exchange<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
+        Box::pin(async { self.call(Call::Exchange).map(|()| self.issue()) })
+    }
+
+    fn refresh<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
+        let call = Call::Refresh(token.expose_secret().to_owned());
+        Box::pin(async {
+            let answer = self.call(call);
+            tokio::task::yield_now().await;
+            answer.map(|()| self.issue())
+        })
+    }
+
+    fn attachments<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>> {
+        Box::pin(async {
+            self.call(Call::Attachments)?;
+            Ok(self.apps.lock().clone())
+        })
+    }
+
+    fn send_log<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        url: &'a SecretString,
+        lines: &'a [LogLine],
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        let call = Call::Log {
+            url: url.expose_secret().to_owned(),
+            lines: lines.iter().map(|line| line.text.clone()).collect(),
+        };
+        Box::pin(async {
+            self.call(call)?;
+            if self.refuses_logs.load(Ordering::SeqCst) {
+                return Err(SendError::new(SendErrorKind::Unauthorized, "a dead input"));
+            }
+            Ok(())
+        })
+    }
+}
+
+pub struct Bed {
+    pub world: World,
+    pub provider: Arc<Scripted>,
+    pub nodes: Arc<Nodes>,
+    pub outbox: Outbox,
+}
+
+impl Bed {
+    pub async fn start(db: &TestDb) -> Bed {
+        let world = World::start(db).await;
+        let provider = Arc::new(Scripted::default());
+        let nodes = Arc::new(Nodes(AtomicBool::new(true)));
+        let outbox = outbox(&world.store, &world.clock, nodes.clone(), provider.clone());
+        Bed {
+            world,
+            provider,
+            nodes,
+            outbox,
+        }
+    }
+
+    /// A second process on the same database.
+    pub async fn another_worker(&self, db: &TestDb) -> Outbox {
+        let store = db.opened_again().await;
+        outbox(
+            &store,
+            &self.world.clock,
+            self.nodes.clone(),
+            self.provider.clone(),
+        )
+    }
+
+    pub fn nodes_follow(&self, follow: bool) {
+        self.nodes.0.store(follow, Ordering::SeqCst);
+    }
+
+    /// A cache with a grant and an app that takes lines, its owner signed in.
+    pub async fn cache(&self, id: &str) -> Owner {
+        let mut ask = request(id);
+        ask.grant = Some(code("code-1", self.world.clock.as_ref()));
+        ask.log_url = Some(LOG_URL.to_owned().into());
+        let made = self.world.provisioning.provision(ask).await;
+        let made = made.expect("a cache");
+        self.world.owner(made.resource.cache, id).await
+    }
+
+    /// Adds a credential and promotes it; gives its user name.
+    pub async fn promote_new(&self, owner: &Owner) -> String {
+        let (credential, _) = self.world.access.create(owner).await.expect("a credential");
+        self.promote(owner, credential.username.as_str()).await;
+        credential.username.to_string()
+    }
+
+    pub async fn promote(&self, owner: &Owner, username: &str) {
+        let username = username.parse().expect("a user name");
+        let promoted = self.world.access.promote(owner, &username).await;
+        promoted.expect("a promotion");
+    }
+
+    pub async fn work(&self) -> usize {
+        self.outbox.run_due().await.expect("the store answers")
+    }
+
+    pub fn pass(&self, secs: u64) {
+        self.world.clock.advance(Duration::from_secs(secs));
+    }
+
+    pub async fn state(&self, cache: CacheId) -> ConfigSyncState {
+        let state = self.world.store.config_state(cache).await;
+        state.expect("the store answers").expect("a row")
+    }
+
+    /// A flush that a node reports.
+    pub async fn flush(&self, owner: &Owner, proxy: &str) {
+        use larder::domain::Clock as _;
+        let now = self.world.clock.now();
+        let event = flush(owner.cache(), proxy, now);
+        let mut tx = self.world.store.begin().await.expect("a transaction");
+        let label = &owner.resource().label;
+        larder::outbox::announce(&mut tx, owner.cache(), label, &event, now)
+            .await
+            .expect("the line is promised");
+        tx.commit().await.expect("a commit");
+    }
+}
+
+pub fn flush(cache: CacheId, proxy: &str, at: Timestamp) -> Event {
+    Event::Flushed(FlushEvent {
+        id: FlushId::generate(at),
+        cache,
+        origin: Origin::MemcacheClient,
+        proxy: proxy.to_owned(),
+        credential: None,
+        remote: None,
+        reason: None,
+        items: 1,
+        bytes: 2,
+        at,
+    })
+}
+
+pub fn code(text: &str, clock: &TestClock) -> GrantCode {
+    use larder::domain::Clock as _;
+    GrantCode {
+        code: text.to_owned().into(),
+        expires_at: clock.now().plus(Duration::from_secs(300)),
+    }
+}
+
+pub fn outbox(
+    store: &Store,
+    clock: &Arc<TestClock>,
+    nodes: Arc<Nodes>,
+    provider: Arc<dyn Provider>,
+) -> Outbox {
+    let providers = Providers::from([(Marketplace::Heroku, provider)]);
+    let settings = OutboxSettings {
+        nodes_wait: Duration::from_millis(10),
+        ..OutboxSettings::default()
+    };
+    Outbox::new(store.clone(), clock.clone(), nodes, providers, settings)
+}
+
+/// Heroku's settings with every address at `api`.
+pub fn heroku_settings(api: &str) -> HerokuSettings {
+    let name = |suffix: &str| format!("MEMCACHIER_{suffix}");
+    HerokuSettings {
+        id: "addon-slug".to_owned(),
+        user_agent: "Larder test".to_owned(),
+        passwords: vec!["super-secret".to_owned().into()],
+        sso: SsoSettings {
+            salts: vec!["salt".to_owned().into()],
+            legacy: false,
+        },
+        client_secret: Some("client-secret".to_owned().into()),
+        id_url: api.to_owned(),
+        api_url: api.to_owned(),
+        log_hosts: vec![
+            "*.logplex.io".parse().expect("a pattern"),
+            "127.0.0.1".parse().expect("a pattern"),
+        ],
+        legacy: false,
+        variables: VariableNames {
+            servers: name("SERVERS"),
+            username: name("USERNAME"),
+            password: name("PASSWORD"),
+        },
+        allow_http: true,
+        call_max: Duration::from_millis(500),
+    }
+}
+
+pub fn heroku_client(api: &str) -> Arc<HerokuClient> {
+    Arc::new(HerokuClient::new(heroku_settings(api)).expect("a client"))
+}

@@ -1,0 +1,147 @@
+//! Claims: each row to one worker, whatever the number of workers, and no destination takes all the slots.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::domain::Clock as _;
+use larder::store::Store;
+use larder::store::config_sync::Caps;
+
+use crate::outbox_bed::{Bed, LOG_URL, code};
+use crate::support::db::on_each;
+use crate::support::world::{TestClock, request};
+
+const ALL: Caps = Caps {
+    take: 3,
+    per_destination: 1_000,
+};
+
+/// What one worker gets until nothing is left: of pushes, codes and lanes.
+async fn take_all(store: Store, clock: Arc<TestClock>) -> Vec<(&'static str, i64)> {
+    let mut taken = Vec::new();
+    loop {
+        let now = clock.now();
+        let until = now.plus(Duration::from_secs(60));
+        let before = taken.len();
+        let mut tx = store.begin().await.expect("a transaction");
+        let pushes = tx.claim_config(now, until, ALL).await.expect("claims");
+        taken.extend(pushes.iter().map(|claim| ("push", claim.cache.0)));
+        tx.commit().await.expect("a commit");
+        let mut tx = store.begin().await.expect("a transaction");
+        let codes = tx.claim_codes(now, until, ALL).await.expect("claims");
+        taken.extend(codes.iter().map(|claim| ("code", claim.cache.0)));
+        tx.commit().await.expect("a commit");
+        let mut tx = store.begin().await.expect("a transaction");
+        let lanes = tx.claim_lanes(now, until, ALL, 99).await.expect("claims");
+        taken.extend(lanes.iter().map(|claim| ("lane", claim.cache.0)));
+        tx.commit().await.expect("a commit");
+        if taken.len() == before {
+            return taken;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_workers_take_each_row_once() {
+    on_each(async |db| {
+        const CACHES: usize = 41;
+        let bed = Bed::start(db).await;
+        for count in 0..CACHES {
+            let owner = bed.cache(&format!("r-{count}")).await;
+            bed.promote_new(&owner).await;
+        }
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, clock) = (bed.world.store.clone(), Arc::clone(&bed.world.clock));
+                tokio::spawn(take_all(store, clock))
+            })
+            .collect();
+        let mut taken = Vec::new();
+        for worker in workers {
+            taken.extend(worker.await.expect("no panic"));
+        }
+        let different: HashSet<_> = taken.iter().collect();
+        assert_eq!(taken.len(), 3 * CACHES);
+        assert_eq!(different.len(), taken.len());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_claims_count_against_their_destination() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let mut busy = Vec::new();
+        for count in 0..5 {
+            busy.push(bed.cache(&format!("busy-{count}")).await);
+        }
+        let mut ask = request("quiet");
+        ask.grant = Some(code("c", &bed.world.clock));
+        ask.log_url = Some(LOG_URL.replace("1.us", "2.us").into());
+        let made = bed.world.provisioning.provision(ask).await;
+        let made = made.expect("a cache");
+        let quiet = bed.world.owner(made.resource.cache, "quiet").await;
+        for owner in busy.iter().chain([&quiet]) {
+            bed.flush(owner, "p1").await;
+        }
+        let caps = Caps {
+            take: 100,
+            per_destination: 2,
+        };
+        let claim = async || {
+            let now = bed.world.clock.now();
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            let until = now.plus(Duration::from_secs(60));
+            let claims = tx.claim_lanes(now, until, caps, 99).await.expect("claims");
+            tx.commit().await.expect("a commit");
+            claims
+        };
+        let first = claim().await;
+        assert_eq!(first.len(), 3, "two of the busy host and the quiet one");
+        assert!(first.iter().any(|lane| lane.cache == quiet.cache()));
+        assert!(claim().await.is_empty());
+        let now = bed.world.clock.now();
+        let mut tx = bed.world.store.begin().await.expect("a transaction");
+        let done = first.iter().find(|lane| lane.cache != quiet.cache());
+        tx.record_lines_delivered(done.expect("a busy one"), now)
+            .await
+            .expect("recorded");
+        tx.commit().await.expect("a commit");
+        assert_eq!(claim().await.len(), 1);
+    })
+    .await;
+}
+
+/// The loops themselves: work that was there before, work that comes, and a stop that waits for what is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_runs_until_stopped_and_finishes_what_it_began() {
+    use crate::support::world::eventually;
+    use tokio_util::sync::CancellationToken;
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn({
+            let (outbox, stop) = (bed.outbox.clone(), stop.clone());
+            async move { outbox.run(stop).await }
+        });
+        let first = bed.promote_new(&owner).await;
+        eventually("the push arrives", async || {
+            bed.provider.effects.lock().contains(&first)
+        })
+        .await;
+        let gate = bed.provider.hold();
+        let second = bed.promote_new(&owner).await;
+        eventually("the second is on the wire", async || {
+            bed.provider.pushes().contains(&second)
+        })
+        .await;
+        stop.cancel();
+        gate.add_permits(1);
+        running.await.expect("the worker ends");
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (3, 3));
+    })
+    .await;
+}

@@ -1,0 +1,289 @@
+//! Config pushes: what the provider holds follows the primary, whatever the weather (P2, P3).
+
+use std::time::Duration;
+
+use larder::outbox::ports::SendErrorKind;
+use larder::store::grants::GrantState;
+
+use crate::outbox_bed::{Bed, Call, code};
+use crate::support::db::on_each;
+use crate::support::world::{eventually, request};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_pushed_after_provisioning() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        assert_eq!(*bed.provider.calls.lock(), [Call::Exchange]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (1, 1));
+        assert_eq!(state.pending_since, None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_is_pushed_once() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        let promoted = bed.promote_new(&owner).await;
+        assert!(bed.state(owner.cache()).await.pending_since.is_some());
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes(), [promoted]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (2, 2));
+        assert_eq!((state.pending_since, state.last_error), (None, None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_is_no_push() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.promote_new(&owner).await;
+        bed.promote(&owner, &owner.resource().label).await;
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes(), Vec::<String>::new());
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (3, 3));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_push_before_the_nodes_know_the_credential() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        let promoted = bed.promote_new(&owner).await;
+        bed.nodes_follow(false);
+        bed.work().await;
+        assert_eq!(bed.provider.pushes(), Vec::<String>::new());
+        let state = bed.state(owner.cache()).await;
+        let why = state.last_error.expect("a reason");
+        assert!(why.contains("nodes"), "{why}");
+        assert_eq!(state.dead_at, None);
+
+        bed.nodes_follow(true);
+        bed.pass(1);
+        bed.work().await;
+        assert_eq!(bed.provider.pushes(), [promoted]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_during_a_push_is_pushed_after_it() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let first = bed.promote_new(&owner).await;
+        let gate = bed.provider.hold();
+        let outbox = bed.outbox.clone();
+        let pushing = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the push is on the wire", async || {
+            bed.provider.pushes().len() == 1
+        })
+        .await;
+        let second = bed.promote_new(&owner).await;
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes().len(), 1, "one in flight per resource");
+        bed.provider.go_on();
+        gate.add_permits(1);
+        pushing.await.expect("no panic").expect("recorded");
+        let between = bed.state(owner.cache()).await;
+        assert_eq!((between.desired, between.applied), (3, 2));
+        bed.work().await;
+        assert_eq!(*bed.provider.effects.lock(), [first, second]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (3, 3));
+    })
+    .await;
+}
+
+/// A worker that slept through its lease sends over the newer value. It notices, and another round puts it right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_value_never_stays_over_a_newer_one() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let other = bed.another_worker(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let older = bed.promote_new(&owner).await;
+        let gate = bed.provider.hold();
+        let outbox = bed.outbox.clone();
+        let asleep = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the push is on the wire", async || {
+            bed.provider.pushes().len() == 1
+        })
+        .await;
+        bed.provider.go_on();
+
+        bed.pass(61);
+        let newer = bed.promote_new(&owner).await;
+        assert_eq!(
+            other.run_due().await.expect("the store answers"),
+            2,
+            "the push and the lines"
+        );
+        assert_eq!(bed.state(owner.cache()).await.applied, 3);
+
+        gate.add_permits(1);
+        asleep.await.expect("no panic").expect("recorded");
+        assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let promoted = bed.promote_new(&owner).await;
+        bed.provider.fail([SendErrorKind::Unauthorized]);
+        bed.work().await;
+        let push = |token: &str| Call::Push {
+            token: token.to_owned(),
+            username: promoted.clone(),
+        };
+        let calls = bed.provider.calls.lock().clone();
+        assert_eq!(
+            calls[1..4],
+            [
+                push("access-1"),
+                Call::Refresh("refresh-1".to_owned()),
+                push("access-2"),
+            ]
+        );
+        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_refused_twice_calls_a_person_and_is_tried_again_hourly() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.promote_new(&owner).await;
+        bed.provider.refuse_tokens(true);
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes().len(), 2);
+        let refreshed = |call: &Call| matches!(call, Call::Refresh(_));
+        assert_eq!(bed.provider.count(refreshed), 1);
+        assert!(bed.state(owner.cache()).await.dead_at.is_some());
+        let grant = bed.world.store.grant(owner.cache()).await;
+        let grant = grant.expect("read").expect("a grant");
+        assert_eq!(grant.state, GrantState::Broken);
+
+        bed.provider.refuse_tokens(false);
+        bed.pass(3_601);
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.count(refreshed), 2);
+        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_shown_and_a_newer_change_gets_its_own_chance() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.promote_new(&owner).await;
+        bed.provider.fail([SendErrorKind::Refused]);
+        while bed.work().await > 0 {}
+        let state = bed.state(owner.cache()).await;
+        assert!(state.dead_at.is_some());
+        assert_eq!(state.last_error.as_deref(), Some("scripted Refused"));
+        bed.pass(3_500);
+        assert_eq!(bed.work().await, 0);
+        bed.provider.fail([SendErrorKind::Refused]);
+        bed.pass(200);
+        assert_eq!(bed.work().await, 1, "hourly, for ever");
+
+        let newest = bed.promote_new(&owner).await;
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.effects.lock().last(), Some(&newest));
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.dead_at, state.last_error), (None, None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clicks_do_not_hurry_a_provider_that_asked_for_patience() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.promote_new(&owner).await;
+        bed.provider.fail([SendErrorKind::Retry {
+            after: Some(Duration::from_secs(120)),
+        }]);
+        while bed.work().await > 0 {}
+        let newest = bed.promote_new(&owner).await;
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes().len(), 1);
+        bed.pass(121);
+        while bed.work().await > 0 {}
+        assert_eq!(*bed.provider.effects.lock(), [newest]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_grant_the_push_is_impossible_until_one_comes() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let made = bed.world.provision("r-1").await;
+        let owner = bed.world.owner(made.resource.cache, "visit").await;
+        let promoted = bed.promote_new(&owner).await;
+        while bed.work().await > 0 {}
+        let state = bed.state(owner.cache()).await;
+        assert!(state.dead_at.is_some());
+        let why = state.last_error.expect("a reason");
+        assert!(why.contains("no grant"), "{why}");
+
+        let mut again = request("r-1");
+        again.grant = Some(code("late", &bed.world.clock));
+        let again = bed.world.provisioning.provision(again).await;
+        again.expect("the same cache");
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.pushes(), [promoted]);
+        assert_eq!(bed.state(owner.cache()).await.dead_at, None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_out_for_a_resource_that_went_away() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.promote_new(&owner).await;
+        let id = "r-1".parse().expect("an id");
+        let heroku = larder::domain::Marketplace::Heroku;
+        let gone = bed.world.provisioning.deprovision(heroku, &id).await;
+        gone.expect("deprovisioned");
+        assert_eq!(bed.work().await, 0);
+        assert_eq!(*bed.provider.calls.lock(), []);
+        let store = &bed.world.store;
+        assert!(store.grant(owner.cache()).await.expect("read").is_none());
+        assert_eq!(store.lines_waiting().await.expect("read"), 0);
+    })
+    .await;
+}

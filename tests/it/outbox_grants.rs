@@ -1,0 +1,161 @@
+//! Tokens: exchanged while the code lives, refreshed once for all who need it.
+
+use std::time::Duration;
+
+use larder::outbox::ports::SendErrorKind;
+use larder::store::grants::GrantState;
+use secrecy::ExposeSecret as _;
+
+use crate::outbox_bed::{Bed, Call, code};
+use crate::support::db::on_each;
+use crate::support::world::request;
+
+const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
+
+fn refreshes(bed: &Bed) -> usize {
+    bed.provider.count(|call| matches!(call, Call::Refresh(_)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_is_retried_while_the_code_lives() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.provider.fail([RETRY, RETRY]);
+        bed.work().await;
+        bed.pass(1);
+        bed.work().await;
+        bed.pass(2);
+        bed.work().await;
+        let grant = bed.world.store.grant(owner.cache()).await;
+        let grant = grant.expect("read").expect("a grant");
+        assert_eq!(grant.state, GrantState::Active);
+        let token = grant.access.expect("a token");
+        assert_eq!(token.expose_secret(), "access-1");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_runs_out_breaks_the_grant_and_a_new_one_mends_it() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.provider.fail([SendErrorKind::Retry {
+            after: Some(Duration::from_secs(600)),
+        }]);
+        bed.work().await;
+        let state = async || {
+            let grant = bed.world.store.grant(owner.cache()).await;
+            grant.expect("read").expect("a grant").state
+        };
+        assert_eq!(state().await, GrantState::Broken);
+        bed.pass(3_600);
+        assert_eq!(bed.work().await, 0);
+
+        let mut again = request("r-1");
+        again.grant = Some(code("code-2", &bed.world.clock));
+        let again = bed.world.provisioning.provision(again).await;
+        again.expect("the same cache");
+        bed.work().await;
+        assert_eq!(state().await, GrantState::Active);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_code_is_exchanged_once() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        bed.cache("r-1").await;
+        for round in 0..3 {
+            let mut again = request("r-1");
+            let text = if round == 2 { "another" } else { "code-1" };
+            again.grant = Some(code(text, &bed.world.clock));
+            let again = bed.world.provisioning.provision(again).await;
+            again.expect("the same cache");
+            bed.work().await;
+        }
+        assert_eq!(*bed.provider.calls.lock(), [Call::Exchange]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_about_to_end_is_refreshed_before_the_call() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.pass(28_799 - 89);
+        let username = bed.promote_new(&owner).await;
+        bed.work().await;
+        let push = Call::Push {
+            token: "access-2".to_owned(),
+            username,
+        };
+        let calls = bed.provider.calls.lock().clone();
+        assert_eq!(calls[1..3], [Call::Refresh("refresh-1".to_owned()), push]);
+    })
+    .await;
+}
+
+/// Three who need a token at once: a push and two dead log inputs. Two processes, one refresh.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_shares_one_refresh() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let other = bed.another_worker(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let mut tx = bed.world.store.begin().await.expect("a transaction");
+        let url = "https://token:t.5@5.us.logplex.io/logs".to_owned().into();
+        let now = crate::support::db::START;
+        tx.insert_attachment(owner.cache(), "second", Some(&url), now)
+            .await
+            .expect("attached");
+        tx.commit().await.expect("a commit");
+
+        bed.pass(28_799);
+        bed.promote_new(&owner).await;
+        bed.provider.refuse_logs(true);
+        let (here, there) = tokio::join!(
+            async {
+                let mut done = bed.outbox.run_due().await.expect("the store answers");
+                done += bed.outbox.run_due().await.expect("the store answers");
+                done
+            },
+            async {
+                let mut done = other.run_due().await.expect("the store answers");
+                done += other.run_due().await.expect("the store answers");
+                done
+            }
+        );
+        assert_eq!(here + there, 3);
+        assert_eq!(refreshes(&bed), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.pass(28_799);
+        bed.promote_new(&owner).await;
+        bed.provider.fail([RETRY]);
+        bed.work().await;
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.dead_at, None);
+        bed.provider.fail([SendErrorKind::Refused]);
+        bed.pass(1);
+        bed.work().await;
+        assert_eq!(refreshes(&bed), 2);
+        assert!(bed.state(owner.cache()).await.dead_at.is_some());
+        bed.pass(60);
+        assert_eq!(bed.work().await, 0, "never in a loop");
+    })
+    .await;
+}

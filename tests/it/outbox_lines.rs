@@ -1,0 +1,281 @@
+//! Lines to the apps' logs: in order, counted when lost, never in the way of anything (P6).
+
+use std::time::Duration;
+
+use larder::outbox::ports::{AttachedApp, SendErrorKind};
+
+use crate::outbox_bed::{Bed, Call, LOG_URL};
+use crate::support::db::on_each;
+
+const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
+
+fn proxies(lines: &[String]) -> Vec<String> {
+    let proxy = |line: &String| {
+        let rest = line.split("proxy=").nth(1).unwrap_or(line);
+        rest.split(' ').next().unwrap_or(rest).to_owned()
+    };
+    lines.iter().map(proxy).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_go_out_in_order_and_to_that_app_alone() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.cache("r-2").await;
+        for count in 0..5 {
+            bed.pass(1);
+            bed.flush(&owner, &format!("p{count}")).await;
+        }
+        while bed.work().await > 0 {}
+        let logs = bed.provider.logs();
+        assert_eq!(logs.len(), 1, "one batch to one app");
+        assert_eq!(proxies(&logs[0]), ["p0", "p1", "p2", "p3", "p4"]);
+        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_reported_twice_is_one_line() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        let now = crate::support::db::START;
+        let event = crate::outbox_bed::flush(owner.cache(), "p1", now);
+        for _ in 0..2 {
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            larder::outbox::announce(&mut tx, owner.cache(), "L", &event, now)
+                .await
+                .expect("promised");
+            tx.commit().await.expect("a commit");
+        }
+        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 1);
+        assert_eq!(
+            bed.world.history(owner.cache()).await,
+            ["flush", "provisioned"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_batch_is_sent_again_before_anything_newer() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.flush(&owner, "p1").await;
+        bed.provider.fail([RETRY]);
+        bed.work().await;
+        bed.flush(&owner, "p2").await;
+        assert_eq!(bed.work().await, 0, "the pause after a failure is kept");
+        bed.pass(1);
+        bed.work().await;
+        let logs = bed.provider.logs();
+        let sent: Vec<_> = logs.iter().map(|lines| proxies(lines)).collect();
+        assert_eq!(sent, [vec!["p1"], vec!["p1", "p2"]]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_expire_after_a_quarter_of_an_hour_and_are_told_of() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.flush(&owner, "p1").await;
+        bed.flush(&owner, "p2").await;
+        let mut tries = 0;
+        for _ in 0..15 {
+            bed.provider.fail([RETRY]);
+            tries += bed.work().await;
+            bed.provider.script.lock().clear();
+            bed.pass(60);
+        }
+        assert!(tries >= 14, "{tries}");
+        bed.flush(&owner, "p3").await;
+        bed.work().await;
+        let last = bed.provider.logs().pop().expect("sent");
+        assert_eq!(last.len(), 2, "{last:?}");
+        assert!(last[0].contains("2 messages dropped"), "{}", last[0]);
+        assert_eq!(proxies(&last[1..]), ["p3"]);
+        bed.flush(&owner, "p4").await;
+        bed.work().await;
+        let last = bed.provider.logs().pop().expect("sent");
+        assert_eq!(proxies(&last), ["p4"], "told once");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_drops_the_oldest_and_counts_them() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        for count in 0..1_010 {
+            if count % 10 == 0 {
+                bed.pass(1);
+            }
+            bed.flush(&owner, &format!("p{count}")).await;
+        }
+        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 1_000);
+        while bed.work().await > 0 {}
+        let logs = bed.provider.logs();
+        assert!(logs.iter().all(|lines| lines.len() <= 100));
+        let all: Vec<String> = logs.into_iter().flatten().collect();
+        assert!(all[0].contains("10 messages dropped"), "{}", all[0]);
+        let expected: Vec<String> = (10..1_010).map(|count| format!("p{count}")).collect();
+        assert_eq!(proxies(&all[1..]), expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_flushes_is_ten_lines_a_second_and_the_counts_add_up() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        for _ in 0..37 {
+            bed.flush(&owner, "p1").await;
+        }
+        while bed.work().await > 0 {}
+        let sent: usize = bed.provider.logs().iter().map(Vec::len).sum();
+        assert_eq!(sent, 10, "the sum waits until its second is over");
+        bed.pass(1);
+        bed.flush(&owner, "p2").await;
+        while bed.work().await > 0 {}
+        let all: Vec<String> = bed.provider.logs().into_iter().flatten().collect();
+        assert_eq!(all.len(), 12);
+        assert!(all[10].ends_with(" repeated=27"), "{}", all[10]);
+        assert_eq!(proxies(&all[11..]), ["p2"]);
+    })
+    .await;
+}
+
+fn app(app: &str, owns: bool, url: &str) -> AttachedApp {
+    AttachedApp {
+        app: app.to_owned(),
+        owns,
+        log_url: Some(url.to_owned().into()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_input_is_replaced_by_the_one_the_provider_has_now() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let fresh = "https://token:t.2@2.us.logplex.io/logs";
+        *bed.provider.apps.lock() = vec![
+            app("other", false, "https://token:t.9@9.us.logplex.io/logs"),
+            app("mine", true, fresh),
+        ];
+        bed.flush(&owner, "p1").await;
+        bed.provider.fail([SendErrorKind::Unauthorized]);
+        while bed.work().await > 0 {}
+        let urls: Vec<String> = bed
+            .provider
+            .calls
+            .lock()
+            .iter()
+            .filter_map(|call| match call {
+                Call::Log { url, .. } => Some(url.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(urls, [LOG_URL, fresh]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_stays_dead_is_closed_and_nothing_is_promised_to_it() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        *bed.provider.apps.lock() = vec![app("mine", true, LOG_URL)];
+        bed.flush(&owner, "p1").await;
+        bed.provider.fail([SendErrorKind::Unauthorized]);
+        while bed.work().await > 0 {}
+        bed.flush(&owner, "p2").await;
+        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 0);
+        assert_eq!(bed.work().await, 0);
+        assert_eq!(bed.provider.logs().len(), 1);
+        assert_eq!(
+            bed.world.history(owner.cache()).await,
+            ["provisioned", "flush", "flush"],
+            "the history has them all the same"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_batch_is_dropped_and_told_of() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.flush(&owner, "p1").await;
+        bed.provider.fail([SendErrorKind::Refused]);
+        while bed.work().await > 0 {}
+        bed.flush(&owner, "p2").await;
+        bed.work().await;
+        let last = bed.provider.logs().pop().expect("sent");
+        assert!(last[0].contains("1 messages dropped"), "{}", last[0]);
+        assert_eq!(proxies(&last[1..]), ["p2"]);
+    })
+    .await;
+}
+
+/// A worker that slept through its lease cannot record over the one that took the lane.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lane_is_not_recorded() {
+    use larder::domain::Clock as _;
+    use larder::store::config_sync::Caps;
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.flush(&owner, "p1").await;
+        let caps = Caps {
+            take: 10,
+            per_destination: 8,
+        };
+        let store = &bed.world.store;
+        let claim = async || {
+            let now = bed.world.clock.now();
+            let mut tx = store.begin().await.expect("a transaction");
+            let until = now.plus(Duration::from_secs(60));
+            let claims = tx.claim_lanes(now, until, caps, 99).await.expect("claims");
+            tx.commit().await.expect("a commit");
+            claims
+        };
+        let slow = claim().await;
+        assert_eq!(slow.len(), 1);
+        assert!(claim().await.is_empty());
+        bed.pass(61);
+        let quick = claim().await;
+        assert_eq!(quick.len(), 1);
+        let now = bed.world.clock.now();
+        let mut tx = store.begin().await.expect("a transaction");
+        assert!(
+            !tx.record_lines_delivered(&slow[0], now)
+                .await
+                .expect("asked")
+        );
+        assert!(
+            tx.record_lines_delivered(&quick[0], now)
+                .await
+                .expect("asked")
+        );
+        tx.commit().await.expect("a commit");
+        assert_eq!(store.lines_waiting().await.expect("read"), 0);
+    })
+    .await;
+}
