@@ -162,6 +162,9 @@ impl LargeTable {
             }
             None => {
                 self.slots.push(Some(value));
+                // So that letting go never allocates, and never changes what is charged.
+                let unused = self.unused.len();
+                self.unused.reserve_exact(self.slots.capacity() - unused);
                 (self.slots.len() - 1) as u32
             }
         }

@@ -527,7 +527,7 @@ impl Pair<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_answer_is_the_models(steps in proptest::collection::vec((0usize..3, 0u8..12, step()), 1..400)) {
