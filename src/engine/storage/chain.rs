@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use super::clock::Expiry;
 
+use super::balance::SmallShare;
+use super::segment::ChainKind;
+
 /// Items that die at about the same time lie together, so that segments die whole.
 const CLASSES: usize = 3;
 const SHORT_SECS: u32 = 600;
@@ -71,5 +74,41 @@ impl Chain {
             self.queue.retain(|&other| other != number);
         }
         self.bytes -= bytes as u64;
+    }
+}
+
+/// The two chains of one tier, and how they share its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Tier {
+    pub small: Chain,
+    pub main: Chain,
+    pub share: SmallShare,
+}
+
+impl Tier {
+    pub(super) fn bytes(&self) -> u64 {
+        self.small.bytes + self.main.bytes
+    }
+
+    pub(super) fn chain(&self, kind: ChainKind) -> &Chain {
+        match kind {
+            ChainKind::Small => &self.small,
+            ChainKind::Main => &self.main,
+        }
+    }
+
+    pub(super) fn chain_mut(&mut self, kind: ChainKind) -> &mut Chain {
+        match kind {
+            ChainKind::Small => &mut self.small,
+            ChainKind::Main => &mut self.main,
+        }
+    }
+
+    /// The oldest segment of the chain that is over its share.
+    pub(super) fn victim(&self) -> Option<u16> {
+        let is_long = self.small.bytes > self.share.of(self.bytes());
+        let first = if is_long { &self.small } else { &self.main };
+        let second = if is_long { &self.main } else { &self.small };
+        first.queue.front().or(second.queue.front()).copied()
     }
 }

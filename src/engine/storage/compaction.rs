@@ -1,7 +1,7 @@
 //! Squeezing dead records out of a chain, in order, without changing the age of what lives.
 
 use super::item::Header;
-use super::segment::{Address, ChainKind};
+use super::segment::{Address, Queue};
 use super::shard::Shard;
 
 /// Compaction begins when one in so many bytes of a chain is dead.
@@ -10,8 +10,8 @@ const DEAD_PART: u64 = 4;
 const SPAN: usize = 8;
 
 impl Shard {
-    pub(super) fn is_worth_compacting(&self, kind: ChainKind) -> bool {
-        let chain = self.chain(kind);
+    pub(super) fn is_worth_compacting(&self, queue: Queue) -> bool {
+        let chain = self.chain(queue);
         let Some(&oldest) = chain.queue.front() else {
             return false;
         };
@@ -22,12 +22,12 @@ impl Shard {
 
     /// Moves records towards the front of the chain, from the deadest place on, until a segment comes free.
     /// False when none did.
-    pub(super) fn compact(&mut self, kind: ChainKind, now: u32) -> bool {
-        let Some(start) = self.deadest_pair(kind) else {
+    pub(super) fn compact(&mut self, queue: Queue, now: u32) -> bool {
+        let Some(start) = self.deadest_pair(queue) else {
             return false;
         };
         let span: Vec<u16> = self
-            .chain(kind)
+            .chain(queue)
             .queue
             .range(start..)
             .take(SPAN)
@@ -36,7 +36,7 @@ impl Shard {
         let mut into = span[0];
         self.slide(into, now);
         for &from in &span[1..] {
-            if !self.can_be_compacted(kind, from) {
+            if !self.can_be_compacted(queue, from) {
                 break;
             }
             if self.pour(from, into, now) {
@@ -49,19 +49,19 @@ impl Shard {
         false
     }
 
-    fn can_be_compacted(&self, kind: ChainKind, number: u16) -> bool {
-        !self.chain(kind).is_open(number) && self.segments.get(number).head == 0
+    fn can_be_compacted(&self, queue: Queue, number: u16) -> bool {
+        !self.chain(queue).is_open(number) && self.segments.get(number).head == 0
     }
 
     /// Where in the queue two neighbours hold most dead bytes.
-    fn deadest_pair(&self, kind: ChainKind) -> Option<usize> {
-        let queue = &self.chain(kind).queue;
-        let dead = |number: u16| match self.can_be_compacted(kind, number) {
+    fn deadest_pair(&self, queue: Queue) -> Option<usize> {
+        let numbers = &self.chain(queue).queue;
+        let dead = |number: u16| match self.can_be_compacted(queue, number) {
             true => Some(self.segments.get(number).dead()),
             false => None,
         };
-        (1..queue.len())
-            .filter_map(|at| Some((dead(queue[at - 1])? + dead(queue[at])?, at - 1)))
+        (1..numbers.len())
+            .filter_map(|at| Some((dead(numbers[at - 1])? + dead(numbers[at])?, at - 1)))
             .max_by_key(|&(dead, _)| dead)
             .map(|(_, at)| at)
     }
@@ -69,7 +69,7 @@ impl Shard {
     /// Moves the living records of a segment together at its front.
     pub(super) fn slide(&mut self, number: u16, now: u32) {
         let segment = self.segments.get_mut(number);
-        let (kind, tail) = (segment.chain, segment.tail as usize);
+        let (queue, tail) = (segment.queue, segment.tail as usize);
         let mut at = segment.head as usize;
         let dead_before = u64::from(segment.tail - segment.head - segment.live);
         let mut data = std::mem::take(&mut segment.data);
@@ -96,13 +96,13 @@ impl Shard {
         segment.head = 0;
         segment.tail = end as u32;
         segment.live = end as u32;
-        self.chain_mut(kind).dead_bytes -= dead_before;
+        self.chain_mut(queue).dead_bytes -= dead_before;
     }
 
     /// Moves records of `from` behind those of `into` while they fit. True when nothing living is left in `from`.
     fn pour(&mut self, from: u16, into: u16, now: u32) -> bool {
         let segment = self.segments.get_mut(from);
-        let (kind, base, tail) = (segment.chain, segment.base, segment.tail as usize);
+        let (queue, base, tail) = (segment.queue, segment.base, segment.tail as usize);
         let mut at = segment.head as usize;
         let data = std::mem::take(&mut segment.data);
         let mut emptied = true;
@@ -112,7 +112,7 @@ impl Shard {
             let record = &data[at..at + bytes];
             let address = Address::new(from, at as u32);
             if header.is_dead() {
-                self.chain_mut(kind).dead_bytes -= bytes as u64;
+                self.chain_mut(queue).dead_bytes -= bytes as u64;
             } else if self.segments.get(into).room() < bytes {
                 emptied = false;
                 break;

@@ -14,14 +14,12 @@ use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
 use super::item::Header;
-use super::segment::{Address, ChainKind, Segment, segment_bytes, segment_charge};
+use super::segment::{Address, ChainKind, Queue, Segment, segment_bytes, segment_charge};
 use super::shard::{NoRoom, Shard};
 
-/// The small chain's share is one in so many bytes.
-pub(super) const SMALL_PART: u64 = 10;
 /// An item over this part of the shard's share must have been read once more to stay.
 const BIG_PART: u64 = 512;
-/// So many segments are walked for one request before everything in the next is dropped.
+/// After so many walks in a row that gave no memory back, everything in the next segment is dropped.
 const WALKS_MAX: u32 = 4;
 /// Over the limit by more than this part of it: the limit was lowered, and is reached in bounded steps.
 const LOWERED_PART: u64 = 64;
@@ -44,49 +42,49 @@ impl Shard {
     /// An open segment of the chain with room for `bytes`.
     pub(super) fn room_in(
         &mut self,
-        kind: ChainKind,
+        queue: Queue,
         expiry: Expiry,
         bytes: usize,
         now: u32,
     ) -> Result<u16, NoRoom> {
         let class = self.class_of(expiry, now);
-        if let Some(number) = self.open_with_room(kind, class, bytes) {
+        if let Some(number) = self.open_with_room(queue, class, bytes) {
             return Ok(number);
         }
-        if self.is_worth_compacting(kind) {
-            self.compact(kind, now);
+        if self.is_worth_compacting(queue) {
+            self.compact(queue, now);
         }
         let mut walks = 0;
         loop {
             if let Some(data) = self.fresh_memory() {
-                return self.open_segment(kind, class, data, now).ok_or(NoRoom);
+                return self.open_segment(queue, class, data, now).ok_or(NoRoom);
             }
             if !self.evict(now, &mut walks) {
                 let data = self.spare.take().ok_or(NoRoom)?;
-                return self.open_segment(kind, class, data, now).ok_or(NoRoom);
+                return self.open_segment(queue, class, data, now).ok_or(NoRoom);
             }
         }
     }
 
-    fn open_with_room(&self, kind: ChainKind, class: Class, bytes: usize) -> Option<u16> {
-        let number = self.chain(kind).open(class)?;
+    fn open_with_room(&self, queue: Queue, class: Class, bytes: usize) -> Option<u16> {
+        let number = self.chain(queue).open(class)?;
         (self.segments.get(number).room() >= bytes).then_some(number)
     }
 
     fn open_segment(
         &mut self,
-        kind: ChainKind,
+        queue: Queue,
         class: Class,
         data: Box<[u8]>,
         now: u32,
     ) -> Option<u16> {
-        let base = match kind {
+        let base = match queue.chain {
             ChainKind::Small => now,
             ChainKind::Main => now.saturating_sub(MAIN_BASE_SECS),
         };
         let bytes = data.len();
-        let number = self.segments.open(data, kind, base)?;
-        self.chain_mut(kind).push_open(class, number, bytes);
+        let number = self.segments.open(data, queue, base)?;
+        self.chain_mut(queue).push_open(class, number, bytes);
         Some(number)
     }
 
@@ -169,21 +167,28 @@ impl Shard {
     fn evict(&mut self, now: u32, walks: &mut u32) -> bool {
         self.filling = false;
         self.fit_ghost();
-        let all = self.small.bytes + self.main.bytes;
-        let small_first = self.small.bytes * SMALL_PART > all || self.main.queue.is_empty();
-        let first = if small_first {
-            ChainKind::Small
-        } else {
-            ChainKind::Main
-        };
-        let oldest = self.chain(first).queue.front();
-        let Some(&number) = oldest.or(self.main.queue.front()) else {
+        let Some(number) = self.victim() else {
             return false;
         };
-        if self.walk(number, now, *walks >= WALKS_MAX) {
+        let before = self.ledger.used();
+        self.walk(number, now, *walks >= WALKS_MAX);
+        if self.ledger.used() < before {
+            *walks = 0;
+        } else {
             *walks += 1;
         }
         true
+    }
+
+    fn victim(&self) -> Option<u16> {
+        let (inline, large) = (&self.inline_tier, &self.large_tier);
+        let is_long = large.bytes() > self.large_share.of(inline.bytes() + large.bytes());
+        let (first, second) = if is_long {
+            (large, inline)
+        } else {
+            (inline, large)
+        };
+        first.victim().or_else(|| second.victim())
     }
 
     /// The ghost knows about as many keys as there are items, in steps of a factor.
@@ -199,11 +204,11 @@ impl Shard {
     /// True when the segment was walked to its end and freed.
     fn walk(&mut self, number: u16, now: u32, force: bool) -> bool {
         let segment = self.segments.get_mut(number);
-        let (kind, base, tail) = (segment.chain, segment.base, segment.tail as usize);
+        let (queue, base, tail) = (segment.queue, segment.base, segment.tail as usize);
         let mut at = segment.head as usize;
         // Taken out while records go from here to other segments.
         let data = std::mem::take(&mut segment.data);
-        self.chain_mut(kind).seal(number);
+        self.chain_mut(queue).seal(number);
         while at < tail {
             let record = &data[at..];
             let header = Header::read(record);
@@ -213,11 +218,11 @@ impl Shard {
             at += bytes;
             self.segments.get_mut(number).head = at as u32;
             if header.is_dead() {
-                self.chain_mut(kind).dead_bytes -= bytes as u64;
+                self.chain_mut(queue).dead_bytes -= bytes as u64;
                 continue;
             }
             self.segments.get_mut(number).live -= bytes as u32;
-            let verdict = self.judge(kind, header, now, force);
+            let verdict = self.judge(queue, header, now, force);
             let kept = match verdict {
                 Verdict::Keep { hits } => {
                     self.promote(address, record, header.with_hits(hits), base, now)
@@ -225,7 +230,7 @@ impl Shard {
                 _ => false,
             };
             if !kept {
-                self.drop_walked(kind, address, record, verdict == Verdict::Expired);
+                self.drop_walked(queue, address, record, verdict == Verdict::Expired);
                 if header.is_large() {
                     break;
                 }
@@ -238,15 +243,19 @@ impl Shard {
         at >= tail
     }
 
-    fn judge(&self, kind: ChainKind, header: Header, now: u32, force: bool) -> Verdict {
+    fn judge(&self, queue: Queue, header: Header, now: u32, force: bool) -> Verdict {
         if header.expiry().is_over(now) {
             return Verdict::Expired;
         }
         let share = self.ledger.limit() / self.shards as u64;
         let surcharge = u8::from(header.item_bytes() > share / BIG_PART);
-        let (needed, left) = match kind {
+        let (needed, left) = match queue.chain {
+            ChainKind::Small if self.tier(queue.tier).share.is_long() => (1 + surcharge, 0),
             ChainKind::Small => (2 + surcharge, 0),
-            ChainKind::Main => (1 + surcharge, header.hits().saturating_sub(1 + surcharge)),
+            ChainKind::Main => {
+                let needed = 1 + surcharge;
+                (needed, header.hits().saturating_sub(needed))
+            }
         };
         if force || header.hits() < needed {
             Verdict::Evict
@@ -265,10 +274,11 @@ impl Shard {
         now: u32,
     ) -> bool {
         let class = self.class_of(header.expiry(), now);
-        let number = match self.open_with_room(ChainKind::Main, class, record.len()) {
+        let queue = self.segments.get(from.segment()).queue.main();
+        let number = match self.open_with_room(queue, class, record.len()) {
             Some(number) => number,
             None => match self.memory_for_copies() {
-                Some(data) => match self.open_segment(ChainKind::Main, class, data, now) {
+                Some(data) => match self.open_segment(queue, class, data, now) {
                     Some(number) => number,
                     None => return false,
                 },
@@ -315,15 +325,18 @@ impl Shard {
     }
 
     /// Removes an item whose record is being walked.
-    fn drop_walked(&mut self, kind: ChainKind, at: Address, record: &[u8], expired: bool) {
+    fn drop_walked(&mut self, queue: Queue, at: Address, record: &[u8], expired: bool) {
         let header = Header::read(record);
         let hash = self.hasher.hash(header.key(record));
         self.index.remove(hash, at.raw());
         let slot = header.is_large().then(|| header.slot(record));
         self.forget(header, at.segment(), slot);
         self.count_end(header, expired);
-        if kind == ChainKind::Small && !expired {
-            self.ghost.remember(hash);
+        if !expired {
+            self.ghost.remember(hash, queue);
+            self.tier_mut(queue.tier).share.note_eviction(queue.chain);
+            self.large_share
+                .note_eviction(queue.tier, header.item_bytes());
         }
     }
 
@@ -341,9 +354,9 @@ impl Shard {
     /// Takes a segment without living records out of its chain. Its memory becomes the spare or goes back.
     pub(super) fn free_segment(&mut self, number: u16) {
         let segment: &Segment = self.segments.get(number);
-        let (kind, bytes) = (segment.chain, segment.data.len());
+        let (queue, bytes) = (segment.queue, segment.data.len());
         let buried = self.dead_after_head(number);
-        let chain = self.chain_mut(kind);
+        let chain = self.chain_mut(queue);
         chain.remove(number, bytes);
         chain.dead_bytes -= buried;
         let data = self.segments.close(number);

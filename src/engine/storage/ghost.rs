@@ -1,7 +1,10 @@
-//! Fingerprints of items that were dropped from the small chain without having been used.
+//! Fingerprints of items that were evicted of late, with the queue they were evicted from.
 //!
-//! A key that comes back while its fingerprint is here has been dropped too early and goes to the main chain.
+//! A key that comes back while its fingerprint is here has been evicted too early, and goes to the main chain. How
+//! often that happens to either chain tells which of them should be longer.
 //! Fixed arrays: each line holds the last 31 fingerprints of its part of the hash space, in a ring.
+
+use super::segment::Queue;
 
 const FINGERPRINTS: usize = 31;
 
@@ -10,7 +13,7 @@ const FINGERPRINTS: usize = 31;
 struct Line {
     /// Where the next fingerprint goes.
     next: u16,
-    /// 0 means none.
+    /// Fourteen bits of the hash, and on top the queue. 0 means none.
     fingerprints: [u16; FINGERPRINTS],
 }
 
@@ -55,29 +58,23 @@ impl Ghost {
             .collect();
     }
 
-    pub(super) fn remember(&mut self, hash: u64) {
+    pub(super) fn remember(&mut self, hash: u64, from: Queue) {
         let Some(number) = self.line_of(hash) else {
             return;
         };
         let line = &mut self.lines[number];
-        line.fingerprints[line.next as usize] = fingerprint(hash);
+        line.fingerprints[line.next as usize] = fingerprint(hash) | origin_bits(from);
         line.next = (line.next + 1) % FINGERPRINTS as u16;
     }
 
-    /// Whether the key was dropped of late; it is forgotten with this.
-    pub(super) fn recall(&mut self, hash: u64) -> bool {
-        let Some(number) = self.line_of(hash) else {
-            return false;
-        };
+    /// The chain from which the key was evicted of late; it is forgotten with this.
+    pub(super) fn recall(&mut self, hash: u64) -> Option<Queue> {
+        let number = self.line_of(hash)?;
         let wanted = fingerprint(hash);
         let line = &mut self.lines[number].fingerprints;
-        match line.iter().position(|&known| known == wanted) {
-            Some(at) => {
-                line[at] = 0;
-                true
-            }
-            None => false,
-        }
+        let at = line.iter().position(|&known| known & HASH_BITS == wanted)?;
+        let known = std::mem::take(&mut line[at]);
+        Some(Queue::ALL[(known >> HASH_WIDTH) as usize])
     }
 
     fn line_of(&self, hash: u64) -> Option<usize> {
@@ -86,9 +83,17 @@ impl Ghost {
     }
 }
 
+const HASH_WIDTH: u32 = 14;
+const HASH_BITS: u16 = (1 << HASH_WIDTH) - 1;
+
+/// The queue by its place in [`Queue::ALL`].
+fn origin_bits(queue: Queue) -> u16 {
+    ((queue.tier as u16) << 1 | queue.chain as u16) << HASH_WIDTH
+}
+
 /// Bits of the hash that do not choose the line.
 fn fingerprint(hash: u64) -> u16 {
-    ((hash >> 32) as u16).max(1)
+    ((hash >> 32) as u16 & HASH_BITS).max(1)
 }
 
 #[cfg(test)]
@@ -102,28 +107,30 @@ mod tests {
     #[test]
     fn the_latest_are_known_once() {
         let mut ghost = Ghost::default();
-        ghost.remember(hash(1));
-        assert!(!ghost.recall(hash(1)), "an empty ghost knows nothing");
+        let origin = |number: u64| Queue::ALL[number as usize % 4];
+        ghost.remember(hash(1), Queue::ALL[0]);
+        assert_eq!(ghost.recall(hash(1)), None, "an empty ghost knows nothing");
         ghost.resize(3_100);
-        (0..20_000).for_each(|number| ghost.remember(hash(number)));
-        assert!((19_000..20_000).all(|number| ghost.recall(hash(number))));
-        let known_twice = (19_000..20_000).filter(|&number| ghost.recall(hash(number)));
-        assert!(known_twice.count() < 10);
-        assert!(
-            (0..1_000)
-                .filter(|&number| ghost.recall(hash(number)))
+        (0..20_000).for_each(|number| ghost.remember(hash(number), origin(number)));
+        for number in 19_000..20_000 {
+            assert_eq!(ghost.recall(hash(number)), Some(origin(number)));
+        }
+        let mut known = |from: u64| {
+            (from..from + 1_000)
+                .filter(|&number| ghost.recall(hash(number)).is_some())
                 .count()
-                < 10
-        );
+        };
+        assert!(known(19_000) < 20, "known twice");
+        assert!(known(0) < 20, "known for ever");
     }
 
     #[test]
-    fn growing_and_shrinking_keep_what_they_can() {
+    fn growing_keeps_what_is_known() {
         let mut ghost = Ghost::default();
         ghost.resize(3_100);
-        (0..1_000).for_each(|number| ghost.remember(hash(number)));
+        (0..1_000).for_each(|number| ghost.remember(hash(number), Queue::ALL[0]));
         ghost.resize(6_200);
-        assert!((0..1_000).all(|number| ghost.recall(hash(number))));
+        assert!((0..1_000).all(|number| ghost.recall(hash(number)).is_some()));
         assert_eq!(ghost.bytes(), Ghost::bytes_for(6_200));
     }
 }

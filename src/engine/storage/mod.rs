@@ -15,6 +15,7 @@
 //! assert_eq!(item.as_deref(), Some(&b"hello"[..]));
 //! ```
 
+mod balance;
 mod chain;
 mod clock;
 mod compaction;

@@ -35,8 +35,9 @@ impl Shard {
         self.recharge();
         self.counters.curr_items = 0;
         self.counters.bytes = 0;
-        self.small = Default::default();
-        self.main = Default::default();
+        self.inline_tier = Default::default();
+        self.large_tier = Default::default();
+        self.large_share = Default::default();
         self.filling = true;
         let retired = Retired {
             segments: std::mem::take(&mut self.segments),

@@ -45,7 +45,17 @@ impl Address {
     }
 }
 
-/// Which queue a segment stands in.
+/// Items of very different size do not compete for the same bytes: an item of 200 KiB in the place of a thousand
+/// small ones would have to be read a thousand times as often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TierKind {
+    /// Values in the log.
+    #[default]
+    Inline,
+    /// Values in their own allocations.
+    Large,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ChainKind {
     /// Items that have yet to prove themselves.
@@ -54,11 +64,47 @@ pub(super) enum ChainKind {
     Main,
 }
 
+/// Which queue a segment stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    pub tier: TierKind,
+    pub chain: ChainKind,
+}
+
+impl Queue {
+    pub(super) const ALL: [Queue; 4] = [
+        Queue {
+            tier: TierKind::Inline,
+            chain: ChainKind::Small,
+        },
+        Queue {
+            tier: TierKind::Inline,
+            chain: ChainKind::Main,
+        },
+        Queue {
+            tier: TierKind::Large,
+            chain: ChainKind::Small,
+        },
+        Queue {
+            tier: TierKind::Large,
+            chain: ChainKind::Main,
+        },
+    ];
+
+    /// The main chain of the same tier.
+    pub(super) const fn main(self) -> Queue {
+        Queue {
+            chain: ChainKind::Main,
+            ..self
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Segment {
     /// Empty when the number is not in use.
     pub data: Box<[u8]>,
-    pub chain: ChainKind,
+    pub queue: Queue,
     /// Records end here.
     pub tail: u32,
     /// Records before this have been evicted.
@@ -142,10 +188,10 @@ impl Segments {
     }
 
     /// Puts memory to use, with access times counted from `base`. None when the numbers have run out.
-    pub(super) fn open(&mut self, data: Box<[u8]>, chain: ChainKind, base: u32) -> Option<u16> {
+    pub(super) fn open(&mut self, data: Box<[u8]>, queue: Queue, base: u32) -> Option<u16> {
         let mut segment = Segment {
             data,
-            chain,
+            queue,
             base,
             ..Segment::default()
         };

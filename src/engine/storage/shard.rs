@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::chain::{Chain, Class};
+use super::balance::LargeShare;
+use super::chain::{Chain, Class, Tier};
 use super::clock::Expiry;
 use super::counters::Counters;
 use super::ghost::Ghost;
@@ -15,7 +16,7 @@ use super::key::{HashedKey, Hasher};
 use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
 use super::reclaim::Retired;
-use super::segment::{Address, ChainKind, Hashed, Segments, segment_bytes};
+use super::segment::{Address, ChainKind, Hashed, Queue, Segments, TierKind, segment_bytes};
 use super::view::Value;
 
 /// A record of more than this part of a segment is kept in its own allocation, since the rest of a segment that
@@ -34,6 +35,13 @@ pub(super) enum Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    fn tier(&self) -> TierKind {
+        match self {
+            Incoming::Inline(_) => TierKind::Inline,
+            Incoming::Large(_) => TierKind::Large,
+        }
+    }
+
     /// What stands in the record: the bytes, or the number of the large value's slot.
     fn body(&self, slot: u32) -> Body<'_> {
         match self {
@@ -56,8 +64,9 @@ pub(super) struct Shard {
     pub(super) ledger: Arc<Ledger>,
     pub(super) segments: Segments,
     pub(super) index: Index,
-    pub(super) small: Chain,
-    pub(super) main: Chain,
+    pub(super) inline_tier: Tier,
+    pub(super) large_tier: Tier,
+    pub(super) large_share: LargeShare,
     pub(super) ghost: Ghost,
     pub(super) large: LargeTable,
     /// Charged memory kept back, so that eviction can copy what stays before it frees anything.
@@ -80,8 +89,9 @@ impl Shard {
             ledger: Arc::clone(ledger),
             segments: Segments::default(),
             index: Index::default(),
-            small: Chain::default(),
-            main: Chain::default(),
+            inline_tier: Tier::default(),
+            large_tier: Tier::default(),
+            large_share: LargeShare::default(),
             ghost: Ghost::default(),
             large: LargeTable::default(),
             spare: None,
@@ -176,11 +186,12 @@ impl Shard {
         {
             self.overwrite(at, key, meta, value);
         } else {
-            let kind = match old {
-                Some(at) => self.segments.get(at.segment()).chain,
-                None => self.chain_for_new(key.hash()),
+            let tier = value.tier();
+            let chain = match old {
+                Some(at) => self.segments.get(at.segment()).queue.chain,
+                None => self.chain_for_new(key.hash(), tier),
             };
-            let number = self.room_in(kind, meta.expiry, bytes, now)?;
+            let number = self.room_in(Queue { tier, chain }, meta.expiry, bytes, now)?;
             // Making room may have moved or dropped the old item.
             let old = self.find(key);
             self.append(number, key, meta, value, bytes, old);
@@ -192,9 +203,15 @@ impl Shard {
 
     /// A key that was dropped too early before goes to the main chain; so does what comes while there is room
     /// for everything and the small chain has its share.
-    fn chain_for_new(&mut self, hash: u64) -> ChainKind {
-        let share = self.ledger.limit() / self.shards as u64 / super::eviction::SMALL_PART;
-        if self.ghost.recall(hash) || self.filling && self.small.bytes >= share {
+    fn chain_for_new(&mut self, hash: u64, tier: TierKind) -> ChainKind {
+        if let Some(from) = self.ghost.recall(hash) {
+            self.tier_mut(from.tier).share.note_return(from.chain);
+            self.large_share.note_return(from.tier);
+            return ChainKind::Main;
+        }
+        let all = self.ledger.limit() / self.shards as u64;
+        let tier = self.tier(tier);
+        if self.filling && tier.small.bytes >= tier.share.of(all) {
             ChainKind::Main
         } else {
             ChainKind::Small
@@ -282,8 +299,8 @@ impl Shard {
         let bytes = header.record_bytes() as u32;
         let segment = self.segments.get_mut(at.segment());
         segment.live -= bytes;
-        let (empty, kind) = (segment.live == 0, segment.chain);
-        let chain = self.chain_mut(kind);
+        let (empty, queue) = (segment.live == 0, segment.queue);
+        let chain = self.chain_mut(queue);
         chain.dead_bytes += u64::from(bytes);
         if empty && !chain.is_open(at.segment()) {
             self.free_segment(at.segment());
@@ -309,23 +326,31 @@ impl Shard {
     pub(super) fn move_large_bytes(&mut self, number: u16, removed: u64, added: u64) {
         let segment = self.segments.get_mut(number);
         segment.large_bytes = segment.large_bytes - removed + added;
-        let kind = segment.chain;
-        let chain = self.chain_mut(kind);
+        let queue = segment.queue;
+        let chain = self.chain_mut(queue);
         chain.bytes = chain.bytes - removed + added;
     }
 
-    pub(super) fn chain_mut(&mut self, kind: ChainKind) -> &mut Chain {
+    pub(super) fn tier(&self, kind: TierKind) -> &Tier {
         match kind {
-            ChainKind::Small => &mut self.small,
-            ChainKind::Main => &mut self.main,
+            TierKind::Inline => &self.inline_tier,
+            TierKind::Large => &self.large_tier,
         }
     }
 
-    pub(super) fn chain(&self, kind: ChainKind) -> &Chain {
+    pub(super) fn tier_mut(&mut self, kind: TierKind) -> &mut Tier {
         match kind {
-            ChainKind::Small => &self.small,
-            ChainKind::Main => &self.main,
+            TierKind::Inline => &mut self.inline_tier,
+            TierKind::Large => &mut self.large_tier,
         }
+    }
+
+    pub(super) fn chain(&self, queue: Queue) -> &Chain {
+        self.tier(queue.tier).chain(queue.chain)
+    }
+
+    pub(super) fn chain_mut(&mut self, queue: Queue) -> &mut Chain {
+        self.tier_mut(queue.tier).chain_mut(queue.chain)
     }
 
     pub(super) fn class_of(&self, expiry: Expiry, now: u32) -> Class {

@@ -1,6 +1,6 @@
 //! Background work: items past their life, a lowered limit, half-dead chains, an index grown too wide.
 
-use super::segment::{Address, ChainKind};
+use super::segment::{Address, Queue};
 use super::shard::Shard;
 
 /// Index tables looked at per segment of the budget.
@@ -20,9 +20,9 @@ impl Shard {
             self.filling = true;
         }
         let swept_all = self.sweep(budget, now);
-        for kind in [ChainKind::Small, ChainKind::Main] {
-            if self.is_worth_compacting(kind) {
-                self.compact(kind, now);
+        for queue in Queue::ALL {
+            if self.is_worth_compacting(queue) {
+                self.compact(queue, now);
             }
         }
         self.tidy_index(budget);

@@ -1,18 +1,18 @@
 //! A full walk over a shard, against what the shard says of itself.
 
-use crate::engine::storage::segment::{Address, ChainKind, segment_charge};
+use crate::engine::storage::segment::{Address, Queue, segment_charge};
 use crate::engine::storage::shard::Shard;
 
 impl Shard {
     /// Panics where a count differs from the walk; gives the bytes held.
     pub(in crate::engine::storage) fn audit(&self) -> u64 {
         let (mut items, mut bytes, mut held) = (0, 0, 0);
-        for kind in [ChainKind::Small, ChainKind::Main] {
-            let chain = self.chain(kind);
+        for queue in Queue::ALL {
+            let chain = self.chain(queue);
             let (mut chain_bytes, mut dead) = (0, 0);
             for &number in &chain.queue {
                 let segment = self.segments.get(number);
-                assert_eq!(segment.chain, kind);
+                assert_eq!(segment.queue, queue);
                 let walked = self.walk_living(number);
                 items += walked.items;
                 bytes += walked.bytes;
@@ -25,10 +25,11 @@ impl Shard {
             assert_eq!(chain.bytes, chain_bytes, "bytes of the chain");
             assert_eq!(chain.dead_bytes, dead, "dead bytes of the chain");
         }
-        assert_eq!(
-            self.segments.in_use(),
-            self.small.queue.len() + self.main.queue.len()
-        );
+        let queued: usize = Queue::ALL
+            .iter()
+            .map(|&queue| self.chain(queue).queue.len())
+            .sum();
+        assert_eq!(self.segments.in_use(), queued);
         assert_eq!(self.counters.curr_items, items, "items");
         assert_eq!(self.counters.bytes, bytes, "bytes of items");
         assert_eq!(self.index.places().count() as u64, items, "index entries");
