@@ -1,0 +1,391 @@
+//! Real client libraries against a running engine, each through the common list of `tests/clients/checks.md`.
+//!
+//! `tests/clients/install` puts the libraries in place. One that is missing is passed over with a word, and fails
+//! the test on CI.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use larder::domain::{CacheSpec, Capabilities};
+use larder::engine::EngineEvent;
+
+use crate::engine_stage::{ALICE, OWNER, READER, Stage, WRITER, alice, credential};
+
+/// Stands for the credential that is made while the clients run.
+const PROMOTED: (&str, &str) = ("A11CE9", "99999999999999999999999999999999");
+
+/// What every runner reports on.
+const CHECKS: [&str; 22] = [
+    "set-get",
+    "multi-set-get",
+    "add",
+    "replace",
+    "append",
+    "prepend",
+    "incr",
+    "decr",
+    "cas",
+    "touch",
+    "delete",
+    "expiry",
+    "large-value",
+    "too-large",
+    "binary-values",
+    "unicode-values",
+    "read-only",
+    "no-flush",
+    "promotion",
+    "promoted-login",
+    "flush",
+    "wrong-password",
+];
+
+/// A runner that prints nothing for this long hangs. Far above what any check takes.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// A library and the checks that it has no call for.
+struct Client {
+    /// Under which `tests/clients/install` notes that it is there.
+    name: &'static str,
+    skips: &'static [(&'static str, &'static str)],
+    /// Not to be had everywhere, so that even CI may lack it.
+    optional: bool,
+}
+
+impl Client {
+    const fn new(name: &'static str) -> Client {
+        Client {
+            name,
+            skips: &[],
+            optional: false,
+        }
+    }
+
+    const fn without(self, skips: &'static [(&'static str, &'static str)]) -> Client {
+        Client { skips, ..self }
+    }
+
+    fn is_installed(&self) -> bool {
+        let installed = place().join("have").join(self.name).exists();
+        let needed = std::env::var_os("CI").is_some() && !self.optional;
+        assert!(
+            installed || !needed,
+            "{} is not installed, and CI skips nothing",
+            self.name
+        );
+        if !installed {
+            eprintln!(
+                "skipped: client {} is not there; run tests/clients/install",
+                self.name
+            );
+        }
+        installed
+    }
+
+    /// Runs the list and holds every line to what is allowed.
+    fn check(&self, command: Command) {
+        if !self.is_installed() {
+            return;
+        }
+        let stage = Stage::start();
+        let mut runner = Runner::start(command, &stage);
+        let mut outcomes: BTreeMap<String, String> = BTreeMap::new();
+        let mut logins_before_promotion = None;
+        while let Some(line) = runner.line() {
+            match line.split_once(' ').unwrap_or((&line, "")) {
+                ("waiting", "promotion") => {
+                    stage.engine.apply(&with_new_credential());
+                    logins_before_promotion = Some(logins(&stage));
+                    runner.go();
+                }
+                ("waiting", "promoted-login") => {
+                    let logins = Some(logins(&stage));
+                    assert_eq!(logins, logins_before_promotion, "the old connection was cut");
+                    runner.go();
+                }
+                ("ok", id) => {
+                    outcomes.insert(id.to_owned(), "ok".to_owned());
+                }
+                ("skip", rest) => {
+                    let (id, _) = rest.split_once(' ').unwrap_or((rest, ""));
+                    outcomes.insert(id.to_owned(), "skip".to_owned());
+                }
+                ("not", _) => {
+                    outcomes.insert(line.clone(), "not ok".to_owned());
+                }
+                _ => panic!("{}: {line:?} is no line of the list", self.name),
+            }
+        }
+        assert_eq!(outcomes, self.expected(), "\n{}", runner.complaints());
+        self.check_events(&stage);
+    }
+
+    fn expected(&self) -> BTreeMap<String, String> {
+        let skips: BTreeSet<_> = self.skips.iter().map(|(id, _)| *id).collect();
+        let outcome = |id| if skips.contains(id) { "skip" } else { "ok" };
+        let expected = CHECKS.iter().map(|id| ((*id).to_owned(), outcome(id).to_owned()));
+        expected.collect()
+    }
+
+    /// What the clients did must show on our side too, the more as some call a refused flush a success.
+    fn check_events(&self, stage: &Stage) {
+        let flushes = stage.diary.flushes();
+        assert!(!flushes.is_empty(), "the flush left no event");
+        if self.skips.iter().any(|(id, _)| *id == "no-flush") {
+            return;
+        }
+        assert!(
+            flushes.iter().all(|flush| flush.credential.as_ref().is_some_and(|who| who.as_str() == OWNER.0)),
+            "flushed by somebody else: {flushes:?}"
+        );
+        let refused = stage.diary.events().into_iter().any(|event| {
+            matches!(event, EngineEvent::FlushRefused { credential, .. } if credential.as_str() == WRITER.0)
+        });
+        assert!(refused, "the refused flush left no event");
+    }
+}
+
+/// The running program of one library.
+struct Runner {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    last: String,
+    complaints: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Runner {
+    fn start(mut command: Command, stage: &Stage) -> Runner {
+        let folder = tempfile::tempdir().unwrap();
+        let complaints = folder.path().join("stderr");
+        let mut child = command
+            .envs(environment(stage))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&complaints).unwrap())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Runner {
+            input: child.stdin.take().unwrap(),
+            child,
+            lines,
+            last: "nothing".to_owned(),
+            complaints,
+            _folder: folder,
+        }
+    }
+
+    /// `None` when the program has ended.
+    fn line(&mut self) -> Option<String> {
+        use std::sync::mpsc::RecvTimeoutError;
+        match self.lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => {
+                self.last.clone_from(&line);
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("hangs after {:?}\n{}", self.last, self.complaints())
+            }
+        }
+    }
+
+    fn go(&mut self) {
+        writeln!(self.input, "go").unwrap();
+    }
+
+    fn complaints(&self) -> String {
+        std::fs::read_to_string(&self.complaints).unwrap_or_default()
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn environment(stage: &Stage) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("MEMCACHIER_SERVERS".to_owned(), stage.addresses.plain.unwrap().to_string()),
+        ("OPEN_SERVER".to_owned(), stage.addresses.open.unwrap().to_string()),
+        ("NODE_PATH".to_owned(), text(&place().join("node/node_modules"))),
+        ("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned()),
+    ];
+    for (prefix, (username, password)) in [
+        ("MEMCACHIER", OWNER),
+        ("READONLY", READER),
+        ("NOFLUSH", WRITER),
+        ("PROMOTED", PROMOTED),
+    ] {
+        variables.push((format!("{prefix}_USERNAME"), username.to_owned()));
+        variables.push((format!("{prefix}_PASSWORD"), password.to_owned()));
+    }
+    variables
+}
+
+fn with_new_credential() -> CacheSpec {
+    let mut spec = alice();
+    spec.credentials.push(credential(PROMOTED, Capabilities::ALL));
+    spec
+}
+
+/// Logins ever: a client that was cut off and came back shows here.
+fn logins(stage: &Stage) -> u64 {
+    stage.engine.figures(ALICE).unwrap().traffic.connections
+}
+
+/// Where `tests/clients/install` puts things.
+fn place() -> PathBuf {
+    match std::env::var_os("LARDER_TEST_CLIENTS") {
+        Some(place) => place.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-clients"),
+    }
+}
+
+fn script(name: &str) -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn program(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn python(runner: &str) -> Command {
+    program(place().join("venv/bin/python"), &[&script(&format!("python/{runner}.py"))])
+}
+
+fn rust(protocol: &str) -> Command {
+    program(place().join("rust/debug/larder-client-checks"), &[protocol])
+}
+
+#[test]
+fn python_binary_memcached() {
+    let skips = &[
+        ("append", "the library has no such call"),
+        ("prepend", "the library has no such call"),
+        ("touch", "the library has no such call"),
+    ];
+    Client::new("python").without(skips).check(python("with_bmemcached"));
+}
+
+#[test]
+fn pylibmc() {
+    Client::new("python").check(python("with_pylibmc"));
+}
+
+#[test]
+fn pylibmc_in_the_text_protocol() {
+    Client::new("python").check(python("with_pylibmc_text"));
+}
+
+#[test]
+fn pymemcache() {
+    Client::new("python").check(python("with_pymemcache"));
+}
+
+#[test]
+fn aiomcache() {
+    Client::new("python").check(python("with_aiomcache"));
+}
+
+#[test]
+fn django() {
+    let skips = &[
+        ("replace", "not in Django's cache interface"),
+        ("append", "not in Django's cache interface"),
+        ("prepend", "not in Django's cache interface"),
+        ("cas", "not in Django's cache interface"),
+    ];
+    Client::new("python").without(skips).check(python("with_django"));
+}
+
+#[test]
+fn flask_caching() {
+    let skips = &[
+        ("replace", "not in Flask-Caching's interface"),
+        ("append", "not in Flask-Caching's interface"),
+        ("prepend", "not in Flask-Caching's interface"),
+        ("incr", "not in Flask-Caching's interface"),
+        ("decr", "not in Flask-Caching's interface"),
+        ("cas", "not in Flask-Caching's interface"),
+        ("touch", "not in Flask-Caching's interface"),
+    ];
+    Client::new("python").without(skips).check(python("with_flask"));
+}
+
+#[test]
+fn memjs() {
+    let skips = &[
+        ("cas", "the library has no such call"),
+        ("prepend", "version 1.3.2 sends the opcode of append"),
+    ];
+    let command = program("node", &[&script("node/with_memjs.js")]);
+    Client::new("node").without(skips).check(command);
+}
+
+#[test]
+fn php_memcached() {
+    Client::new("php").check(program("php", &[&script("php/with_memcached.php")]));
+}
+
+#[test]
+fn dalli() {
+    Client::new("ruby").check(program("ruby", &[&script("ruby/with_dalli.rb")]));
+}
+
+#[test]
+fn dalli_5_without_login() {
+    let skips = &[
+        ("read-only", "version 5 has no login"),
+        ("no-flush", "version 5 has no login"),
+        ("promoted-login", "version 5 has no login"),
+        ("wrong-password", "version 5 has no login"),
+    ];
+    let library = text(&place().join("dalli5/lib"));
+    let command = program("ruby", &["-I", &library, &script("ruby/with_dalli.rb")]);
+    let client = Client {
+        optional: true,
+        ..Client::new("dalli5")
+    };
+    client.without(skips).check(command);
+}
+
+#[test]
+fn spymemcached() {
+    let jar = "/usr/share/java/spymemcached.jar";
+    let command = program("java", &["-cp", jar, &script("java/WithSpymemcached.java")]);
+    Client::new("java").check(command);
+}
+
+#[test]
+fn rust_memcache_text() {
+    Client::new("rust").check(rust("ascii"));
+}
+
+#[test]
+fn rust_memcache_binary() {
+    Client::new("rust").check(rust("binary"));
+}
