@@ -14,7 +14,7 @@ use std::time::Duration;
 use larder::domain::{CacheSpec, Capabilities};
 use larder::engine::EngineEvent;
 
-use crate::engine_stage::{ALICE, OWNER, READER, Stage, WRITER, alice, credential};
+use crate::engine_stage::{ALICE, FLUSHER, OWNER, READER, Stage, WRITER, alice, credential};
 
 /// Stands for the credential that is made while the clients run.
 const PROMOTED: (&str, &str) = ("A11CE9", "99999999999999999999999999999999");
@@ -99,13 +99,19 @@ impl Client {
         while let Some(line) = runner.line() {
             match line.split_once(' ').unwrap_or((&line, "")) {
                 ("waiting", "promotion") => {
-                    stage.engine.apply(&with_new_credential());
+                    let mut leaving = stage.text(FLUSHER);
                     logins_before_promotion = Some(logins(&stage));
+                    stage.engine.apply(&after_promotion());
+                    // When this one has been closed, the change has reached all open connections.
+                    assert_eq!(leaving.rest(), b"");
                     runner.go();
                 }
                 ("waiting", "promoted-login") => {
                     let logins = Some(logins(&stage));
-                    assert_eq!(logins, logins_before_promotion, "the old connection was cut");
+                    assert_eq!(
+                        logins, logins_before_promotion,
+                        "the old connection was cut"
+                    );
                     runner.go();
                 }
                 ("ok", id) => {
@@ -128,7 +134,9 @@ impl Client {
     fn expected(&self) -> BTreeMap<String, String> {
         let skips: BTreeSet<_> = self.skips.iter().map(|(id, _)| *id).collect();
         let outcome = |id| if skips.contains(id) { "skip" } else { "ok" };
-        let expected = CHECKS.iter().map(|id| ((*id).to_owned(), outcome(id).to_owned()));
+        let expected = CHECKS
+            .iter()
+            .map(|id| ((*id).to_owned(), outcome(id).to_owned()));
         expected.collect()
     }
 
@@ -140,7 +148,10 @@ impl Client {
             return;
         }
         assert!(
-            flushes.iter().all(|flush| flush.credential.as_ref().is_some_and(|who| who.as_str() == OWNER.0)),
+            flushes.iter().all(|flush| flush
+                .credential
+                .as_ref()
+                .is_some_and(|who| who.as_str() == OWNER.0)),
             "flushed by somebody else: {flushes:?}"
         );
         let refused = stage.diary.events().into_iter().any(|event| {
@@ -223,9 +234,18 @@ impl Drop for Runner {
 
 fn environment(stage: &Stage) -> Vec<(String, String)> {
     let mut variables = vec![
-        ("MEMCACHIER_SERVERS".to_owned(), stage.addresses.plain.unwrap().to_string()),
-        ("OPEN_SERVER".to_owned(), stage.addresses.open.unwrap().to_string()),
-        ("NODE_PATH".to_owned(), text(&place().join("node/node_modules"))),
+        (
+            "MEMCACHIER_SERVERS".to_owned(),
+            stage.addresses.plain.unwrap().to_string(),
+        ),
+        (
+            "OPEN_SERVER".to_owned(),
+            stage.addresses.open.unwrap().to_string(),
+        ),
+        (
+            "NODE_PATH".to_owned(),
+            text(&place().join("node/node_modules")),
+        ),
         ("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned()),
     ];
     for (prefix, (username, password)) in [
@@ -240,9 +260,13 @@ fn environment(stage: &Stage) -> Vec<(String, String)> {
     variables
 }
 
-fn with_new_credential() -> CacheSpec {
+/// A new credential comes, and another goes, whose open connections must be closed.
+fn after_promotion() -> CacheSpec {
     let mut spec = alice();
-    spec.credentials.push(credential(PROMOTED, Capabilities::ALL));
+    spec.credentials
+        .retain(|credential| credential.username.as_str() != FLUSHER.0);
+    spec.credentials
+        .push(credential(PROMOTED, Capabilities::ALL));
     spec
 }
 
@@ -260,7 +284,11 @@ fn place() -> PathBuf {
 }
 
 fn script(name: &str) -> String {
-    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name))
+    text(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/clients")
+            .join(name),
+    )
 }
 
 fn text(path: &Path) -> String {
@@ -274,7 +302,10 @@ fn program(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command 
 }
 
 fn python(runner: &str) -> Command {
-    program(place().join("venv/bin/python"), &[&script(&format!("python/{runner}.py"))])
+    program(
+        place().join("venv/bin/python"),
+        &[&script(&format!("python/{runner}.py"))],
+    )
 }
 
 fn rust(protocol: &str) -> Command {
@@ -288,7 +319,9 @@ fn python_binary_memcached() {
         ("prepend", "the library has no such call"),
         ("touch", "the library has no such call"),
     ];
-    Client::new("python").without(skips).check(python("with_bmemcached"));
+    Client::new("python")
+        .without(skips)
+        .check(python("with_bmemcached"));
 }
 
 #[test]
@@ -319,7 +352,9 @@ fn django() {
         ("prepend", "not in Django's cache interface"),
         ("cas", "not in Django's cache interface"),
     ];
-    Client::new("python").without(skips).check(python("with_django"));
+    Client::new("python")
+        .without(skips)
+        .check(python("with_django"));
 }
 
 #[test]
@@ -333,7 +368,9 @@ fn flask_caching() {
         ("cas", "not in Flask-Caching's interface"),
         ("touch", "not in Flask-Caching's interface"),
     ];
-    Client::new("python").without(skips).check(python("with_flask"));
+    Client::new("python")
+        .without(skips)
+        .check(python("with_flask"));
 }
 
 #[test]
