@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod clients;
 mod conversations;
 mod engine_differential;
 mod engine_script;
