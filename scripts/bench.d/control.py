@@ -1,0 +1,2 @@
+TITLE='control'
+def run(bench): return ''

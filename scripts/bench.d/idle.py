@@ -1,0 +1,2 @@
+TITLE='idle'
+def run(bench): return ''

@@ -1,0 +1,2 @@
+TITLE='instructions'
+def run(bench): return ''

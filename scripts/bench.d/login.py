@@ -1,0 +1,2 @@
+TITLE='login'
+def run(bench): return ''

@@ -1,0 +1,2 @@
+TITLE='noisy'
+def run(bench): return ''
