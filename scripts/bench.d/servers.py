@@ -67,12 +67,13 @@ def stop_all():
         server.stop()
 
 
-def _pinned(command, core, wrapper):
-    return [*wrapper, "taskset", "-c", str(core), *command] if core is not None else [*wrapper, *command]
+def _pinned(command, core):
+    # taskset becomes the command, so the process id stays the server's.
+    return command if core is None else ["taskset", "-c", str(core), *command]
 
 
 class Command:
-    """A server that is one command without login: memcached, or whatever --server names."""
+    """A server that is one command: memcached, or whatever --server names. `version` is known of memcached only."""
 
     protocols = ("text", "meta", "binary")
 
@@ -82,12 +83,12 @@ class Command:
     def describe(self):
         return f"{self.name} = {self.version or self.template[0]}"
 
-    def start(self, mem, core=0, wrapper=(), patience=10):
-        """`mem` is the item memory in MiB; `wrapper` goes before the command, for valgrind."""
+    def start(self, mem, core=None, wrapper=(), patience=10, more=(), conns=12000):
+        """`mem` is the item memory in MiB; `wrapper` goes before the command, for valgrind, `more` after it."""
         port = free_port()
-        values = dict(port=port, mem=mem, threads=1, conns=12000)
-        command = [*wrapper, *[word.format(**values) for word in self.template]]
-        return Running(_pinned(command, core, ()), port, patience, os.path.join(self.work, f"{self.name}.log"))
+        values = dict(port=port, mem=mem, threads=1, conns=conns)
+        command = [*wrapper, *[word.format(**values) for word in self.template], *more]
+        return Running(_pinned(command, core), port, patience, os.path.join(self.work, f"{self.name}.log"))
 
 
 class Larder:
@@ -102,12 +103,12 @@ class Larder:
     def describe(self):
         return "larder = this tree"
 
-    def start(self, mem, core=0, wrapper=(), patience=30, where=None, **settings):
+    def start(self, mem, core=None, wrapper=(), patience=30, where=None, conns=None, **settings):
         """`where` is a home with provisioned caches; without it an empty one is made."""
         where = where or home.Home(self.work)
         where.write_plans(mem)
         ports = {name: free_port() for name in ("open", "login", "http", "metrics", "node")}
-        command = _pinned([*wrapper, self.binary, "serve"], core, ())
+        command = _pinned([*wrapper, self.binary, "serve"], core)
         return Running(command, ports["open"], patience, where.log, login_port=ports["login"], cwd=where.path,
                        env=where.environment(ports, **settings), http_port=ports["http"])
 
