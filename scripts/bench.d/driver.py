@@ -13,6 +13,7 @@ import control
 import fill
 import idle
 import instructions
+import live
 import login
 import machine
 import noisy
@@ -33,6 +34,7 @@ GROUPS = {
     "refused": refused,
     "noisy": noisy,
     "tenants": tenants,
+    "live": live,
     "instructions": instructions,
     "control": control,
 }
@@ -120,7 +122,7 @@ def measure(bench, name):
         return False
     finally:
         servers.stop_all()
-    text = f"{machine.describe(bench)}\n\n{table}"
+    text = f"{machine.describe(bench, module)}\n\n{table}"
     print(f"\n{text}\n", flush=True)
     if bench.options.write:
         tables.write_section(name, text)

@@ -10,6 +10,7 @@ import tables
 from machine import BenchError
 
 TITLE = "instructions: user instructions per request"
+ONCE = True
 
 # name, settings, goal
 ROWS = [

@@ -38,7 +38,7 @@ def _first_line(command):
         return "unknown"
 
 
-def describe(bench):
+def describe(bench, module):
     """One line under which conditions a table was made."""
     model = "unknown processor"
     with open("/proc/cpuinfo") as info:
@@ -48,7 +48,8 @@ def describe(bench):
                 break
     commit = _first_line(["git", "describe", "--always", "--dirty"])
     versions = ", ".join(column.describe() for column in bench.columns)
-    kind = "a --quick run, which measures nothing" if bench.quick else f"{bench.repeats} interleaved repeats"
+    times = "one run of each" if getattr(module, "ONCE", False) else f"{bench.repeats} interleaved repeats"
+    kind = "a --quick run, which measures nothing" if bench.quick else times
     today = datetime.date.today().isoformat()
     return (f"*{today}, {model} x {os.cpu_count()}, Linux {platform.release()}, larder at {commit}; {kind}; "
             f"servers: {versions}.*")

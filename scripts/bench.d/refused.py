@@ -4,6 +4,7 @@ import load
 import tables
 
 TITLE = "refused: sets of mixed sizes under full eviction"
+ONCE = True
 
 SIZES = "16:30,100:30,500:20,1k:10,4k:6,16k:3,100k:1"
 # (limit MiB, sets)

@@ -8,6 +8,7 @@ import tables
 from machine import BenchError
 
 TITLE = "replay: hit ratio at equal memory"
+ONCE = True
 
 # Limits in MiB: multiples of 11, which a plan can meet exactly.
 RECORDED = [
