@@ -38,7 +38,7 @@ class Home:
         self.plans = plans or {}  # slug -> engine limit in MiB
         self.database = database or f"sqlite:{self.path}/larder.db"
         self.master_key = base64.b64encode(secrets.token_bytes(32)).decode()
-        self.password = secrets.token_hex(16)
+        self.password, self.sso_salt = secrets.token_hex(16), secrets.token_hex(16)
         with open(os.path.join(build.ROOT, "addon-manifest.json")) as manifest:
             self.addon = json.load(manifest)["id"]
 
@@ -48,8 +48,8 @@ class Home:
         with open(os.path.join(self.path, "larder.toml"), "w") as out:
             out.write("".join(PLAN.format(slug=slug, memory=sold(limit)) for slug, limit in table.items()))
 
-    def environment(self, ports, engine_mib=16384, outside=None):
-        """`outside` is the base URL of a played marketplace; without it nothing is ever sent."""
+    def environment(self, ports, engine_mib=16384, provider=None):
+        """`provider` is a played marketplace; without one, nothing is provisioned that would call it."""
         local = "127.0.0.1"
         variables = {
             "DATABASE_URL": self.database,
@@ -66,14 +66,15 @@ class Home:
             "ENGINE_THREADS": "1",
             "ENGINE_MEMORY": f"{engine_mib}MiB",
             "HEROKU_PASSWORD": self.password,
-            "HEROKU_SSO_SALT": secrets.token_hex(16),
+            "HEROKU_SSO_SALT": self.sso_salt,
             "HEROKU_CLIENT_SECRET": secrets.token_hex(16),
             "ALLOW_HTTP": "on",
             "LOG": "warn",
             "SHUTDOWN_SECS": "2",
         }
-        if outside:
-            variables |= {"HEROKU_ID_URL": outside, "HEROKU_API_URL": outside, "HEROKU_LOG_HOSTS": local}
+        if provider:
+            variables |= {"HEROKU_ID_URL": provider.url, "HEROKU_API_URL": provider.url,
+                          "HEROKU_LOG_HOSTS": ",".join(provider.addresses)}
         return {f"LARDER_{name}": value for name, value in variables.items()}
 
     def marketplace(self, server):
@@ -129,7 +130,8 @@ class Marketplace:
         return reply.status, reply.read()
 
     def provision(self, plan, outside=None, log_url=None):
-        """One cache: its uuid and its variables by what follows the prefix."""
+        """One cache: its uuid and its variables by what follows the prefix. `log_url` makes a log input's URL from
+        the uuid."""
         cache = str(uuid.uuid4())
         body = {
             "callback_url": f"{outside or 'https://api.heroku.com'}/addons/{cache}",
@@ -143,7 +145,7 @@ class Marketplace:
             body["oauth_grant"] = {"code": str(uuid.uuid4()), "type": "authorization_code",
                                    "expires_at": "2099-01-01T00:00:00-0000"}
         if log_url:
-            body["log_input_url"] = log_url
+            body["log_input_url"] = log_url(cache)
         status, answer = self.call("POST", "/heroku/resources", body)
         if status not in (200, 201):
             raise BenchError(f"POST /heroku/resources answered {status}: {answer[:200]!r}")
