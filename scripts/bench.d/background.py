@@ -8,6 +8,8 @@ import socket
 import struct
 import subprocess
 
+from machine import BenchError
+
 
 def _yielding(core):
     os.sched_setaffinity(0, {core})
@@ -26,7 +28,7 @@ def pipelining(bench, server, logins):
     try:
         yield process
         if process.poll() is not None:
-            raise RuntimeError("the pipelining neighbour ended by itself")
+            raise BenchError("the pipelining neighbour ended by itself")
     finally:
         process.kill()
         process.wait()

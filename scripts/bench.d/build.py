@@ -27,7 +27,7 @@ def loadgen():
     from machine import BenchError
     source, copy = os.path.join(SHARED, "loadgen"), os.path.join(TARGET, "loadgen")
     if not os.path.isdir(source):
-        raise BenchError(f"no load generator at {source}; LARDER_BENCH_SHARED names the folder that holds loadgen and traces")
+        raise BenchError(f"no load generator at {source}; LARDER_BENCH_SHARED names the folder of loadgen and traces")
     os.makedirs(copy, exist_ok=True)
     shutil.copy2(os.path.join(source, "Cargo.toml"), copy)
     shutil.copytree(os.path.join(source, "src"), os.path.join(copy, "src"), dirs_exist_ok=True)

@@ -13,6 +13,7 @@ from postgres import Postgres
 from provider import Provider
 
 TITLE = "control: provisions, promotions, flushes, deliveries"
+ALONE = True
 
 DATABASES = ("SQLite", "PostgreSQL")
 
@@ -34,7 +35,8 @@ def run(bench):
     parts = [
         tables.table(["database", "clients", "provisions/s", "p50 ms", "p99 ms"], provisions),
         tables.table(["database", "from", "to", "count", "p50 ms", "p99 ms"], waits),
-        tables.table(["database", "destinations", "deliveries/s in a burst", "p50 ms, paced", "p99 ms, paced"], deliveries),
+        tables.table(["database", "destinations", "deliveries/s in a burst", "p50 ms, paced", "p99 ms, paced"],
+                     deliveries),
     ]
     return "\n\n".join(parts)
 

@@ -65,19 +65,26 @@ class Bench:
         return next((column for column in self.columns if isinstance(column, servers.Larder)), None)
 
 
+def two_cores(text):
+    server, load = map(int, text.split(","))
+    return server, load
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("group", choices=[*GROUPS, "all"], nargs="*", default=[],
                         help="what to measure (default: cells)")
     parser.add_argument("--repeats", type=int, help="interleaved repeats (default 5, 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="tiny counts: shows that everything runs, measures nothing")
+    parser.add_argument("--quick", action="store_true",
+                        help="tiny counts: shows that everything runs, measures nothing")
     parser.add_argument("--only", metavar="PATTERN", help="rows whose name contains this")
     parser.add_argument("--write", action="store_true", help="put the tables into benches/README.md")
-    parser.add_argument("--columns", metavar="NAME,...", help="servers to measure (default: stock, newest if there, larder)")
+    parser.add_argument("--columns", metavar="NAME,...",
+                        help="servers to measure (default: stock, newest if there, larder)")
     parser.add_argument("--server", metavar="NAME=COMMAND", action="append", default=[],
                         help="a further server; {port}, {mem} (MiB), {threads} and {conns} are filled in")
     parser.add_argument("--binary", metavar="PATH", help="a larder already built")
-    parser.add_argument("--cores", metavar="SERVER,LOAD", default="0,1", type=lambda text: tuple(map(int, text.split(","))),
+    parser.add_argument("--cores", metavar="SERVER,LOAD", default="0,1", type=two_cores,
                         help="core of the server and of the load (default 0,1)")
     options = parser.parse_args(argv)
     options.repeats = options.repeats or (1 if options.quick else 5)

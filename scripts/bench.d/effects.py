@@ -27,6 +27,13 @@ class App:
         self.username = cache["USERNAME"]
         self.dead = address == DEAD_ADDRESS
 
+    def flush(self):
+        """Flushes a cache that is not empty; returns when that was asked for, by the monotonic clock."""
+        self.client.set("something")
+        asked = time.monotonic()
+        self.client.flush()
+        return asked
+
 
 def promotions_and_flushes(bench, name, where, server, provider):
     """One cause every 50 ms, over all caches in turn."""
@@ -45,20 +52,20 @@ def promotions_and_flushes(bench, name, where, server, provider):
             promoted.append((app.uuid, app.other, app.owner.promote(app.other)))
             app.username, app.other = app.other, app.username
             time.sleep(gap)
-    pushes = [entry for entry in wait_for(provider, "config", len(promoted), 20)]
+    pushes = wait_for(provider, "config", len(promoted), 20)
     flushed = []
     for _ in range(rounds):
         for app in apps:
-            flushed.append((app.uuid, None, time.monotonic()))
-            app.client.flush()
+            flushed.append((app.uuid, None, app.flush()))
             time.sleep(gap)
-    lines = [entry for entry in wait_for(provider, "log", len(flushed), 20)]
+    lines = wait_for(provider, "log", len(flushed), 20)
     rows = []
-    for cause, effect, causes, effects in (("promote", "PATCH", promoted, pushes), ("flush", "log POST", flushed, lines)):
-        waits = match(causes, effects)
+    for cause, effect, causes, calls in (("promote", "PATCH", promoted, pushes), ("flush", "log POST", flushed, lines)):
+        waits = match(causes, calls)
         bench.results.add(database=name, cause=cause, waits=waits, causes=len(causes))
         p50, p99 = percentiles(waits)
-        print(f"{name:10} {cause} -> {effect}: {len(waits)} of {len(causes)}, p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True)
+        print(f"{name:10} {cause} -> {effect}: {len(waits)} of {len(causes)}, p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+              flush=True)
         rows.append([name, cause, effect, f"{len(waits)} of {len(causes)}", f"{p50:.1f}", f"{p99:.1f}"])
     return rows
 
@@ -75,14 +82,14 @@ def wait_for(provider, kind, count, patience):
 
 
 def match(causes, effects):
-    """Seconds from each cause to the first fitting effect after it. A push may stand for several promotions that
-    it overtook, so a cause without an effect of its own does not count."""
-    waits, used = [], set()
+    """Seconds from each cause to the first fitting effect after it. One call may carry several lines; a push that
+    overtook a promotion stands for one only, so a cause without an effect of its own does not count."""
+    waits, room = [], [effect.get("flushes", 1) for effect in effects]
     for uuid, username, at in causes:
         for number, effect in enumerate(effects):
-            fits = effect["cache"] == uuid and effect["at"] >= at and number not in used
+            fits = effect["cache"] == uuid and effect["at"] >= at and room[number] > 0
             if fits and (username is None or effect["username"] == username):
-                used.add(number)
+                room[number] -= 1
                 waits.append(effect["at"] - at)
                 break
     return waits
@@ -102,20 +109,22 @@ def deliveries(bench, name, where, server, provider, dead):
     for number in range(rounds * count):
         time.sleep(max(began + number / count - time.monotonic(), 0))
         app = apps[number % count]
+        asked = app.flush()
         if not app.dead:
-            causes.append((app.uuid, None, time.monotonic()))
-        app.client.flush()
+            causes.append((app.uuid, None, asked))
     waits = match(causes, wait_for(provider, "log", len(causes), 30))
+    if len(waits) < len(causes):
+        raise BenchError(f"only {len(waits)} of {len(causes)} lines arrived at destinations that answer")
     # Burst: nine flushes of each at once, below the ten a second from where lines are folded into one.
     began, each = time.monotonic(), 9
     for _ in range(each):
         for app in apps:
-            app.client.flush()
+            app.flush()
     arrived = wait_for(provider, "log", each * len(alive), 60)
     lines = sum(entry["flushes"] for entry in arrived)
     speed = lines / (max(entry["at"] for entry in arrived) - began) if arrived else 0
     p50, p99 = percentiles(waits)
-    bench.results.add(database=name, dead=dead, waits=waits, causes=len(causes), burst_lines=lines, deliveries_per_s=speed)
+    bench.results.add(database=name, dead=dead, waits=waits, burst_lines=lines, deliveries_per_s=speed)
     print(f"{name:10} {dead} dead of {count}: {speed:.0f} deliveries/s ({lines} of {each * len(alive)} lines), p99 "
           f"{p99:.1f} ms", flush=True)
     return [name, f"{count}, {dead} dead", tables.number(speed, 0), f"{p50:.1f}", f"{p99:.1f}"]

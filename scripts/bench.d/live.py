@@ -12,6 +12,7 @@ from machine import BenchError
 from textclient import TextClient
 
 TITLE = "live: flushing and shrinking a cache of 1 GiB"
+ALONE = True
 
 FULL_MIB, SMALLER_MIB = 1024, 100
 ITEMS, SIZE = 1_100_000, "1k"

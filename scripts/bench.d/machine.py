@@ -47,7 +47,8 @@ def describe(bench, module):
                 model = line.split(":", 1)[1].strip()
                 break
     commit = _first_line(["git", "describe", "--always", "--dirty"])
-    versions = ", ".join(column.describe() for column in bench.columns)
+    compared = [bench.larder] if getattr(module, "ALONE", False) else bench.columns
+    versions = ", ".join(column.describe() for column in compared)
     times = "one run of each" if getattr(module, "ONCE", False) else f"{bench.repeats} interleaved repeats"
     kind = "a --quick run, which measures nothing" if bench.quick else times
     today = datetime.date.today().isoformat()

@@ -19,15 +19,15 @@ class Running:
 
     def __init__(self, command, port, patience, log, login_port=None, env=None, cwd=None, http_port=None):
         self.port, self.login_port, self.http_port = port, login_port or port, http_port
-        self.log = log
+        self.log, self.patience = log, patience
         with open(log, "ab") as out:
             self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=cwd, stdout=out, stderr=out)
         _running.append(self)
         self.pid = self.process.pid
-        self._wait_until_ready(patience)
+        self._wait_until_ready()
 
-    def _wait_until_ready(self, patience):
-        until = time.monotonic() + patience
+    def _wait_until_ready(self):
+        until = time.monotonic() + self.patience
         while time.monotonic() < until and self.process.poll() is None:
             if all(self._answers(port) for port in {self.port, self.login_port, self.http_port} - {None}):
                 return
@@ -50,7 +50,7 @@ class Running:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(self.patience)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -98,10 +98,11 @@ class Larder:
     protocols = ("text", "meta", "binary")
 
     def __init__(self, binary, work):
-        self.binary, self.work = binary, work
+        self.binary, self.work = os.path.abspath(binary or build.larder()), work
+        self.told = "a binary built before" if binary else "this tree, release build"
 
     def describe(self):
-        return "larder = this tree"
+        return f"larder = {self.told}"
 
     def start(self, mem, core=None, wrapper=(), patience=30, where=None, conns=None, **settings):
         """`where` is a home with provisioned caches; without it an empty one is made."""
@@ -137,5 +138,5 @@ def columns(options, work):
     if "stock" not in found and not options.columns:
         raise BenchError("memcached is not on the PATH (Debian package memcached)")
     if "larder" in names:
-        found["larder"] = Larder(options.binary or build.larder(), work)
+        found["larder"] = Larder(options.binary, work)
     return [found[name] for name in names]

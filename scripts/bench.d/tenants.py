@@ -10,6 +10,7 @@ from login import SMALL_MIB
 from machine import BenchError
 
 TITLE = "tenants: cost of many caches in one process"
+ALONE = True
 ONCE = True
 
 # 10,000 limits of 27.5 MiB; only what they hold is real.

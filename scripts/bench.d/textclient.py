@@ -21,6 +21,10 @@ class TextClient:
         if line != wanted:
             raise BenchError(f"the server answered {line!r} instead of {wanted!r}")
 
+    def set(self, key):
+        self.stream.sendall(f"set {key} 0 0 1\r\nx\r\n".encode())
+        self._expect(b"STORED")
+
     def flush(self):
         self.stream.sendall(b"flush_all\r\n")
         self._expect(b"OK")
