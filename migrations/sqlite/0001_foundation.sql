@@ -109,28 +109,48 @@ CREATE TABLE config_sync (
     lease_until     BIGINT,
     fence           BIGINT NOT NULL,
     last_error      TEXT,
-    dead_at         BIGINT
+    -- set while a person should look; attempts go on, hourly
+    dead_at         BIGINT,
+    -- user name and servers the provider is known to hold, NULL when not known for certain
+    applied_as      TEXT
 );
-CREATE INDEX config_sync_due ON config_sync (next_attempt_at) WHERE applied < desired AND dead_at IS NULL;
+CREATE INDEX config_sync_due ON config_sync (next_attempt_at) WHERE applied < desired;
 
-CREATE TABLE deliveries (
-    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
-    id              TEXT NOT NULL UNIQUE,
+-- One queue per destination. The lease is on the lane and covers all its deliveries, so that they go out one
+-- after the other whoever sends them.
+CREATE TABLE lanes (
+    order_key       TEXT PRIMARY KEY NOT NULL,
     cache_id        BIGINT NOT NULL REFERENCES resources (cache_id),
-    kind            TEXT NOT NULL,
-    -- deliveries of one order key go out one after the other
-    order_key       TEXT NOT NULL,
-    payload         TEXT NOT NULL,
+    -- host at the far end: lanes that burden the same one share a cap
+    destination     TEXT NOT NULL,
+    -- NULL while nothing waits
+    next_attempt_at BIGINT,
     attempt         BIGINT NOT NULL,
-    next_attempt_at BIGINT NOT NULL,
-    expires_at      BIGINT NOT NULL,
     lease_until     BIGINT,
     fence           BIGINT NOT NULL,
     last_error      TEXT,
-    created_at      BIGINT NOT NULL
+    -- lines lost and not yet told of
+    dropped         BIGINT NOT NULL,
+    -- lines taken in the second that began at window_at: the rate bound
+    window_at       BIGINT NOT NULL,
+    window_lines    BIGINT NOT NULL
+);
+CREATE INDEX lanes_due ON lanes (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX lanes_by_cache ON lanes (cache_id);
+
+CREATE TABLE deliveries (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    cache_id   BIGINT NOT NULL REFERENCES resources (cache_id),
+    kind       TEXT NOT NULL,
+    -- deliveries of one order key (a lane) go out one after the other
+    order_key  TEXT NOT NULL,
+    payload    TEXT NOT NULL,
+    not_before BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
 );
 CREATE INDEX deliveries_by_order ON deliveries (order_key, seq);
-CREATE INDEX deliveries_due ON deliveries (next_attempt_at);
 
 -- Finished deliveries leave the hot table: claims must not wade through the past.
 CREATE TABLE deliveries_done (
@@ -157,10 +177,29 @@ CREATE TABLE flushes (
     remote     TEXT,
     items      BIGINT,
     bytes      BIGINT,
+    -- how many flushes the row stands for: above ten a second they are summed up in one
+    times      BIGINT NOT NULL,
     ordered_at BIGINT NOT NULL,
     done_at    BIGINT
 );
 CREATE INDEX flushes_open ON flushes (cache_id) WHERE done_at IS NULL;
+CREATE INDEX flushes_by_time ON flushes (ordered_at);
+
+-- What each node did about an ordered flush. The order is done when every node of the cache has a row here.
+CREATE TABLE flush_reports (
+    flush_id TEXT NOT NULL REFERENCES flushes (id) ON DELETE CASCADE,
+    node_id  TEXT NOT NULL REFERENCES nodes (id),
+    items    BIGINT NOT NULL,
+    bytes    BIGINT NOT NULL,
+    done_at  BIGINT NOT NULL,
+    PRIMARY KEY (flush_id, node_id)
+);
+
+-- Nodes report at least once; an id that stands here was dealt with. Kept for a day.
+CREATE TABLE node_reports (
+    id      TEXT PRIMARY KEY NOT NULL,
+    seen_at BIGINT NOT NULL
+);
 
 CREATE TABLE events (
     id       TEXT PRIMARY KEY NOT NULL,
@@ -170,6 +209,7 @@ CREATE TABLE events (
     line     TEXT NOT NULL
 );
 CREATE INDEX events_by_cache ON events (cache_id, at);
+CREATE INDEX events_by_time ON events (at);
 
 -- The revision is one counter row, raised by the last statement of a transaction, so that commit order is
 -- revision order and a reader at n has seen everything up to n.

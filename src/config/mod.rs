@@ -8,6 +8,7 @@ mod plans;
 mod sections;
 mod source;
 mod surroundings;
+mod variables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,51 +19,11 @@ use source::Source;
 
 pub use manifest::{Manifest, ManifestApi};
 pub use surroundings::{Mistakes, Surroundings};
+pub use variables::{VARIABLES, Variable};
 
 use crate::domain::{ClusterName, Plans};
 use crate::store::seal::MasterKey;
 use crate::telemetry::LogFormat;
-
-/// Every setting, as the contract names them. `larder.toml` may hold each in this spelling, or in lower case
-/// without the `LARDER_`.
-pub const VARIABLES: &[&str] = &[
-    "LARDER_ALLOW_HTTP",
-    "LARDER_CLUSTER",
-    "LARDER_DATABASE_CONNECTIONS",
-    "LARDER_DATABASE_URL",
-    "LARDER_DATA_DIR",
-    "LARDER_ENGINE_MEMORY",
-    "LARDER_ENGINE_THREADS",
-    "LARDER_HEROKU_API_URL",
-    "LARDER_HEROKU_CLIENT_SECRET",
-    "LARDER_HEROKU_ID_URL",
-    "LARDER_HEROKU_LEGACY",
-    "LARDER_HEROKU_LOG_HOSTS",
-    "LARDER_HEROKU_PASSWORD",
-    "LARDER_HEROKU_PASSWORD_PREVIOUS",
-    "LARDER_HEROKU_SSO_SALT",
-    "LARDER_HEROKU_SSO_SALT_PREVIOUS",
-    "LARDER_HTTP_ADDR",
-    "LARDER_LOG",
-    "LARDER_LOG_FORMAT",
-    "LARDER_MANIFEST",
-    "LARDER_MASTER_KEY",
-    "LARDER_MASTER_KEY_FILE",
-    "LARDER_MASTER_KEY_PREVIOUS",
-    "LARDER_MEMCACHED_ADDR",
-    "LARDER_MEMCACHED_OPEN_ADDR",
-    "LARDER_MEMCACHED_OPEN_CACHE",
-    "LARDER_MEMCACHED_TLS_ADDR",
-    "LARDER_METRICS_ADDR",
-    "LARDER_PROXY_HOSTNAME",
-    "LARDER_PROXY_PORT",
-    "LARDER_PUBLIC_URL",
-    "LARDER_REGION",
-    "LARDER_SANDBOX_ADDR",
-    "LARDER_SHUTDOWN_SECS",
-    "LARDER_TLS_CERT",
-    "LARDER_TLS_KEY",
-];
 
 /// Everything the program was told, parsed.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::VARIABLES;
+use super::variables::is_known;
 use super::plans::PlanRow;
 use super::source::Source;
 
@@ -73,7 +73,7 @@ impl Surroundings {
 /// newer or older program may share the environment.
 pub(super) fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
     let unknown =
-        |name: &&String| !VARIABLES.contains(&name.as_str()) && !name.starts_with("LARDER_TEST_");
+        |name: &&String| !is_known(name) && !name.starts_with("LARDER_TEST_");
     environment
         .iter()
         .map(|(name, _)| name)
@@ -116,7 +116,7 @@ pub(super) fn read_file(source: &mut Source, text: &str) -> Option<Vec<PlanRow>>
                 continue;
             }
         };
-        if VARIABLES.contains(&name.as_str()) {
+        if is_known(&name) {
             values.push((name, text));
         } else {
             source.mistake(format!("larder.toml: unknown key {key}"));

@@ -53,11 +53,17 @@ pub enum Event {
         evictions: u64,
         window_secs: u32,
     },
+    /// Stands for `times` events of one kind that came too fast for a line each. `event` is the last of them;
+    /// items and bytes of flushes are summed up in it.
+    Repeated {
+        event: Box<Event>,
+        times: u64,
+    },
 }
 
 impl Event {
     /// The word in `event=` and in the stored history.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Event::Flushed(_) => "flush",
             Event::FlushRefused { .. } => "flush_refused",
@@ -71,23 +77,28 @@ impl Event {
             Event::Deprovisioned => "deprovisioned",
             Event::ConnectionsOverLimit { .. } => "connections_over_limit",
             Event::MemoryFull { .. } => "memory_full",
+            Event::Repeated { event, .. } => event.kind(),
         }
     }
 
     /// Whether attached apps get a line for it; the others are history only.
-    pub const fn is_logged_to_app(&self) -> bool {
-        matches!(
-            self,
+    pub fn is_logged_to_app(&self) -> bool {
+        match self {
             Event::Flushed(_)
-                | Event::FlushRefused { .. }
-                | Event::CredentialPromoted { .. }
-                | Event::ConnectionsOverLimit { .. }
-                | Event::MemoryFull { .. }
-        )
+            | Event::FlushRefused { .. }
+            | Event::CredentialPromoted { .. }
+            | Event::ConnectionsOverLimit { .. }
+            | Event::MemoryFull { .. } => true,
+            Event::Repeated { event, .. } => event.is_logged_to_app(),
+            _ => false,
+        }
     }
 
     /// The line for the app's log and the history. `label` is the cache's short name.
     pub fn line(&self, label: &str) -> String {
+        if let Event::Repeated { event, times } = self {
+            return format!("{} repeated={times}", event.line(label));
+        }
         let mut line = Line::new(self.kind());
         match self {
             Event::Flushed(flush) => {
@@ -161,6 +172,7 @@ impl Event {
                 line.pair("evictions", evictions);
                 line.pair("window", format_args!("{window_secs}s"));
             }
+            Event::Repeated { .. } => {}
         }
         line.0
     }
@@ -243,6 +255,21 @@ mod tests {
             "event=flush origin=\"admin operation\" proxy=p3.us-east.example.net cache=4F2A90 \
              reason=\"cluster switch\" items=18233 bytes=7340032"
         );
+    }
+
+    #[test]
+    fn a_summed_up_line_says_for_how_many_it_stands() {
+        let summed = Event::Repeated {
+            event: Box::new(Event::Flushed(flush(Origin::MemcacheClient))),
+            times: 41,
+        };
+        assert_eq!(
+            summed.line("4F2A90"),
+            "event=flush origin=\"memcache client\" proxy=p3.us-east.example.net cache=4F2A90 items=18233 \
+             bytes=7340032 repeated=41"
+        );
+        assert!(summed.is_logged_to_app());
+        assert_eq!(summed.kind(), "flush");
     }
 
     #[test]

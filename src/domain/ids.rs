@@ -69,6 +69,11 @@ prefixed_id!(
     EventId, "evt", "event"
 );
 
+prefixed_id!(
+    /// One app that a resource is attached to.
+    AttachmentId, "att", "attachment"
+);
+
 fn time_ordered(now: Timestamp) -> Uuid {
     let micros = u64::try_from(now.micros()).unwrap_or(0);
     let stamp = uuid::Timestamp::from_unix_time(

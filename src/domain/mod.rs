@@ -20,8 +20,8 @@ pub use credential::{Credential, Username};
 pub use event::Event;
 pub use flush::{FlushEvent, Origin};
 pub use ids::{
-    CacheId, ClusterName, CredentialId, DeliveryId, ExternalId, FlushId, NodeId, ResourceId,
-    Revision,
+    AttachmentId, CacheId, ClusterName, CredentialId, DeliveryId, EventId, ExternalId, FlushId,
+    NodeId, ResourceId, Revision,
 };
 pub use plan::{Plan, PlanSlug, Plans};
 pub use resource::{Marketplace, Resource, ResourceState};

@@ -103,6 +103,7 @@ impl Store {
             db,
             keys,
             verifier_key,
+            promised: Arc::default(),
         })
     }
 
@@ -255,6 +256,8 @@ async fn check_keys(
     let mut tx = Tx {
         db_tx: begin,
         keys: Arc::clone(keys),
+        promised: Arc::default(),
+        promises: false,
     };
     let canary = tx.setting_or_insert("canary", CANARY, now).await?;
     if canary.expose_secret() != CANARY {

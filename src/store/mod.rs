@@ -8,18 +8,41 @@
 //! | [`dialect`] | each place SQLite and PostgreSQL differ |
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
+//! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |
+//! | [`changes`] | what nodes must know, in order |
+//! | [`flushes`], [`events`], [`audit`] | what happened |
+//! | [`sessions`] | browsers signed in |
+//! | [`config_sync`] | how far the provider's variables are from the primary |
+//! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
+//! | [`grants`] | the provider's tokens |
+//! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
+pub mod attachments;
+pub mod audit;
+pub mod changes;
+pub mod config_sync;
 mod connect;
+pub mod credentials;
+pub mod deliveries;
 mod dialect;
+pub mod events;
+pub mod flushes;
+pub mod grants;
+pub mod nodes;
+pub mod resources;
+mod row;
 pub mod seal;
+pub mod sessions;
+mod tidy;
 
 use std::sync::Arc;
 
 pub use connect::{OpenError, Schema, StoreSettings};
 use dialect::{Db, DbTx};
 use seal::{KeyRing, SealError};
+use tokio::sync::Notify;
 
 use crate::domain::secret::VerifierKey;
 
@@ -29,12 +52,16 @@ pub struct Store {
     db: Db,
     keys: Arc<KeyRing>,
     verifier_key: VerifierKey,
+    promised: Arc<Notify>,
 }
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), it leaves no trace.
 pub struct Tx {
     db_tx: DbTx,
     keys: Arc<KeyRing>,
+    /// Woken after the commit when something was promised to the outside.
+    promised: Arc<Notify>,
+    promises: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +84,12 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(refused) if refused.is_unique_violation() => {
                 StoreError::Taken(refused.constraint().unwrap_or(refused.message()).to_owned())
             }
+            // A rule of the schema that the code should have kept: trying again will not help.
+            sqlx::Error::Database(refused)
+                if refused.is_check_violation() || refused.is_foreign_key_violation() =>
+            {
+                StoreError::BadRow(refused.message().to_owned())
+            }
             sqlx::Error::Decode(why) => StoreError::BadRow(why.to_string()),
             sqlx::Error::ColumnDecode { index, source } => {
                 StoreError::BadRow(format!("{index}: {source}"))
@@ -77,7 +110,14 @@ impl Store {
         Ok(Tx {
             db_tx,
             keys: Arc::clone(&self.keys),
+            promised: Arc::clone(&self.promised),
+            promises: false,
         })
+    }
+
+    /// Woken in this process after each commit that leaves something to send: the outbox waits for it.
+    pub fn promised(&self) -> &Notify {
+        &self.promised
     }
 
     /// The key that turns passwords into verifiers; the same for the life of the installation.
@@ -95,6 +135,9 @@ impl Tx {
         match self.db_tx {
             DbTx::Lite(transaction) => transaction.commit().await?,
             DbTx::Pg(transaction) => transaction.commit().await?,
+        }
+        if self.promises {
+            self.promised.notify_waiters();
         }
         Ok(())
     }

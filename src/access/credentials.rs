@@ -1,0 +1,215 @@
+//! Credentials as a service. A change is in the database before it is on its way to the nodes, and the caller is
+//! told how far it got.
+
+use std::time::Duration;
+
+use super::{Access, AccessError, Owner, Reach};
+use crate::domain::secret::{Password, VerifierKey};
+use crate::domain::{
+    CacheId, Capabilities, Credential, CredentialId, Event, Revision, Timestamp, Username,
+};
+use crate::outbox;
+use crate::store::credentials::NewCredential;
+use crate::store::{StoreError, Tx};
+
+/// How long a change waits for the nodes before the answer says that it is still on its way.
+const REACH_WAIT: Duration = Duration::from_secs(2);
+/// User names drawn before giving up. One in 16 million is taken per cache ever made, so a second draw is rare.
+const DRAWS_MAX: u32 = 16;
+
+/// Writes a new credential; `None` when the user name was ever used.
+pub(crate) async fn issue(
+    tx: &mut Tx,
+    key: &VerifierKey,
+    cache: CacheId,
+    username: &Username,
+    primary: bool,
+    now: Timestamp,
+) -> Result<Option<Credential>, StoreError> {
+    let id = CredentialId::generate(now);
+    let password = Password::generate();
+    let new = NewCredential {
+        id,
+        cache,
+        username,
+        password: &password,
+        verifier: &password.verifier(key, username),
+        capabilities: Capabilities::ALL,
+        primary,
+    };
+    if !tx.insert_credential(&new, now).await? {
+        return Ok(None);
+    }
+    Ok(Some(Credential {
+        id,
+        cache,
+        username: username.clone(),
+        capabilities: Capabilities::ALL,
+        primary,
+        created_at: now,
+        last_used: None,
+    }))
+}
+
+impl Access {
+    /// Live credentials, the primary first.
+    pub async fn credentials(&self, owner: &Owner) -> Result<Vec<Credential>, AccessError> {
+        Ok(self.store.credentials(owner.cache()).await?)
+    }
+
+    /// Shows a password; audited.
+    pub async fn reveal(
+        &self,
+        owner: &Owner,
+        username: &Username,
+    ) -> Result<Password, AccessError> {
+        let password = self.store.password(owner.cache(), username).await?;
+        let password = password.ok_or_else(|| unknown(username))?;
+        let mut tx = self.store.begin().await?;
+        let entry = owner.audit("credential.reveal", username.as_str());
+        tx.audit(&entry, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(password)
+    }
+
+    /// A new secondary credential with all capabilities.
+    pub async fn create(&self, owner: &Owner) -> Result<(Credential, Reach), AccessError> {
+        let (mut tx, resource) = self.begin(owner).await?;
+        let now = self.clock.now();
+        let max = self.plans.find_or_smallest(&resource.plan).credentials_max;
+        if tx.count_credentials(resource.cache).await? >= u64::from(max) {
+            return Err(AccessError::TooManyCredentials { max });
+        }
+        let credential = draw(&mut tx, self.store.verifier_key(), resource.cache, now).await?;
+        let event = Event::CredentialCreated {
+            credential: credential.username.clone(),
+        };
+        outbox::announce(&mut tx, resource.cache, &resource.label, &event, now).await?;
+        let entry = owner.audit("credential.create", credential.username.as_str());
+        tx.audit(&entry, now).await?;
+        let revision = tx.bump(resource.cache).await?;
+        tx.commit().await?;
+        let reach = self.reach(resource.cache, revision).await?;
+        Ok((credential, reach))
+    }
+
+    /// Makes it the primary and lets the outbox push it to the provider. Without effect on the present primary.
+    pub async fn promote(&self, owner: &Owner, username: &Username) -> Result<(), AccessError> {
+        let (mut tx, resource) = self.begin(owner).await?;
+        let cache = resource.cache;
+        let now = self.clock.now();
+        let credential = tx.credential(cache, username).await?;
+        let credential = credential.ok_or_else(|| unknown(username))?;
+        if credential.primary {
+            return Ok(());
+        }
+        tx.move_primary(&credential).await?;
+        let event = Event::CredentialPromoted {
+            credential: username.clone(),
+        };
+        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
+        let entry = owner.audit("credential.promote", username.as_str());
+        tx.audit(&entry, now).await?;
+        // The push waits for this revision, and so for whatever made this credential before it (P3).
+        let revision = tx.bump(cache).await?;
+        outbox::want_config(&mut tx, cache, revision, now).await?;
+        tx.commit().await?;
+        self.cluster.wake();
+        Ok(())
+    }
+
+    pub async fn set_capabilities(
+        &self,
+        owner: &Owner,
+        username: &Username,
+        capabilities: Capabilities,
+    ) -> Result<Reach, AccessError> {
+        let (mut tx, resource) = self.begin(owner).await?;
+        let cache = resource.cache;
+        let now = self.clock.now();
+        let credential = tx.credential(cache, username).await?;
+        let credential = credential.ok_or_else(|| unknown(username))?;
+        if credential.capabilities == capabilities {
+            drop(tx);
+            let revision = self.store.last_change(cache).await?;
+            return self.reach(cache, revision).await;
+        }
+        tx.set_capabilities(credential.id, capabilities).await?;
+        let event = Event::CapabilitiesChanged {
+            credential: username.clone(),
+            write: capabilities.allows(Capabilities::WRITE),
+            flush: capabilities.allows(Capabilities::FLUSH),
+            api: capabilities.allows(Capabilities::API),
+        };
+        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
+        let detail = format!("{username} {capabilities:?}");
+        tx.audit(&owner.audit("credential.restrict", detail), now)
+            .await?;
+        let revision = tx.bump(cache).await?;
+        tx.commit().await?;
+        self.reach(cache, revision).await
+    }
+
+    /// Ends a secondary credential: its secrets are wiped, new logins refused and live connections closed. Asking
+    /// twice is no error: the second click tells how far the first got.
+    pub async fn remove(&self, owner: &Owner, username: &Username) -> Result<Reach, AccessError> {
+        let (mut tx, resource) = self.begin(owner).await?;
+        let cache = resource.cache;
+        let now = self.clock.now();
+        let credential = match tx.credential(cache, username).await? {
+            Some(credential) if credential.primary => return Err(AccessError::PrimaryStays),
+            Some(credential) => credential,
+            None if tx.was_removed(cache, username).await? => {
+                drop(tx);
+                let revision = self.store.last_change(cache).await?;
+                return self.reach(cache, revision).await;
+            }
+            None => return Err(unknown(username)),
+        };
+        tx.remove_credential(credential.id, now).await?;
+        let event = Event::CredentialRemoved {
+            credential: username.clone(),
+        };
+        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
+        let entry = owner.audit("credential.remove", username.as_str());
+        tx.audit(&entry, now).await?;
+        let revision = tx.bump(cache).await?;
+        tx.commit().await?;
+        self.reach(cache, revision).await
+    }
+
+    /// Sends a committed change on its way and sees how far it gets. The change is made whatever comes of this:
+    /// when the database goes away meanwhile, it counts as not yet applied anywhere.
+    async fn reach(&self, cache: CacheId, revision: Revision) -> Result<Reach, AccessError> {
+        self.cluster.wake();
+        match self.cluster.caught_up(cache, revision, REACH_WAIT).await {
+            Ok(reach) => Ok(reach.into()),
+            Err(error) => {
+                tracing::warn!(%cache, %error, "cannot tell how far a change has got");
+                Ok(Reach::Partial {
+                    applied: 0,
+                    nodes: 1,
+                })
+            }
+        }
+    }
+}
+
+async fn draw(
+    tx: &mut Tx,
+    key: &VerifierKey,
+    cache: CacheId,
+    now: Timestamp,
+) -> Result<Credential, AccessError> {
+    for _ in 0..DRAWS_MAX {
+        let username = Username::generate();
+        if let Some(credential) = issue(tx, key, cache, &username, false, now).await? {
+            return Ok(credential);
+        }
+    }
+    Err(StoreError::Taken("credentials.username".to_owned()).into())
+}
+
+fn unknown(username: &Username) -> AccessError {
+    AccessError::UnknownCredential(username.to_string())
+}

@@ -1,0 +1,78 @@
+//! Every limit of a connection, by name.
+
+use std::time::Duration;
+
+use crate::engine::storage::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
+
+/// Bounds on what one client may make the engine hold or do. The defaults are the product's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A command line longer than this closes the connection, as in memcached; `get`, `gets`, `gat` and `gats`
+    /// have [`Limits::key_list_bytes_max`] instead.
+    pub line_bytes_max: usize,
+    /// Longest line of a logged-in client that reads many keys at once.
+    pub key_list_bytes_max: usize,
+    /// Key and value of one item together.
+    pub item_bytes_max: usize,
+    /// The block of a text login, or the data of a SASL one. Longer ones are swallowed and refused.
+    pub login_block_bytes_max: usize,
+    /// Failed logins after which the connection is closed.
+    pub login_failures_max: u8,
+    /// A connection that has not logged in by then is closed. TLS handshakes count.
+    pub login_deadline: Duration,
+    /// Values from this size on are received straight into their own allocation.
+    pub upload_bytes_min: usize,
+    /// Commands executed for one connection before others get a turn.
+    pub turn_commands_max: u32,
+    /// No further command is executed, and nothing more is read, while this much output waits.
+    pub output_bytes_max: usize,
+    /// A client that takes none of its replies for this long is closed.
+    pub unread_output_deadline: Duration,
+    /// A connection that ends lingers this long for the peer to take the last reply.
+    pub linger: Duration,
+    /// Interval of TCP keep-alive probes; a peer that answers none is closed after five.
+    pub keepalive: Duration,
+    /// Open connections of the whole node.
+    pub connections_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            line_bytes_max: 2048,
+            key_list_bytes_max: 4 << 20,
+            item_bytes_max: ITEM_BYTES_MAX,
+            login_block_bytes_max: 1024,
+            login_failures_max: 3,
+            login_deadline: Duration::from_secs(5),
+            upload_bytes_min: 32 << 10,
+            turn_commands_max: 256,
+            output_bytes_max: 256 << 10,
+            unread_output_deadline: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
+            keepalive: Duration::from_secs(60),
+            connections_max: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether an item of this size is refused.
+    #[inline]
+    pub fn is_too_large(&self, key_bytes: usize, value_bytes: usize) -> bool {
+        key_bytes + value_bytes > self.item_bytes_max
+    }
+}
+
+/// Whether the text dialects accept these bytes as a key: 1 to 250 of them, no control byte. Blanks cannot occur,
+/// as they end a word.
+#[inline]
+pub fn is_text_key(key: &[u8]) -> bool {
+    is_key_length(key.len()) && !key.iter().any(|&byte| byte < b' ' || byte == 0x7f)
+}
+
+/// Keys of the binary dialect and base64 keys may hold any byte.
+#[inline]
+pub fn is_key_length(bytes: usize) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&bytes)
+}

@@ -1,0 +1,91 @@
+//! The flags behind a meta key, read once for all commands. A flag that is known anywhere is accepted everywhere.
+
+use crate::engine::protocol::Fault;
+use crate::engine::protocol::number::{signed32, unsigned, unsigned32};
+use crate::engine::protocol::text::Words;
+use crate::engine::storage::Exptime;
+
+/// Words of one line, its command and key among them.
+const WORDS_MAX: usize = 20;
+/// Bytes of an opaque behind its `O`.
+const OPAQUE_BYTES_MAX: usize = 31;
+
+/// What the flags of one line say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    pub base64: bool,
+    pub quiet: bool,
+    pub value: bool,
+    pub no_bump: bool,
+    pub invalidate: bool,
+    pub empty: bool,
+    pub client_flags: u32,
+    pub vivify: Option<Exptime>,
+    pub exptime: Option<Exptime>,
+    pub recache_below_secs: Option<u32>,
+    pub cas: Option<u64>,
+    pub new_cas: Option<u64>,
+    pub initial: u64,
+    pub delta: Option<u64>,
+    /// The character behind `M`, or 0 behind a bare one.
+    pub mode: Option<u8>,
+}
+
+impl Flags {
+    /// Reads `words`; `before` words of the line came earlier. A wrong letter or a repeated one ends the reading;
+    /// a wrong number is told only when nothing worse follows, as in memcached.
+    pub fn parse(words: Words<'_>, before: usize) -> Result<Flags, Fault> {
+        if words.clone().count() + before > WORDS_MAX {
+            return Err(Fault::FlagsTooLong);
+        }
+        let mut flags = Flags::default();
+        let mut seen = 0u128;
+        let mut wrong = None;
+        for word in words {
+            let (&letter, argument) = word.split_first().unwrap_or((&0, &[]));
+            if letter >= 127 || seen & (1 << letter) != 0 {
+                return Err(Fault::DuplicateFlag);
+            }
+            seen |= 1 << letter;
+            match flags.take(letter, argument) {
+                Ok(()) => {}
+                Err(Fault::InvalidFlag) => return Err(Fault::InvalidFlag),
+                Err(fault) => wrong = Some(fault),
+            }
+        }
+        wrong.map_or(Ok(flags), Err)
+    }
+
+    fn take(&mut self, letter: u8, argument: &[u8]) -> Result<(), Fault> {
+        match letter {
+            b'b' => self.base64 = true,
+            b'q' => self.quiet = true,
+            b'v' => self.value = true,
+            b'u' => self.no_bump = true,
+            b'I' => self.invalidate = true,
+            b'x' => self.empty = true,
+            b'F' => self.client_flags = unsigned32(argument).ok_or(Fault::BadFormat)?,
+            b'N' => self.vivify = Some(life(argument)?),
+            b'T' => self.exptime = Some(life(argument)?),
+            b'R' => {
+                let secs = signed32(argument).ok_or(Fault::BadToken)?;
+                self.recache_below_secs = Some(u32::try_from(secs).unwrap_or(0));
+            }
+            b'C' => self.cas = Some(unsigned(argument).ok_or(Fault::BadToken)?),
+            b'E' => self.new_cas = Some(unsigned(argument).ok_or(Fault::BadToken)?),
+            b'J' => self.initial = unsigned(argument).ok_or(Fault::BadInitial)?,
+            b'D' => self.delta = Some(unsigned(argument).ok_or(Fault::BadDeltaFlag)?),
+            b'M' => self.mode = Some(argument.first().copied().unwrap_or(0)),
+            b'O' if argument.len() > OPAQUE_BYTES_MAX => return Err(Fault::OpaqueTooLong),
+            // Asked for in the reply, or a hint to proxies.
+            b'O' | b'P' | b'L' | b'k' | b's' | b'c' | b'f' | b't' | b'h' | b'l' => {}
+            _ => return Err(Fault::InvalidFlag),
+        }
+        Ok(())
+    }
+}
+
+fn life(argument: &[u8]) -> Result<Exptime, Fault> {
+    let number = signed32(argument).ok_or(Fault::BadToken)?;
+    Ok(Exptime::from_text(i64::from(number)))
+}

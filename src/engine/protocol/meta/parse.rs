@@ -1,0 +1,243 @@
+//! Meta lines to requests.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::flags::Flags;
+use super::{MetaCommand, MetaForm};
+use crate::engine::protocol::number::block_length;
+use crate::engine::protocol::text::{Behind, Block, Words};
+use crate::engine::protocol::{
+    Command, Fault, Form, Limits, Parsed, Request, is_key_length, is_text_key,
+};
+use crate::engine::storage::{
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, StoreMode, StoreRequest,
+};
+
+/// Key and flags of a line, and the form they ask for.
+struct Line<'a> {
+    key: Cow<'a, [u8]>,
+    flags: Flags,
+    form: MetaForm<'a>,
+}
+
+pub fn parse_get<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
+    let line = match Line::parse(words, MetaCommand::Get, 1) {
+        Ok(line) => line,
+        Err(fault) => return refuse(used, fault),
+    };
+    let options = GetOptions {
+        touch: line.flags.exptime,
+        vivify: line.flags.vivify,
+        recache_below_secs: line.flags.recache_below_secs,
+        no_bump: line.flags.no_bump,
+        uncounted: false,
+    };
+    let key = line.key;
+    request(used, Command::Get { key, options }, line.form)
+}
+
+pub fn parse_delete<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
+    let line = match Line::parse(words, MetaCommand::Delete, 1) {
+        Ok(line) => line,
+        Err(fault) => return refuse(used, fault),
+    };
+    let request_of = DeleteRequest {
+        cas: line.flags.cas,
+        mark_stale: line.flags.invalidate,
+        empty: line.flags.empty,
+        exptime: line.flags.exptime,
+        new_cas: line.flags.new_cas,
+    };
+    let command = Command::Delete {
+        key: line.key,
+        request: request_of,
+    };
+    request(used, command, line.form)
+}
+
+pub fn parse_arith<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
+    let line = match Line::parse(words, MetaCommand::Arith, 1) {
+        Ok(line) => line,
+        // One text for all that can be wrong with flags here.
+        Err(Fault::BadFormat) if words.clone().next().is_none() => {
+            return refuse(used, Fault::BadFormat);
+        }
+        Err(_) => return refuse(used, Fault::InvalidOrDuplicateFlag),
+    };
+    let direction = match line.flags.mode {
+        None | Some(b'I' | b'+') => ArithDirection::Increment,
+        Some(b'D' | b'-') => ArithDirection::Decrement,
+        Some(_) => return refuse(used, Fault::BadArithMode),
+    };
+    let flags = &line.flags;
+    let request_of = ArithRequest {
+        direction,
+        delta: flags.delta.unwrap_or(1),
+        initial: flags.vivify.map(|life| (flags.initial, life)),
+        exptime: flags.exptime,
+        cas: flags.cas.filter(|&cas| cas != 0),
+        new_cas: flags.new_cas,
+    };
+    let command = Command::Arith {
+        key: line.key,
+        request: request_of,
+    };
+    request(used, command, line.form)
+}
+
+pub fn parse_debug<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
+    let line = match Line::parse(words, MetaCommand::Debug, 1) {
+        Ok(line) => line,
+        Err(fault) => return refuse(used, fault),
+    };
+    let options = GetOptions {
+        no_bump: true,
+        uncounted: true,
+        ..GetOptions::default()
+    };
+    let key = line.key;
+    request(used, Command::Get { key, options }, line.form)
+}
+
+pub(in crate::engine::protocol) fn parse_store<'a>(
+    mut words: Words<'a>,
+    behind: Behind<'a>,
+    limits: &Limits,
+) -> Parsed<'a> {
+    let head = behind.head;
+    let (key_and_on, _) = (words, words.next());
+    let Some(length) = words.next().and_then(block_length) else {
+        return refuse(head, Fault::BadFormat);
+    };
+    let refuse_block = |fault| Parsed::Fault {
+        used: head,
+        swallow: length + 2,
+        fault,
+        form: Form::Meta(MetaForm::bare()),
+    };
+    let line = match Line::parse(key_and_on, MetaCommand::Store, 2) {
+        Ok(line) => line,
+        Err(fault) => return refuse_block(fault),
+    };
+    let Some(mode) = store_mode(line.flags.mode) else {
+        return refuse_block(Fault::BadStoreMode);
+    };
+    let (key, form) = (line.key, Form::Meta(line.form));
+    if limits.is_too_large(key.len(), length) {
+        let command = Command::StoreTooLarge {
+            key,
+            removes_old: true,
+        };
+        return Parsed::Request {
+            used: head,
+            swallow: length + 2,
+            request: Request { command, form },
+        };
+    }
+    match behind.take(length) {
+        Block::Missing(parsed) => parsed,
+        Block::Bad { used } => refuse(used, Fault::BadChunk),
+        Block::Here { used, value } => {
+            let request = StoreRequest {
+                value,
+                ..store_request(mode, &line.flags)
+            };
+            let command = Command::Store { key, request };
+            Parsed::Request {
+                used,
+                swallow: 0,
+                request: Request { command, form },
+            }
+        }
+    }
+}
+
+fn store_mode(letter: Option<u8>) -> Option<StoreMode> {
+    match letter {
+        None | Some(b'S') => Some(StoreMode::Set),
+        Some(b'E') => Some(StoreMode::Add),
+        Some(b'A') => Some(StoreMode::Append),
+        Some(b'P') => Some(StoreMode::Prepend),
+        Some(b'R') => Some(StoreMode::Replace),
+        Some(_) => None,
+    }
+}
+
+/// The request without its value.
+fn store_request(mode: StoreMode, flags: &Flags) -> StoreRequest<'static> {
+    use crate::engine::storage::NewValue;
+    // An add cannot meet the item whose unique it names; append and prepend take 0 for "not given".
+    let cas = match mode {
+        StoreMode::Set | StoreMode::Replace => flags.cas,
+        StoreMode::Append | StoreMode::Prepend => flags.cas.filter(|&cas| cas != 0),
+        StoreMode::Add => None,
+    };
+    StoreRequest {
+        mode,
+        flags: flags.client_flags,
+        exptime: flags.exptime.unwrap_or(Exptime::Never),
+        cas,
+        new_cas: flags.new_cas,
+        invalidate: flags.invalidate,
+        vivify: flags.vivify,
+        value: NewValue::Bytes(&[]),
+    }
+}
+
+impl<'a> Line<'a> {
+    /// `words` start with the key; `fixed` of them, key and length, stand before the flags.
+    fn parse(mut words: Words<'a>, command: MetaCommand, fixed: usize) -> Result<Line<'a>, Fault> {
+        let sent_key = words.next().ok_or(Fault::BadFormat)?;
+        for _ in 1..fixed {
+            words.next();
+        }
+        if !is_key_length(sent_key.len()) {
+            return Err(Fault::BadFormat);
+        }
+        let flags = Flags::parse(words, fixed + 1)?;
+        let key = key_of(sent_key, flags.base64)?;
+        let form = MetaForm {
+            command,
+            key: sent_key,
+            base64: flags.base64,
+            quiet: flags.quiet,
+            value: flags.value,
+            known_cas: flags.cas,
+            flags: words.rest(),
+        };
+        Ok(Line { key, flags, form })
+    }
+}
+
+fn key_of(sent: &[u8], base64: bool) -> Result<Cow<'_, [u8]>, Fault> {
+    if base64 {
+        let decoded = STANDARD.decode(sent).map_err(|_| Fault::BadKeyEncoding)?;
+        return Ok(Cow::Owned(decoded));
+    }
+    if is_text_key(sent) {
+        Ok(Cow::Borrowed(sent))
+    } else {
+        Err(Fault::BadFormat)
+    }
+}
+
+fn request<'a>(used: usize, command: Command<'a>, form: MetaForm<'a>) -> Parsed<'a> {
+    let form = Form::Meta(form);
+    Parsed::Request {
+        used,
+        swallow: 0,
+        request: Request { command, form },
+    }
+}
+
+fn refuse<'a>(used: usize, fault: Fault) -> Parsed<'a> {
+    Parsed::Fault {
+        used,
+        swallow: 0,
+        fault,
+        form: Form::Meta(MetaForm::bare()),
+    }
+}

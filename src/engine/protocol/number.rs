@@ -1,0 +1,111 @@
+//! Decimal numbers as the protocol writes them.
+
+/// Unsigned decimal of at most 64 bits: digits only, at least one.
+#[inline]
+pub fn unsigned(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 20 {
+        return None;
+    }
+    let mut number = 0u64;
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
+}
+
+/// Unsigned decimal of at most 32 bits.
+#[inline]
+pub fn unsigned32(text: &[u8]) -> Option<u32> {
+    unsigned(text).and_then(|number| u32::try_from(number).ok())
+}
+
+/// Signed decimal of at most 32 bits, as exptimes are.
+#[inline]
+pub fn signed32(text: &[u8]) -> Option<i32> {
+    let (digits, sign) = match text.split_first() {
+        Some((b'-', digits)) => (digits, -1),
+        _ => (text, 1),
+    };
+    let magnitude = i64::try_from(unsigned(digits)?).ok()?;
+    i32::try_from(sign * magnitude).ok()
+}
+
+/// Length of a data block: 0 to 2^31-3, so that block and line end still fit a signed 32-bit number.
+#[inline]
+pub fn block_length(text: &[u8]) -> Option<usize> {
+    const BLOCK_BYTES_MAX: u64 = (1 << 31) - 3;
+    unsigned(text)
+        .filter(|&length| length <= BLOCK_BYTES_MAX)
+        .and_then(|length| usize::try_from(length).ok())
+}
+
+/// Appends `number` in decimal.
+#[inline]
+pub fn push(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_are_numbers() {
+        assert_eq!(unsigned(b"0"), Some(0));
+        assert_eq!(unsigned(b"007"), Some(7));
+        assert_eq!(unsigned(b"18446744073709551615"), Some(u64::MAX));
+        for bad in [
+            &b""[..],
+            b"-1",
+            b"+1",
+            b"1a",
+            b"1.5",
+            b" 1",
+            b"18446744073709551616",
+        ] {
+            assert_eq!(unsigned(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn exptimes_are_signed_32_bits() {
+        assert_eq!(signed32(b"-1"), Some(-1));
+        assert_eq!(signed32(b"2147483647"), Some(i32::MAX));
+        assert_eq!(signed32(b"-2147483648"), Some(i32::MIN));
+        for bad in [&b"2147483648"[..], b"-2147483649", b"--1", b"-", b"x"] {
+            assert_eq!(signed32(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn block_lengths_stop_below_two_gibibytes() {
+        assert_eq!(block_length(b"2147483645"), Some(2_147_483_645));
+        for bad in [&b"2147483646"[..], b"4294967296", b"-1"] {
+            assert_eq!(block_length(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_without_padding() {
+        for number in [0, 7, 10, 12345, u64::MAX] {
+            let mut out = Vec::new();
+            push(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

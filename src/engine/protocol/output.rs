@@ -1,0 +1,183 @@
+//! Replies on their way to one client.
+
+use std::io::IoSlice;
+
+use crate::engine::storage::{SharedValue, Value};
+
+/// Shared values shorter than this are copied: an extra piece in a vectored write costs more.
+const REFERENCE_BYTES_MIN: usize = 4096;
+
+/// Reply bytes in order, with large values by reference between them.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    blocks: Vec<Block>,
+    /// Bytes of all blocks.
+    block_bytes: usize,
+    /// Bytes of the whole that the socket has taken.
+    sent: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// Position in `bytes` before which the value stands.
+    at: usize,
+    value: SharedValue,
+}
+
+impl Output {
+    /// Where small replies are appended.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    #[inline]
+    pub fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+    }
+
+    /// Appends a value, large ones by reference.
+    #[inline]
+    pub fn push_value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Shared(shared) if shared.as_slice().len() >= REFERENCE_BYTES_MIN => {
+                self.block_bytes += shared.as_slice().len();
+                self.blocks.push(Block {
+                    at: self.bytes.len(),
+                    value: SharedValue::clone(shared),
+                });
+            }
+            other => self.bytes.extend_from_slice(other.as_slice()),
+        }
+    }
+
+    /// Bytes not sent yet.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.block_bytes - self.sent
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All bytes ever appended and not yet cleared, for counting.
+    pub fn total(&self) -> usize {
+        self.bytes.len() + self.block_bytes
+    }
+
+    /// Fills `slices` with the next unsent pieces and says how many there are.
+    pub fn pieces<'o>(&'o self, slices: &mut [IoSlice<'o>]) -> usize {
+        let mut skip = self.sent;
+        let mut filled = 0;
+        let mut from = 0;
+        let ends = self.blocks.iter().map(|block| (block.at, Some(block)));
+        for (at, block) in ends.chain([(self.bytes.len(), None)]) {
+            let copied = &self.bytes[from..at];
+            from = at;
+            let shared = block.map_or(&[][..], |block| block.value.as_slice());
+            for piece in [copied, shared] {
+                if skip >= piece.len() {
+                    skip -= piece.len();
+                    continue;
+                }
+                if filled == slices.len() {
+                    return filled;
+                }
+                slices[filled] = IoSlice::new(&piece[skip..]);
+                skip = 0;
+                filled += 1;
+            }
+        }
+        filled
+    }
+
+    /// The socket has taken `count` more bytes.
+    pub fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.blocks.clear();
+        self.block_bytes = 0;
+        self.sent = 0;
+    }
+
+    /// Gives up a buffer that one large reply has blown up, so that it is not kept for ever.
+    pub fn shrink(&mut self, bytes_max: usize) {
+        if self.bytes.capacity() > bytes_max && self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+        if self.blocks.capacity() > 64 && self.blocks.is_empty() {
+            self.blocks = Vec::new();
+        }
+    }
+
+    /// The unsent bytes in one piece, for tests and for streams that know no vectored writes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut slices = vec![IoSlice::new(&[]); self.blocks.len() * 2 + 1];
+        let filled = self.pieces(&mut slices);
+        slices[..filled]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::storage::{
+        EngineClock, Exptime, GetOptions, NewValue, Pool, StoreRequest, Tenant,
+    };
+
+    /// An output of the form `ab<large value>cd`.
+    fn with_large_value(len: usize) -> (Output, Vec<u8>) {
+        let tenant = Tenant::new(
+            64 << 20,
+            &Pool::new(1 << 30),
+            &EngineClock::manual(1_800_000_000),
+        );
+        let body: Vec<u8> = (0..len).map(|at| at as u8).collect();
+        let mut upload = tenant.reserve(len).unwrap();
+        upload.extend(&body);
+        let key = tenant.key(b"large");
+        let mut shard = tenant.lock(&key);
+        let value = NewValue::Upload(upload);
+        shard.store(&key, StoreRequest::set(0, Exptime::Never, value));
+        let mut out = Output::default();
+        out.push(b"ab");
+        let item = shard.get(&key, GetOptions::default()).unwrap();
+        out.push_value(&item.value);
+        out.push(b"cd");
+        let mut whole = b"ab".to_vec();
+        whole.extend_from_slice(&body);
+        whole.extend_from_slice(b"cd");
+        (out, whole)
+    }
+
+    #[test]
+    fn partial_sends_lose_and_repeat_nothing() {
+        let (mut out, whole) = with_large_value(500_000);
+        assert_eq!(out.len(), whole.len());
+        let mut received = Vec::new();
+        let mut step = 1;
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let filled = out.pieces(&mut slices);
+            let next: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
+            let taken = step.min(next.len());
+            received.extend_from_slice(&next[..taken]);
+            out.advance(taken);
+            step = step * 3 + 1;
+        }
+        assert!(received == whole);
+        assert_eq!(out.total(), 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! Replies of the classic commands.
+
+use super::TextForm;
+use crate::engine::protocol::{Fault, Output, Refusal, Reply, Stat, VERSION, number};
+use crate::engine::storage::ItemView;
+
+const END: &[u8] = b"END\r\n";
+
+/// Appends the reply to one command, or to one key of a list.
+#[inline]
+pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
+    match reply {
+        Reply::Hit(item) => {
+            write_value(form, item, out);
+            end_list(form, out);
+        }
+        Reply::Miss | Reply::Refused(Refusal::Read) => end_list(form, out),
+        _ if form.noreply => {}
+        Reply::Number { value, .. } => {
+            number::push(out.bytes(), *value);
+            out.push(b"\r\n");
+        }
+        Reply::Version => {
+            out.push(b"VERSION ");
+            out.push(VERSION.as_bytes());
+            out.push(b"\r\n");
+        }
+        Reply::Stats(stats) => write_stats(stats, out),
+        other => out.push(line_of(other)),
+    }
+}
+
+pub fn write_fault(fault: Fault, out: &mut Output) {
+    out.push(fault.text());
+}
+
+fn line_of(reply: &Reply<'_>) -> &'static [u8] {
+    match reply {
+        Reply::Stored { .. } => b"STORED\r\n",
+        Reply::NotStored => b"NOT_STORED\r\n",
+        Reply::Exists => b"EXISTS\r\n",
+        Reply::NotFound => b"NOT_FOUND\r\n",
+        Reply::Deleted => b"DELETED\r\n",
+        Reply::Touched { .. } => b"TOUCHED\r\n",
+        Reply::NonNumeric => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        Reply::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+        Reply::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
+        Reply::Flushed | Reply::Done => b"OK\r\n",
+        Reply::Reset => b"RESET\r\n",
+        Reply::UnknownStats => b"ERROR\r\n",
+        Reply::Noop => b"MN\r\n",
+        Reply::Refused(Refusal::Store | Refusal::Change) => b"NOT_STORED\r\n",
+        Reply::Refused(Refusal::Flush) => b"CLIENT_ERROR flush not permitted\r\n",
+        Reply::Refused(Refusal::Read) => END,
+        Reply::Bye
+        | Reply::Hit(_)
+        | Reply::Miss
+        | Reply::Number { .. }
+        | Reply::Version
+        | Reply::Stats(_) => b"",
+    }
+}
+
+#[inline]
+fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
+    let bytes = out.bytes();
+    bytes.extend_from_slice(b"VALUE ");
+    bytes.extend_from_slice(form.key);
+    bytes.push(b' ');
+    number::push(bytes, u64::from(item.flags));
+    bytes.push(b' ');
+    number::push(bytes, item.value.len() as u64);
+    if form.with_cas {
+        bytes.push(b' ');
+        number::push(bytes, item.cas);
+    }
+    bytes.extend_from_slice(b"\r\n");
+    out.push_value(&item.value);
+    out.push(b"\r\n");
+}
+
+#[inline]
+fn end_list(form: &TextForm<'_>, out: &mut Output) {
+    if form.ends_list {
+        out.push(END);
+    }
+}
+
+fn write_stats(stats: &[Stat], out: &mut Output) {
+    for (name, value) in stats {
+        out.push(b"STAT ");
+        out.push(name.as_bytes());
+        out.push(b" ");
+        out.push(value.as_bytes());
+        out.push(b"\r\n");
+    }
+    out.push(END);
+}

@@ -1,0 +1,96 @@
+//! Statistics of one shard or, summed, of one tenant.
+
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the tenant was made or its counters reset. Kept per shard under its lock.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Counters) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        impl Counters {
+            /// Names and values, in the order of declaration.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    cmd_set,
+    cmd_delete,
+    cmd_flush,
+    get_hits,
+    get_misses,
+    /// Misses that met an item past its life.
+    get_expired,
+    touch_hits,
+    touch_misses,
+    delete_hits,
+    delete_misses,
+    incr_hits,
+    incr_misses,
+    decr_hits,
+    decr_misses,
+    cas_hits,
+    cas_misses,
+    cas_badval,
+    /// Items dropped for want of room.
+    evictions,
+    evicted_unfetched,
+    /// Items removed because their life was over.
+    expired,
+    expired_unfetched,
+    total_items,
+    store_too_large,
+    store_no_memory,
+    /// Items now stored, those past their life but not yet removed included. Never reset.
+    curr_items,
+    /// Key, value and header bytes of these items. Never reset.
+    bytes,
+}
+
+impl Counters {
+    pub fn cmd_get(&self) -> u64 {
+        self.get_hits + self.get_misses
+    }
+
+    pub fn cmd_touch(&self) -> u64 {
+        self.touch_hits + self.touch_misses
+    }
+
+    /// Back to zero, but for what describes the present.
+    pub(super) fn reset(&mut self) {
+        *self = Counters {
+            curr_items: self.curr_items,
+            bytes: self.bytes,
+            ..Counters::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_keeps_the_present() {
+        let mut counters = Counters {
+            get_hits: 3,
+            curr_items: 2,
+            bytes: 80,
+            ..Counters::default()
+        };
+        counters.reset();
+        assert_eq!(counters.named().map(|(_, value)| value).sum::<u64>(), 82);
+    }
+}

@@ -1,0 +1,57 @@
+//! Keys with their hash, computed once per command.
+
+use std::hash::BuildHasher;
+use std::sync::OnceLock;
+
+/// Bits at the top of the hash that choose the shard.
+pub(super) const SHARD_BITS: u32 = 6;
+
+/// Keyed hash, the same for all tenants of this process: clients choose their keys and must not be able to choose
+/// where they fall.
+#[derive(Clone, Debug)]
+pub(super) struct Hasher(ahash::RandomState);
+
+impl Hasher {
+    pub(super) fn of_process() -> Hasher {
+        static SEEDED: OnceLock<ahash::RandomState> = OnceLock::new();
+        Hasher(SEEDED.get_or_init(ahash::RandomState::new).clone())
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.0.hash_one(key)
+    }
+
+    #[inline]
+    pub(super) fn key<'k>(&self, bytes: &'k [u8]) -> HashedKey<'k> {
+        HashedKey {
+            bytes,
+            hash: self.hash(bytes),
+        }
+    }
+}
+
+/// A key and its hash. Made by [`super::Tenant::key`]; 1 to 250 bytes, checked by the protocols.
+#[derive(Clone, Copy, Debug)]
+pub struct HashedKey<'k> {
+    bytes: &'k [u8],
+    hash: u64,
+}
+
+impl<'k> HashedKey<'k> {
+    #[inline]
+    pub fn as_bytes(&self) -> &'k [u8] {
+        self.bytes
+    }
+
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Which of `shards`, a power of two, holds this key.
+    #[inline]
+    pub(super) fn shard(&self, shards: usize) -> usize {
+        (self.hash >> (64 - SHARD_BITS)) as usize & (shards - 1)
+    }
+}

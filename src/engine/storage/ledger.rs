@@ -1,0 +1,82 @@
+//! What one tenant holds, against its limit and the ceiling of the process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::pool::Pool;
+
+/// The tenant's account. Touched when a segment, an index table or a large value comes or goes, never for a small
+/// item, so that shards on different cores do not fight over it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: AtomicU64,
+    used: AtomicU64,
+    /// Part of `used`: values still arriving.
+    uploading: AtomicU64,
+    pool: Pool,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: u64, pool: Pool) -> Ledger {
+        Ledger {
+            limit: AtomicU64::new(limit),
+            used: AtomicU64::new(0),
+            uploading: AtomicU64::new(0),
+            pool,
+        }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.used() > self.limit()
+    }
+
+    /// Charges `bytes` if limit and ceiling allow.
+    pub(super) fn try_charge(&self, bytes: u64) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit() && self.pool.try_charge(bytes);
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Charges what cannot be refused (index tables). The caller then evicts until the limit holds again.
+    pub(super) fn charge(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.pool.charge(bytes);
+    }
+
+    pub(super) fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.pool.release(bytes);
+    }
+
+    /// Whether one more upload may begin: half of the limit may be on its way in, and one upload always.
+    pub(super) fn may_upload(&self, bytes: u64) -> bool {
+        let pending = self.uploading.load(Ordering::Relaxed);
+        pending == 0 || pending.saturating_add(bytes) <= self.limit() / 2
+    }
+
+    pub(super) fn upload_began(&self, bytes: u64) {
+        self.uploading.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn upload_ended(&self, bytes: u64) {
+        self.uploading.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

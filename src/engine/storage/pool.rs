@@ -1,0 +1,147 @@
+//! Memory of the whole process: segments for reuse, and the ceiling over all tenants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+pub(super) const SEGMENT_BYTES_MIN: usize = 16 * 1024;
+pub(super) const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
+const CLASSES: usize = (SEGMENT_BYTES_MAX.ilog2() - SEGMENT_BYTES_MIN.ilog2() + 1) as usize;
+
+/// Free segments of this many bytes at most wait for reuse; the rest goes back to the system.
+const IDLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// The process-wide pool. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ceiling: AtomicU64,
+    /// Bytes charged by all tenants.
+    charged: AtomicU64,
+    /// Bytes of `idle`.
+    idle_bytes: AtomicU64,
+    /// Free segments by size class.
+    idle: Mutex<[Vec<Box<[u8]>>; CLASSES]>,
+}
+
+impl Pool {
+    /// A pool whose tenants together never hold more than `ceiling_bytes`.
+    pub fn new(ceiling_bytes: u64) -> Pool {
+        Pool {
+            shared: Arc::new(Shared {
+                ceiling: AtomicU64::new(ceiling_bytes),
+                charged: AtomicU64::new(0),
+                idle_bytes: AtomicU64::new(0),
+                idle: Mutex::new(Default::default()),
+            }),
+        }
+    }
+
+    pub fn ceiling_bytes(&self) -> u64 {
+        self.shared.ceiling.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that tenants hold now.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.charged.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of free segments kept for reuse, beyond what tenants hold.
+    pub fn idle_bytes(&self) -> u64 {
+        self.shared.idle_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives all free segments back to the system.
+    pub fn trim(&self) {
+        let freed = std::mem::take(&mut *self.shared.idle.lock());
+        let bytes: usize = freed.iter().flatten().map(|segment| segment.len()).sum();
+        self.shared
+            .idle_bytes
+            .fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` against the ceiling; false when they do not fit.
+    pub(super) fn try_charge(&self, bytes: u64) -> bool {
+        let ceiling = self.shared.ceiling.load(Ordering::Relaxed);
+        let before = self.shared.charged.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= ceiling;
+        if !fits {
+            self.shared.charged.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Counts `bytes` whether or not they fit.
+    pub(super) fn charge(&self, bytes: u64) {
+        self.shared.charged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn release(&self, bytes: u64) {
+        self.shared.charged.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The memory of one segment, already charged by the caller. Its content is arbitrary.
+    pub(super) fn take(&self, bytes: usize) -> Box<[u8]> {
+        let reused = self.shared.idle.lock()[class_of(bytes)].pop();
+        match reused {
+            Some(segment) => {
+                self.shared
+                    .idle_bytes
+                    .fetch_sub(bytes as u64, Ordering::Relaxed);
+                segment
+            }
+            None => vec![0; bytes].into_boxed_slice(),
+        }
+    }
+
+    /// Takes back the memory of a segment, already released by the caller.
+    pub(super) fn give_back(&self, segment: Box<[u8]>) {
+        let bytes = segment.len() as u64;
+        let room = self.idle_bytes() + bytes <= IDLE_BYTES_MAX
+            && self.used_bytes() + self.idle_bytes() + bytes <= self.ceiling_bytes();
+        if room {
+            self.shared.idle_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.shared.idle.lock()[class_of(segment.len())].push(segment);
+        }
+    }
+}
+
+fn class_of(bytes: usize) -> usize {
+    debug_assert!(bytes.is_power_of_two());
+    let class = bytes.ilog2().saturating_sub(SEGMENT_BYTES_MIN.ilog2());
+    (class as usize).min(CLASSES - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_holds() {
+        let pool = Pool::new(100);
+        assert!(pool.try_charge(60));
+        assert!(!pool.try_charge(41));
+        assert!(pool.try_charge(40));
+        pool.release(100);
+        assert_eq!(pool.used_bytes(), 0);
+    }
+
+    #[test]
+    fn free_segments_are_used_again_and_given_up() {
+        let pool = Pool::new(1 << 30);
+        let mut segment = pool.take(SEGMENT_BYTES_MIN);
+        segment[0] = 7;
+        pool.give_back(segment);
+        assert_eq!(pool.idle_bytes(), SEGMENT_BYTES_MIN as u64);
+        assert_eq!(pool.take(SEGMENT_BYTES_MIN)[0], 7);
+        assert_eq!(pool.idle_bytes(), 0);
+        pool.give_back(pool.take(SEGMENT_BYTES_MAX));
+        pool.trim();
+        assert_eq!(pool.idle_bytes(), 0);
+    }
+}

@@ -1,0 +1,294 @@
+//! The calls we make to Heroku. Sources: heroku.md §3, §4, §9, §10.
+//!
+//! Add-on URLs are built from the configured API address and the add-on's uuid, never taken from a request's
+//! `callback_url`: a token can then go nowhere else (security.md OB-12).
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE};
+use reqwest::{Client, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::HerokuSettings;
+use super::logplex;
+use super::wire::{ApiError, Attachment, ConfigPatch, ConfigVar, TokenReply};
+use crate::domain::{BoxFuture, ExternalId};
+use crate::marketplace::outbound::{self, Answer, NoClient};
+use crate::outbox::ports::{
+    AttachedApp, ConfigValues, LogLine, Provider, SendError, SendErrorKind, Tokens,
+};
+
+const API_ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.heroku+json; version=3");
+/// Logplex answers fast or not at all; its own clients wait this long.
+const LOG_CALL_MAX: Duration = Duration::from_secs(5);
+/// Pages of a list that are followed, at most.
+const PAGES_MAX: usize = 20;
+
+/// Heroku as the outbox sees it.
+#[derive(Debug)]
+pub struct HerokuClient {
+    settings: HerokuSettings,
+    http: Client,
+}
+
+impl HerokuClient {
+    pub fn new(settings: HerokuSettings) -> Result<HerokuClient, NoClient> {
+        let http = outbound::client(&settings.user_agent, settings.call_max, settings.allow_http)?;
+        Ok(HerokuClient { settings, http })
+    }
+
+    async fn patch_config(
+        &self,
+        resource: &ExternalId,
+        token: &SecretString,
+        values: &ConfigValues,
+    ) -> Result<(), SendError> {
+        let names = &self.settings.variables;
+        let patch = ConfigPatch {
+            config: [
+                (&names.servers, values.servers.as_str()),
+                (&names.username, values.username.as_str()),
+                (&names.password, values.password.expose()),
+            ]
+            .map(|(name, value)| ConfigVar { name, value }),
+        };
+        let url = format!("{}/addons/{resource}/config", self.settings.api_url);
+        let request = self.http.patch(url).json(&patch);
+        let what = "config update";
+        let answer = outbound::send(what, authorised(request, token)).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let secrets = [values.password.expose(), token.expose_secret()];
+        Err(api_error(what, &answer, &secrets))
+    }
+
+    async fn token(
+        &self,
+        what: &str,
+        kind: &str,
+        field: &str,
+        secret: &SecretString,
+    ) -> Result<Tokens, SendError> {
+        let Some(client_secret) = &self.settings.client_secret else {
+            return Err(SendError::new(
+                SendErrorKind::Retry { after: None },
+                format!("{what}: no client secret is configured"),
+            ));
+        };
+        let url = format!("{}/oauth/token", self.settings.id_url);
+        let request = self.http.post(url).form(&[
+            ("grant_type", kind),
+            (field, secret.expose_secret()),
+            ("client_secret", client_secret.expose_secret()),
+        ]);
+        let answer = outbound::send(what, request).await?;
+        if !answer.status.is_success() {
+            return Err(token_error(what, &answer));
+        }
+        // The text of a parse error may quote the token, so it is left out.
+        let reply: TokenReply = serde_json::from_slice(&answer.body).map_err(|_| {
+            SendError::new(
+                SendErrorKind::Retry { after: None },
+                format!("{what}: the answer holds no tokens"),
+            )
+        })?;
+        Ok(Tokens {
+            access: reply.access_token,
+            expires_in: Duration::from_secs(reply.expires_in),
+            refresh: reply.refresh_token,
+        })
+    }
+
+    async fn list_attachments(
+        &self,
+        resource: &ExternalId,
+        token: &SecretString,
+    ) -> Result<Vec<AttachedApp>, SendError> {
+        let what = "list of attachments";
+        let url = format!(
+            "{}/addons/{resource}/addon-attachments",
+            self.settings.api_url
+        );
+        let mut apps = Vec::new();
+        let mut range: Option<HeaderValue> = None;
+        for _ in 0..PAGES_MAX {
+            let mut request = authorised(self.http.get(&url), token);
+            if let Some(range) = range.take() {
+                request = request.header(RANGE, range);
+            }
+            let answer = outbound::send(what, request).await?;
+            if !answer.status.is_success() {
+                return Err(api_error(what, &answer, &[token.expose_secret()]));
+            }
+            let page: Vec<Attachment> = serde_json::from_slice(&answer.body).map_err(|_| {
+                SendError::new(SendErrorKind::Refused, format!("{what}: not as expected"))
+            })?;
+            apps.extend(page.into_iter().map(attached_app));
+            match answer.headers.get("next-range") {
+                Some(next) if answer.status == StatusCode::PARTIAL_CONTENT => {
+                    range = Some(next.clone());
+                }
+                _ => break,
+            }
+        }
+        Ok(apps)
+    }
+
+    async fn post_log(
+        &self,
+        resource: &ExternalId,
+        url: &SecretString,
+        lines: &[LogLine],
+    ) -> Result<(), SendError> {
+        let what = "log input";
+        let checked = outbound::checked_url(
+            url.expose_secret(),
+            &self.settings.log_hosts,
+            self.settings.allow_http,
+        );
+        let mut url = checked.map_err(|why| {
+            SendError::new(SendErrorKind::Refused, format!("{what}: its URL has {why}"))
+        })?;
+        let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
+        // A URL with a host takes both, so neither call can fail.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let request = self
+            .http
+            .post(url)
+            .basic_auth(user, password)
+            .timeout(LOG_CALL_MAX.min(self.settings.call_max))
+            .header(CONTENT_TYPE, logplex::CONTENT_TYPE)
+            .header("Logplex-Msg-Count", lines.len())
+            .body(logplex::body(resource.as_str(), &self.settings.id, lines));
+        let answer = outbound::send(what, request).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        if let Some(error) = answer.passing_trouble(what) {
+            return Err(error);
+        }
+        let kind = match answer.status.as_u16() {
+            401 | 403 | 404 | 410 => SendErrorKind::Unauthorized,
+            _ => SendErrorKind::Refused,
+        };
+        Err(SendError::new(kind, format!("{what}: {}", answer.status)))
+    }
+}
+
+impl Provider for HerokuClient {
+    fn push_config<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+        values: &'a ConfigValues,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.patch_config(resource, token, values))
+    }
+
+    fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
+        Box::pin(self.token("grant exchange", "authorization_code", "code", code))
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        refresh_token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Tokens, SendError>> {
+        Box::pin(self.token(
+            "token refresh",
+            "refresh_token",
+            "refresh_token",
+            refresh_token,
+        ))
+    }
+
+    fn attachments<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>> {
+        Box::pin(self.list_attachments(resource, token))
+    }
+
+    fn send_log<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        url: &'a SecretString,
+        lines: &'a [LogLine],
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.post_log(resource, url, lines))
+    }
+}
+
+fn authorised(request: RequestBuilder, token: &SecretString) -> RequestBuilder {
+    request
+        .bearer_auth(token.expose_secret())
+        .header(ACCEPT, API_ACCEPT)
+}
+
+fn attached_app(attachment: Attachment) -> AttachedApp {
+    let owner = attachment.addon.and_then(|addon| addon.app);
+    AttachedApp {
+        owns: owner.is_some_and(|owner| owner.id == attachment.app.id),
+        app: attachment.app.id,
+        log_url: attachment.log_input_url,
+    }
+}
+
+/// heroku.md §4, failure table.
+fn api_error(what: &str, answer: &Answer, secrets: &[&str]) -> SendError {
+    if let Some(error) = answer.passing_trouble(what) {
+        return error;
+    }
+    let kind = match answer.status.as_u16() {
+        401 => SendErrorKind::Unauthorized,
+        404 | 410 => SendErrorKind::Gone,
+        _ => SendErrorKind::Refused,
+    };
+    let body: ApiError = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let told = body.message.map(|text| printable(&text, secrets));
+    let told = told.map(|text| format!(" ({text})")).unwrap_or_default();
+    SendError::new(kind, format!("{what}: {}{told}", answer.status))
+}
+
+/// The shape of these error bodies is not documented, so of their text only a plain word is kept.
+fn token_error(what: &str, answer: &Answer) -> SendError {
+    if let Some(error) = answer.passing_trouble(what) {
+        return error;
+    }
+    let body: ApiError = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let plain = |word: &String| {
+        word.len() <= 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let word = body.id.or(body.error).filter(plain);
+    let word = word.map(|word| format!(" ({word})")).unwrap_or_default();
+    SendError::new(
+        SendErrorKind::Refused,
+        format!("{what}: {}{word}", answer.status),
+    )
+}
+
+/// A provider's sentence, without what we sent it in confidence.
+fn printable(text: &str, secrets: &[&str]) -> String {
+    let clean = secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "…"));
+    clean
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_provider_that_echoes_a_secret_is_not_quoted() {
+        let told = printable("value 0A1B is\n bad for HRKU-9", &["0A1B", "HRKU-9", ""]);
+        assert_eq!(told, "value … is bad for …");
+    }
+}

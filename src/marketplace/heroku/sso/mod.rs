@@ -1,0 +1,174 @@
+//! Single sign-on: who proves to come from Heroku. Pure; the session is opened elsewhere.
+//!
+//! The tokens are hashes over joined fields with the salt in the middle, not HMACs: a token can be stretched
+//! into a valid one for the same fields plus extra bytes. The grammar of every field is therefore checked
+//! before any hash (security.md SD-2), and no stretched field passes it.
+
+use aws_lc_rs::digest::{self, Algorithm};
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use crate::domain::secret::{digest_hex, hex_lower, same_secret};
+use crate::domain::{ExternalId, Timestamp};
+
+/// A token is refused when older than this; exactly this old still passes.
+const OLDEST_SECS: i64 = 300;
+/// A token is refused when it is from further ahead than this.
+const AHEAD_SECS: i64 = 60;
+
+/// What a sign-on is checked against.
+#[derive(Clone, Debug)]
+pub struct SsoSettings {
+    /// The current salt, and the previous one during a rotation.
+    pub salts: Vec<SecretString>,
+    /// Whether the retired v1 form (`id`, `token`) is taken.
+    pub legacy: bool,
+}
+
+/// A visit that Heroku vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SsoProof {
+    pub external_id: ExternalId,
+    /// Only when the token binds them; otherwise they are text that anybody may have put there.
+    pub person: Option<Person>,
+    /// The app from which the visitor came; shown, never trusted.
+    pub context_app: Option<String>,
+    /// Good for one login: equal for every token that Heroku could make for this resource and second.
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Heroku's uuid of the user; stays when the e-mail changes.
+    pub user_id: String,
+    pub email: String,
+}
+
+/// The visit proves nothing. Deliberately without a reason: every refusal looks the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sign-on proves nothing")]
+pub struct Refused;
+
+/// Checks a posted form, as decoded name and value pairs.
+pub fn verify(
+    settings: &SsoSettings,
+    fields: &[(String, String)],
+    now: Timestamp,
+) -> Result<SsoProof, Refused> {
+    let form = Form(fields);
+    let timestamp = form.required("timestamp", is_timestamp)?;
+    let (external_id, person) = match form.optional("resource_id", is_uuid)? {
+        Some(id) => {
+            in_window(timestamp, now)?;
+            let person = verify_v3(settings, &form, id, timestamp)?;
+            (id.to_lowercase(), person)
+        }
+        None if settings.legacy => {
+            let id = form.required("id", is_plain)?;
+            let token = form.required("token", is_hex)?;
+            in_window(timestamp, now)?;
+            proves(settings, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
+                format!("{id}:{salt}:{timestamp}")
+            })?;
+            (id.to_owned(), None)
+        }
+        None => return Err(Refused),
+    };
+    Ok(SsoProof {
+        digest: digest_hex(format!("heroku sso {external_id} {timestamp}").as_bytes()),
+        external_id: external_id.parse().map_err(|_| Refused)?,
+        person,
+        context_app: form.optional("context_app", is_plain)?.map(str::to_owned),
+    })
+}
+
+/// The user-scoped token, when present, must prove; there is no falling back to the weaker one.
+fn verify_v3(
+    settings: &SsoSettings,
+    form: &Form<'_>,
+    id: &str,
+    timestamp: &str,
+) -> Result<Option<Person>, Refused> {
+    if let Some(token) = form.optional("user_scoped_resource_token", is_hex)? {
+        let user_id = form.required("user_id", is_uuid)?;
+        let email = form.required("email", is_plain)?;
+        proves(settings, &digest::SHA256, token, |salt| {
+            format!("{id}:{salt}:{timestamp}:{user_id}:{email}")
+        })?;
+        return Ok(Some(Person {
+            user_id: user_id.to_owned(),
+            email: email.to_owned(),
+        }));
+    }
+    let token = form.required("resource_token", is_hex)?;
+    proves(settings, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
+        format!("{id}:{salt}:{timestamp}")
+    })?;
+    Ok(None)
+}
+
+/// Compares with every salt, whichever fits, in constant time.
+fn proves(
+    settings: &SsoSettings,
+    algorithm: &'static Algorithm,
+    token: &str,
+    joined: impl Fn(&str) -> String,
+) -> Result<(), Refused> {
+    let fits = |salt: &SecretString| {
+        let expected = digest::digest(algorithm, joined(salt.expose_secret()).as_bytes());
+        same_secret(hex_lower(expected.as_ref()).as_bytes(), token.as_bytes())
+    };
+    let proven = settings
+        .salts
+        .iter()
+        .fold(false, |proven, salt| fits(salt) | proven);
+    if proven { Ok(()) } else { Err(Refused) }
+}
+
+fn in_window(timestamp: &str, now: Timestamp) -> Result<(), Refused> {
+    let stamped: i64 = timestamp.parse().map_err(|_| Refused)?;
+    let age = now.secs() - stamped;
+    if (-AHEAD_SECS..=OLDEST_SECS).contains(&age) {
+        Ok(())
+    } else {
+        Err(Refused)
+    }
+}
+
+struct Form<'a>(&'a [(String, String)]);
+
+impl<'a> Form<'a> {
+    /// The one value of this name; refused when it is given twice or does not have its grammar.
+    fn optional(&self, name: &str, grammar: fn(&str) -> bool) -> Result<Option<&'a str>, Refused> {
+        let mut values = self.0.iter().filter(|(field, _)| field == name);
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some((_, value)), None) if grammar(value) => Ok(Some(value)),
+            _ => Err(Refused),
+        }
+    }
+
+    fn required(&self, name: &str, grammar: fn(&str) -> bool) -> Result<&'a str, Refused> {
+        self.optional(name, grammar)?.ok_or(Refused)
+    }
+}
+
+fn is_timestamp(text: &str) -> bool {
+    (1..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
+
+fn is_hex(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// An id, an e-mail or an app's name: printable, without blanks.
+fn is_plain(text: &str) -> bool {
+    (1..=254).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests;

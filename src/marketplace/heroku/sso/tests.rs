@@ -1,0 +1,224 @@
+//! Vectors and boundaries of heroku.md §8.
+
+use super::*;
+
+const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+const SALT: &str = "example-sso-salt-0001";
+const AT: i64 = 1_795_372_200;
+const USER: &str = "5ca1ab1e-0000-4000-8000-00000000c0de";
+const EMAIL: &str = "dev@example.com";
+const RESOURCE_TOKEN: &str = "0d43718a8e46aff106d8cd7ced4ebfbe442b52d8";
+const USER_TOKEN: &str = "224d12ee9e62ddfa1c9bebdfd1ead832358079c6b654a19271e07e27d4cce714";
+
+fn settings() -> SsoSettings {
+    SsoSettings {
+        salts: vec![SALT.to_owned().into()],
+        legacy: false,
+    }
+}
+
+fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    fields.iter().map(owned).collect()
+}
+
+fn visit<'a>(changes: &[(&'a str, Option<&'a str>)]) -> Vec<(String, String)> {
+    let mut fields = vec![
+        ("resource_id", UUID),
+        ("resource_token", RESOURCE_TOKEN),
+        ("user_scoped_resource_token", USER_TOKEN),
+        ("timestamp", "1795372200"),
+        ("user_id", USER),
+        ("email", EMAIL),
+        ("context_app", "shop-web"),
+        ("nav-data", "ignored"),
+    ];
+    for (name, value) in changes {
+        fields.retain(|(field, _)| field != name);
+        fields.extend(value.map(|value| (*name, value)));
+    }
+    pairs(&fields)
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(AT + secs)
+}
+
+#[test]
+fn the_user_scoped_vector_proves_the_person() {
+    let proof = verify(&settings(), &visit(&[]), at(0)).unwrap();
+    assert_eq!(proof.external_id.as_str(), UUID);
+    let person = proof.person.unwrap();
+    assert_eq!(
+        (person.user_id.as_str(), person.email.as_str()),
+        (USER, EMAIL)
+    );
+    assert_eq!(proof.context_app.as_deref(), Some("shop-web"));
+}
+
+#[test]
+fn the_resource_vector_proves_the_resource_only() {
+    let weak = verify(
+        &settings(),
+        &visit(&[("user_scoped_resource_token", None)]),
+        at(0),
+    )
+    .unwrap();
+    assert_eq!(weak.person, None);
+    let strong = verify(&settings(), &visit(&[]), at(0)).unwrap();
+    assert_eq!(
+        weak.digest, strong.digest,
+        "dropping the stronger token must not give a second login"
+    );
+}
+
+#[test]
+fn a_wrong_stronger_token_does_not_fall_back() {
+    let wrong = "0".repeat(64);
+    for bad in [wrong.as_str(), "", RESOURCE_TOKEN] {
+        let form = visit(&[("user_scoped_resource_token", Some(bad))]);
+        assert_eq!(verify(&settings(), &form, at(0)), Err(Refused), "{bad:?}");
+    }
+}
+
+#[test]
+fn every_bound_field_counts() {
+    for (name, value) in [
+        ("resource_id", Some("11234567-89ab-cdef-0123-456789abcdef")),
+        ("resource_id", None),
+        ("timestamp", Some("1795372201")),
+        ("timestamp", Some("01795372200")),
+        ("timestamp", None),
+        ("user_id", Some("6ca1ab1e-0000-4000-8000-00000000c0de")),
+        ("user_id", None),
+        ("email", Some("eve@example.com")),
+        ("email", None),
+    ] {
+        let form = visit(&[(name, value)]);
+        assert_eq!(
+            verify(&settings(), &form, at(0)),
+            Err(Refused),
+            "{name}={value:?}"
+        );
+    }
+}
+
+#[test]
+fn the_window_is_five_minutes_back_and_one_ahead() {
+    for (age, accepted) in [
+        (301, false),
+        (300, true),
+        (299, true),
+        (-59, true),
+        (-60, true),
+        (-61, false),
+        (3_600, false),
+        (-3_600, false),
+    ] {
+        let answer = verify(&settings(), &visit(&[]), at(age));
+        assert_eq!(answer.is_ok(), accepted, "{age} s old");
+    }
+}
+
+#[test]
+fn fields_have_a_grammar_and_stand_once() {
+    for (name, value) in [
+        ("timestamp", "1795372200 "),
+        ("timestamp", "+1795372200"),
+        ("timestamp", "1795372200\u{80}"),
+        ("resource_id", "0123456789abcdef0123456789abcdef"),
+        ("resource_id", "{01234567-89ab-cdef-0123-456789abcdef}"),
+        ("email", "dev@example.com\u{80}\0evil@example.com"),
+        ("email", "dev @example.com"),
+        ("context_app", "shop\nweb"),
+    ] {
+        let form = visit(&[(name, Some(value))]);
+        assert_eq!(
+            verify(&settings(), &form, at(0)),
+            Err(Refused),
+            "{name}={value:?}"
+        );
+    }
+    let mut doubled = visit(&[]);
+    doubled.push(("email".to_owned(), EMAIL.to_owned()));
+    assert_eq!(verify(&settings(), &doubled, at(0)), Err(Refused));
+}
+
+/// SHA-256 and SHA-1 padding of a message of this length, as a stretching attacker has to write it.
+fn padding(length: usize) -> String {
+    let mut bytes = vec![0x80];
+    while (length + bytes.len()) % 64 != 56 {
+        bytes.push(0);
+    }
+    bytes.extend_from_slice(&((length as u64) * 8).to_be_bytes());
+    bytes.into_iter().map(char::from).collect()
+}
+
+#[test]
+fn stretched_fields_never_pass_the_grammar() {
+    for salt_length in 8..=128 {
+        let joined = UUID.len() + 1 + salt_length + 1 + 10 + 1 + USER.len() + 1 + EMAIL.len();
+        let email = format!("{EMAIL}{}x@evil.example", padding(joined));
+        assert!(!is_plain(&email), "salt of {salt_length}");
+        let joined = UUID.len() + 1 + salt_length + 1 + 10;
+        assert!(!is_timestamp(&format!("1795372200{}9", padding(joined))));
+    }
+}
+
+#[test]
+fn the_previous_salt_is_taken_while_it_is_listed() {
+    let both = SsoSettings {
+        salts: vec!["new".to_owned().into(), SALT.to_owned().into()],
+        legacy: false,
+    };
+    assert!(verify(&both, &visit(&[]), at(0)).is_ok());
+    let only_new = SsoSettings {
+        salts: vec!["new".to_owned().into()],
+        legacy: false,
+    };
+    assert_eq!(verify(&only_new, &visit(&[]), at(0)), Err(Refused));
+    let none = SsoSettings {
+        salts: vec![],
+        legacy: true,
+    };
+    assert_eq!(verify(&none, &visit(&[]), at(0)), Err(Refused));
+}
+
+#[test]
+fn the_retired_form_needs_its_switch() {
+    let published = |id| {
+        pairs(&[
+            ("id", id),
+            (
+                "token",
+                if id == "123" {
+                    "bb466eb1d6bc345d11072c3cd25c311f21be130d"
+                } else {
+                    "7659cc00fc08ff8b7bb76cd8c9762bcf528b4173"
+                },
+            ),
+            ("timestamp", "1267597772"),
+        ])
+    };
+    let now = Timestamp::from_secs(1_267_597_772);
+    let mut settings = SsoSettings {
+        salts: vec!["2f97bfa52ca102f8874716e2eb1d3b4920ad0be4".to_owned().into()],
+        legacy: true,
+    };
+    for id in ["123", UUID] {
+        let proof = verify(&settings, &published(id), now).unwrap();
+        assert_eq!((proof.external_id.as_str(), proof.person), (id, None));
+    }
+    settings.legacy = false;
+    assert_eq!(verify(&settings, &published("123"), now), Err(Refused));
+    let mine = pairs(&[
+        ("id", "123"),
+        ("token", "6015d86b1da792189a072f1ddc28dbc148f7aebb"),
+        ("timestamp", "1795372200"),
+    ]);
+    let legacy = SsoSettings {
+        legacy: true,
+        ..super::tests::settings()
+    };
+    assert!(verify(&legacy, &mine, at(0)).is_ok());
+}

@@ -1,0 +1,150 @@
+//! What goes over the wire, in Heroku's spelling. Only fields we read are listed; others are ignored.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Timestamp;
+
+/// How long a grant code lives, when its end cannot be read.
+const CODE_LIVES: Duration = Duration::from_secs(300);
+
+/// Body of `POST /heroku/resources`.
+#[derive(Debug, Deserialize)]
+pub struct ProvisionBody {
+    pub uuid: Option<String>,
+    /// The v1 name of the resource.
+    pub heroku_id: Option<String>,
+    pub plan: String,
+    pub region: Option<String>,
+    pub name: Option<String>,
+    pub callback_url: Option<String>,
+    pub oauth_grant: Option<OauthGrant>,
+    pub log_input_url: Option<SecretString>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct OauthGrant {
+    pub code: SecretString,
+    pub expires_at: Option<String>,
+}
+
+impl OauthGrant {
+    /// Heroku writes offsets without a colon. An end that cannot be read is taken as five minutes from now: a
+    /// date is no reason to refuse a customer.
+    pub fn expires_at(&self, now: Timestamp) -> Timestamp {
+        let parsed = |text: &String| text.parse::<jiff::Timestamp>().ok();
+        self.expires_at
+            .as_ref()
+            .and_then(parsed)
+            .map_or(now.plus(CODE_LIVES), |instant| {
+                Timestamp::from_micros(instant.as_microsecond())
+            })
+    }
+}
+
+/// Body of `PUT /heroku/resources/{uuid}`.
+#[derive(Debug, Deserialize)]
+pub struct PlanChangeBody {
+    pub plan: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ProvisionReply<'a> {
+    pub id: &'a str,
+    pub config: BTreeMap<&'a str, &'a str>,
+    pub message: &'a str,
+}
+
+/// Every other answer with a body.
+#[derive(Debug, Serialize)]
+pub struct Message<'a> {
+    pub message: &'a str,
+}
+
+/// Body of `PATCH /addons/{uuid}/config`.
+#[derive(Serialize)]
+pub struct ConfigPatch<'a> {
+    pub config: [ConfigVar<'a>; 3],
+}
+
+#[derive(Serialize)]
+pub struct ConfigVar<'a> {
+    pub name: &'a str,
+    pub value: &'a str,
+}
+
+/// Answer of the token endpoint.
+#[derive(Debug, Deserialize)]
+pub struct TokenReply {
+    pub access_token: SecretString,
+    pub refresh_token: Option<SecretString>,
+    /// Seconds.
+    pub expires_in: u64,
+}
+
+/// Error body of the Platform API and, as far as known, of the token endpoint.
+#[derive(Debug, Default, Deserialize)]
+pub struct ApiError {
+    pub id: Option<String>,
+    pub error: Option<String>,
+    pub message: Option<String>,
+}
+
+/// One of `GET /addons/{uuid}/addon-attachments`.
+#[derive(Debug, Deserialize)]
+pub struct Attachment {
+    pub app: AppRef,
+    pub addon: Option<AddonRef>,
+    pub log_input_url: Option<SecretString>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct AppRef {
+    pub id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct AddonRef {
+    /// The app that owns the add-on.
+    pub app: Option<AppRef>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_request_reads() {
+        let body: ProvisionBody =
+            serde_json::from_str(include_str!("../../../fixtures/heroku/provision.json")).unwrap();
+        assert_eq!(
+            body.uuid.as_deref(),
+            Some("01234567-89ab-cdef-0123-456789abcdef")
+        );
+        assert_eq!(body.plan, "dev");
+        let grant = body.oauth_grant.unwrap();
+        let now = Timestamp::from_secs(0);
+        assert_eq!(grant.expires_at(now).secs(), 1_795_372_500);
+        assert!(!format!("{grant:?}").contains("9f1c2d3e"));
+    }
+
+    #[test]
+    fn code_ends_are_read_with_and_without_a_colon() {
+        let now = Timestamp::from_secs(7);
+        for (text, secs) in [
+            ("2026-11-22T10:35:00-0800", 1_795_372_500),
+            ("2026-11-22T18:35:00+00:00", 1_795_372_500),
+            ("2026-11-22T18:35:00Z", 1_795_372_500),
+            ("soon", 307),
+        ] {
+            let grant = OauthGrant {
+                code: "c".to_owned().into(),
+                expires_at: Some(text.to_owned()),
+            };
+            assert_eq!(grant.expires_at(now).secs(), secs, "{text}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the outbox asks of others: the nodes, and each marketplace.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::domain::secret::Password;
+use crate::domain::{BoxFuture, CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
+
+/// Knows how far the nodes of a cache are.
+pub trait NodesCaughtUp: Send + Sync {
+    /// True once every node of the cache has applied `revision`; false when that takes longer than `within`.
+    fn wait_applied(
+        &self,
+        cache: CacheId,
+        revision: Revision,
+        within: Duration,
+    ) -> BoxFuture<'_, bool>;
+}
+
+/// What an app needs to reach its cache. The adapter knows the variables' names.
+#[derive(Clone, Debug)]
+pub struct ConfigValues {
+    pub servers: String,
+    pub username: Username,
+    pub password: Password,
+}
+
+/// A line for an app's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it happened.
+    pub at: Timestamp,
+    pub text: String,
+}
+
+/// What a provider gives for a code or a refresh token.
+#[derive(Debug)]
+pub struct Tokens {
+    pub access: SecretString,
+    pub expires_in: Duration,
+    pub refresh: Option<SecretString>,
+}
+
+/// An app that a resource is attached to, as the provider tells.
+#[derive(Clone, Debug)]
+pub struct AttachedApp {
+    /// The provider's id of the app.
+    pub app: String,
+    /// Whether the app owns the resource.
+    pub owns: bool,
+    pub log_url: Option<SecretString>,
+}
+
+/// Why a call did not work, and whether it may.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SendError {
+    pub kind: SendErrorKind,
+    /// For the dashboard and the operator. Never holds a secret.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendErrorKind {
+    /// Trouble on the way or over there; `after` is what the provider asked for.
+    Retry { after: Option<Duration> },
+    /// The token or the key in the URL is not accepted.
+    Unauthorized,
+    /// The provider does not know the resource.
+    Gone,
+    /// The same call will never work.
+    Refused,
+}
+
+impl SendError {
+    pub fn new(kind: SendErrorKind, message: impl Into<String>) -> SendError {
+        SendError {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+/// One marketplace, as far as we call it. Every call ends within its own deadline (15 s).
+pub trait Provider: Send + Sync {
+    /// Sets all variables of a resource in one call.
+    fn push_config<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+        values: &'a ConfigValues,
+    ) -> BoxFuture<'a, Result<(), SendError>>;
+
+    /// Exchanges a one-time code for tokens.
+    fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>>;
+
+    /// Gets a new access token.
+    fn refresh<'a>(
+        &'a self,
+        refresh_token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Tokens, SendError>>;
+
+    /// The apps a resource is attached to now, with fresh log inputs.
+    fn attachments<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>>;
+
+    /// Writes lines to an app's log, in order, all or none.
+    fn send_log<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        url: &'a SecretString,
+        lines: &'a [LogLine],
+    ) -> BoxFuture<'a, Result<(), SendError>>;
+}
+
+/// The marketplaces that can be called. One that is not listed takes no pushes: its customers read the values
+/// from the dashboard.
+pub type Providers = HashMap<Marketplace, Arc<dyn Provider>>;

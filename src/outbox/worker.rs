@@ -1,0 +1,244 @@
+//! The worker: claims what is due, keeps each promise in a task of its own, and sleeps until woken or polled.
+//!
+//! Each kind of promise has its own loop and its own slots, and claims count open leases per destination, so a
+//! provider that hangs holds up nobody but itself.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ports::{NodesCaughtUp, Providers};
+use super::{config_sync, grants, lines};
+use crate::domain::{Clock, Timestamp};
+use crate::store::config_sync::{Backlog, Caps};
+use crate::store::{Store, StoreError};
+
+/// How long finished deliveries are kept for a look back.
+const DONE_KEPT: Duration = Duration::from_secs(30 * 86_400);
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How eager the worker is.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxSettings {
+    /// The slow look behind the wake-ups.
+    pub poll: Duration,
+    /// How long a claim lasts. An attempt ends well before.
+    pub lease: Duration,
+    /// How long one attempt waits for the nodes of a cache.
+    pub nodes_wait: Duration,
+    /// Attempts under way at once, per kind.
+    pub at_once: u32,
+    /// The same per destination, over all processes.
+    pub per_destination: u32,
+}
+
+impl Default for OutboxSettings {
+    fn default() -> OutboxSettings {
+        OutboxSettings {
+            poll: Duration::from_secs(1),
+            lease: Duration::from_secs(60),
+            nodes_wait: Duration::from_secs(5),
+            at_once: 32,
+            per_destination: 8,
+        }
+    }
+}
+
+/// The outbox of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub nodes: Arc<dyn NodesCaughtUp>,
+    pub providers: Providers,
+    pub settings: OutboxSettings,
+}
+
+/// One kind of promise.
+pub(super) trait Kind: Send + Sync + 'static {
+    type Claim: Send + 'static;
+    /// For metrics and logs.
+    const NAME: &'static str;
+
+    fn backlog(
+        outbox: &Inner,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
+    fn claim(
+        outbox: &Inner,
+        caps: Caps,
+    ) -> impl Future<Output = Result<Vec<Self::Claim>, StoreError>> + Send;
+    /// One attempt, recorded.
+    fn keep(
+        outbox: &Inner,
+        claim: Self::Claim,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Outbox {
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        nodes: Arc<dyn NodesCaughtUp>,
+        providers: Providers,
+        settings: OutboxSettings,
+    ) -> Outbox {
+        Outbox(Arc::new(Inner {
+            store,
+            clock,
+            nodes,
+            providers,
+            settings,
+        }))
+    }
+
+    /// Looks now instead of at the next poll. Commits in this process do it by themselves.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+
+    /// Works until `stop`, then lets the attempts under way end and records them.
+    pub async fn run(&self, stop: CancellationToken) {
+        let attempts = TaskTracker::new();
+        tokio::join!(
+            tend::<config_sync::Pushes>(&self.0, &stop, &attempts),
+            tend::<grants::Codes>(&self.0, &stop, &attempts),
+            tend::<lines::Lines>(&self.0, &stop, &attempts),
+            prune(&self.0, &stop),
+        );
+        attempts.close();
+        attempts.wait().await;
+    }
+
+    /// Keeps everything that is due at this moment, once, and tells how many attempts that took.
+    pub async fn run_due(&self) -> Result<usize, StoreError> {
+        let done = pass::<grants::Codes>(&self.0).await?
+            + pass::<config_sync::Pushes>(&self.0).await?
+            + pass::<lines::Lines>(&self.0).await?;
+        Ok(done)
+    }
+}
+
+impl Inner {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn lease_until(&self) -> Timestamp {
+        self.now().plus(self.settings.lease)
+    }
+
+    /// No push begins later than this after its claim, so that it ends inside the lease.
+    pub fn push_by(&self) -> Duration {
+        self.settings.lease.mul_f64(0.6)
+    }
+
+    pub fn wake(&self) {
+        self.store.promised().notify_waiters();
+    }
+}
+
+/// The loop of one kind.
+async fn tend<K: Kind>(outbox: &Arc<Inner>, stop: &CancellationToken, attempts: &TaskTracker) {
+    let slots = Arc::new(Semaphore::new(outbox.settings.at_once as usize));
+    while !stop.is_cancelled() {
+        // Registered before looking: what is committed while we look wakes us all the same.
+        let woken = outbox.store.promised().notified();
+        if let Err(error) = look::<K>(outbox, &slots, attempts).await {
+            tracing::warn!(kind = K::NAME, %error, "could not look for due work");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = woken => {}
+            () = tokio::time::sleep(outbox.settings.poll) => {}
+        }
+    }
+}
+
+/// Claims as much as there are slots for, and starts an attempt for each claim.
+async fn look<K: Kind>(
+    outbox: &Arc<Inner>,
+    slots: &Arc<Semaphore>,
+    attempts: &TaskTracker,
+) -> Result<(), StoreError> {
+    if measure::<K>(outbox).await?.due == 0 {
+        return Ok(());
+    }
+    let free = u32::try_from(slots.available_permits()).unwrap_or(0);
+    for claim in K::claim(outbox, caps(outbox, free)).await? {
+        // Only this loop takes permits, so as many as were free are still there.
+        let slot = Arc::clone(slots).try_acquire_owned().ok();
+        let outbox = Arc::clone(outbox);
+        attempts.spawn(async move {
+            attempt::<K>(&outbox, claim).await;
+            drop(slot);
+            outbox.wake();
+        });
+    }
+    Ok(())
+}
+
+fn caps(outbox: &Inner, take: u32) -> Caps {
+    Caps {
+        take,
+        per_destination: outbox.settings.per_destination,
+    }
+}
+
+async fn attempt<K: Kind>(outbox: &Inner, claim: K::Claim) {
+    if let Err(error) = K::keep(outbox, claim).await {
+        // The lease ends by itself and the attempt is made again.
+        tracing::warn!(kind = K::NAME, %error, "could not record an attempt");
+    }
+}
+
+async fn pass<K: Kind>(outbox: &Arc<Inner>) -> Result<usize, StoreError> {
+    let mut attempts = JoinSet::new();
+    for claim in K::claim(outbox, caps(outbox, outbox.settings.at_once)).await? {
+        let outbox = Arc::clone(outbox);
+        attempts.spawn(async move { attempt::<K>(&outbox, claim).await });
+    }
+    Ok(attempts.join_all().await.len())
+}
+
+async fn measure<K: Kind>(outbox: &Inner) -> Result<Backlog, StoreError> {
+    let now = outbox.now();
+    let backlog = K::backlog(outbox, now).await?;
+    let age = backlog
+        .oldest_due
+        .map_or(Duration::ZERO, |oldest| now.since(oldest));
+    metrics::gauge!("larder_outbox_due", "kind" => K::NAME).set(backlog.due as f64);
+    metrics::gauge!("larder_outbox_oldest_due_seconds", "kind" => K::NAME).set(age.as_secs_f64());
+    Ok(backlog)
+}
+
+/// Counts an attempt by how it ended.
+pub(super) fn count(kind: &'static str, outcome: &'static str) {
+    metrics::counter!("larder_outbox_attempts_total", "kind" => kind, "outcome" => outcome)
+        .increment(1);
+}
+
+async fn prune(outbox: &Inner, stop: &CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(PRUNE_EVERY))
+        .await
+        .is_some()
+    {
+        if let Err(error) = prune_once(outbox).await {
+            tracing::warn!(%error, "could not drop old deliveries");
+        }
+    }
+}
+
+async fn prune_once(outbox: &Inner) -> Result<(), StoreError> {
+    let mut tx = outbox.store.begin().await?;
+    tx.prune_deliveries(outbox.now().minus(DONE_KEPT)).await?;
+    tx.commit().await
+}

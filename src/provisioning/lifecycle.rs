@@ -1,0 +1,95 @@
+//! A resource's later life: another plan, and its end.
+
+use std::time::Duration;
+
+use super::{PlanChange, Provisioning, ProvisioningError, audit};
+use crate::domain::{CacheId, Event, ExternalId, Marketplace, Resource, Revision};
+use crate::outbox;
+use crate::store::Tx;
+
+/// The nodes follow by themselves; we only see to it that they usually have when the marketplace is answered.
+const NODE_WAIT: Duration = Duration::from_secs(5);
+
+impl Provisioning {
+    /// Gives a resource another plan. The data stays; above a lower limit the engine evicts.
+    pub async fn change_plan(
+        &self,
+        marketplace: Marketplace,
+        id: &ExternalId,
+        plan: &str,
+    ) -> Result<PlanChange, ProvisioningError> {
+        let found = self.live(marketplace, id).await?;
+        let known = self.plans.find(plan);
+        let offered = known.filter(|known| !known.hidden || known.slug == found.plan);
+        let to = offered.ok_or_else(|| ProvisioningError::UnknownPlan(plan.to_owned()))?;
+
+        let (mut tx, resource) = self.lock_live(found.cache).await?;
+        let now = self.clock.now();
+        let change = PlanChange {
+            from: resource.plan.clone(),
+            to: to.slug.clone(),
+        };
+        if change.from == change.to {
+            return Ok(change);
+        }
+        tx.set_plan(resource.cache, &to.slug).await?;
+        let event = Event::PlanChanged {
+            from: change.from.to_string(),
+            to: change.to.to_string(),
+        };
+        outbox::announce(&mut tx, resource.cache, &resource.label, &event, now).await?;
+        let detail = format!("{} to {}", change.from, change.to);
+        let entry = audit(resource.cache, marketplace, "resource.change_plan", detail);
+        tx.audit(&entry, now).await?;
+        let revision = tx.bump(resource.cache).await?;
+        tx.commit().await?;
+        self.let_nodes_follow(resource.cache, revision).await;
+        Ok(change)
+    }
+
+    /// Ends a resource for good: secrets are wiped, sessions end, what was on its way out is withdrawn, and the
+    /// nodes drop the cache with its connections. A tombstone stays, so that the id never means another cache.
+    pub async fn deprovision(
+        &self,
+        marketplace: Marketplace,
+        id: &ExternalId,
+    ) -> Result<(), ProvisioningError> {
+        let found = self.live(marketplace, id).await?;
+        let (mut tx, resource) = self.lock_live(found.cache).await?;
+        let cache = resource.cache;
+        let now = self.clock.now();
+        tx.bury_resource(cache, now).await?;
+        tx.remove_all_credentials(cache, now).await?;
+        tx.delete_sessions_of(cache, None).await?;
+        tx.cancel_orders(cache).await?;
+        tx.drop_outbound(cache).await?;
+        outbox::announce(&mut tx, cache, &resource.label, &Event::Deprovisioned, now).await?;
+        let detail = id.to_string();
+        let entry = audit(cache, marketplace, "resource.deprovision", detail);
+        tx.audit(&entry, now).await?;
+        let revision = tx.bump(cache).await?;
+        tx.commit().await?;
+        self.let_nodes_follow(cache, revision).await;
+        Ok(())
+    }
+
+    /// The resource as it is now, held until the transaction ends: another request may have buried it since it
+    /// was found.
+    pub(super) async fn lock_live(
+        &self,
+        cache: CacheId,
+    ) -> Result<(Tx, Resource), ProvisioningError> {
+        let mut tx = self.store.begin().await?;
+        match tx.lock_resource(cache).await? {
+            Some(resource) if resource.state.is_live() => Ok((tx, resource)),
+            _ => Err(ProvisioningError::Gone),
+        }
+    }
+
+    async fn let_nodes_follow(&self, cache: CacheId, revision: Revision) {
+        self.cluster.wake();
+        if !self.cluster.wait_applied(cache, revision, NODE_WAIT).await {
+            tracing::warn!(%cache, %revision, "a change is committed, but not every node has taken it up yet");
+        }
+    }
+}

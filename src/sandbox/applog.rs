@@ -1,0 +1,104 @@
+//! The logs of apps: numbered lines in a bounded ring, and the inputs through which add-ons write to them.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::lifecycle::Around;
+use super::market::{AddonId, AppId, Market};
+
+/// One line of an app's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// Counts up over all apps; the id of live events.
+    pub seq: u64,
+    pub at: Timestamp,
+    /// `app` for the app and its add-ons, `heroku` for the platform.
+    pub source: String,
+    /// What is shown in brackets: `web.1`, or the add-on's slug.
+    pub process: String,
+    pub text: String,
+    /// The add-on whose log input brought it.
+    pub addon: Option<AddonId>,
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.at.strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00");
+        let (source, process) = (&self.source, &self.process);
+        write!(f, "{time} {source}[{process}]: {}", self.text)
+    }
+}
+
+impl Market {
+    /// A line of the platform itself.
+    pub(super) fn platform_line(
+        &mut self,
+        app: AppId,
+        process: &str,
+        text: String,
+        around: Around<'_>,
+    ) {
+        let line = LogLine {
+            seq: 0,
+            at: around.now,
+            source: "heroku".to_owned(),
+            process: process.to_owned(),
+            text,
+            addon: None,
+        };
+        self.log(app, line, around.log_lines);
+    }
+
+    /// Appends a line, giving it its number; the oldest falls out of a full log.
+    pub(super) fn log(&mut self, app: AppId, mut line: LogLine, capacity: usize) {
+        let Some(app) = self.apps.get_mut(&app) else {
+            return;
+        };
+        self.next_line += 1;
+        line.seq = self.next_line;
+        app.log.push_back(line);
+        while app.log.len() > capacity {
+            app.log.pop_front();
+        }
+    }
+
+    /// The add-on and app behind a log input's token.
+    pub(super) fn log_input(&self, token: Uuid) -> Option<(AddonId, AppId)> {
+        self.addons().into_iter().find_map(|addon| {
+            let attachment = addon
+                .attachments
+                .iter()
+                .find(|attachment| attachment.log_token == Some(token))?;
+            Some((addon.id, attachment.app))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_bounded_and_numbered() {
+        let around = || Around {
+            now: Timestamp::UNIX_EPOCH,
+            prefix: "MEMCACHIER",
+            log_lines: 3,
+            no_process: true,
+        };
+        let mut market = Market::default();
+        let shop = market.create_app("shop", around()).unwrap();
+        for number in 0..5 {
+            market.platform_line(shop, "api", number.to_string(), around());
+        }
+        let log = &market.app(shop).unwrap().log;
+        let kept: Vec<_> = log
+            .iter()
+            .map(|line| (line.seq, line.text.as_str()))
+            .collect();
+        assert_eq!(kept, [(3, "2"), (4, "3"), (5, "4")]);
+    }
+}

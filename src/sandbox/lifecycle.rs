@@ -1,0 +1,428 @@
+//! How the marketplace changes: apps and add-ons come, get config, are attached, and go. Pure.
+//!
+//! The rule that matters to a provider is in [`Market::publish`]: whatever changes the variables of an app cuts
+//! exactly one release on it, and nothing is cut when no variable changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::market::{
+    Addon, AddonId, AddonState, App, AppId, Attachment, Market, ProcessState, Release,
+};
+use super::names;
+
+/// A wish that the state of the marketplace does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPossible {
+    #[error("no such app")]
+    NoSuchApp,
+    #[error("no such add-on")]
+    NoSuchAddon,
+    #[error("an app of this name exists")]
+    NameTaken,
+    #[error("names begin with a letter and hold letters, digits, dashes and underscores")]
+    BadName,
+    #[error("this app has an attachment of that name")]
+    AttachmentTaken,
+    #[error("the owning app cannot be detached, remove the add-on instead")]
+    OwnerStays,
+    #[error("the add-on is not in a state that allows this")]
+    WrongState,
+}
+
+/// Facts of the world around a change.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub now: Timestamp,
+    /// The manifest's prefix.
+    pub prefix: &'a str,
+    pub log_lines: usize,
+    /// Nobody runs a process, so releases count as restarts at once.
+    pub no_process: bool,
+}
+
+/// What a new add-on is to be.
+pub(super) struct NewAddon {
+    pub id: AddonId,
+    pub name: String,
+    pub owner: AppId,
+    pub plan: String,
+    pub region: String,
+    pub attach_as: Option<String>,
+    pub with_log_input: bool,
+}
+
+impl Market {
+    pub(super) fn create_app(
+        &mut self,
+        name: &str,
+        around: Around<'_>,
+    ) -> Result<AppId, NotPossible> {
+        names::check_name(name)?;
+        if self.app_named(name).is_some() {
+            return Err(NotPossible::NameTaken);
+        }
+        let id = AppId::generate();
+        let app = App {
+            id,
+            name: name.to_owned(),
+            created_at: around.now,
+            releases: Vec::new(),
+            restarts: 0,
+            command: None,
+            process: ProcessState::None,
+            log: Default::default(),
+        };
+        self.apps.insert(id, app);
+        Ok(id)
+    }
+
+    /// Enters an add-on whose provisioning call is about to be sent.
+    pub(super) fn begin_provision(
+        &mut self,
+        new: NewAddon,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        names::check_name(&new.name)?;
+        if !self.apps.contains_key(&new.owner) {
+            return Err(NotPossible::NoSuchApp);
+        }
+        if self.addons().iter().any(|addon| addon.name == new.name) {
+            return Err(NotPossible::NameTaken);
+        }
+        let taken = self.attachment_names(new.owner);
+        let attachment_name = names::attachment_name(new.attach_as, &taken, around.prefix)?;
+        let attachment = Attachment {
+            id: Uuid::new_v4(),
+            app: new.owner,
+            name: attachment_name,
+            created_at: around.now,
+            log_token: new.with_log_input.then(Uuid::new_v4),
+        };
+        let addon = Addon {
+            id: new.id,
+            name: new.name,
+            owner: new.owner,
+            plan: new.plan,
+            region: new.region,
+            state: AddonState::Provisioning,
+            config: BTreeMap::new(),
+            attachments: vec![attachment],
+            message: None,
+            provider_id: None,
+            created_at: around.now,
+            updated_at: around.now,
+            request: json!({}),
+        };
+        self.addons.insert(new.id, addon);
+        Ok(())
+    }
+
+    /// The add-on is ready: its config reaches the apps in one release each.
+    pub(super) fn complete_provision(
+        &mut self,
+        id: AddonId,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        let addon = self.live_addon(id)?;
+        if addon.state != AddonState::Provisioning {
+            return Err(NotPossible::WrongState);
+        }
+        let why = format!("Attach {}", addon.name);
+        self.publish(id, &why, around, |addon| {
+            addon.state = AddonState::Provisioned;
+        });
+        Ok(())
+    }
+
+    /// Merges values under manifest names; `None` takes a name away. Unmentioned names keep their values.
+    pub(super) fn merge_config(
+        &mut self,
+        id: AddonId,
+        values: Vec<(String, Option<String>)>,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        let addon = self.live_addon(id)?;
+        let why = format!("Update config of {}", addon.name);
+        self.publish(id, &why, around, |addon| {
+            for (name, value) in values {
+                match value {
+                    Some(value) => addon.config.insert(name, value),
+                    None => addon.config.remove(&name),
+                };
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) fn set_plan(
+        &mut self,
+        id: AddonId,
+        plan: &str,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        let addon = self.live_addon(id)?;
+        addon.plan = plan.to_owned();
+        addon.updated_at = around.now;
+        Ok(())
+    }
+
+    /// Attaches `id` to a further app under `name`, or under the first free one.
+    pub(super) fn attach(
+        &mut self,
+        id: AddonId,
+        app: AppId,
+        name: Option<String>,
+        with_log_input: bool,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        if self.live_addon(id)?.state != AddonState::Provisioned {
+            return Err(NotPossible::WrongState);
+        }
+        if !self.apps.contains_key(&app) {
+            return Err(NotPossible::NoSuchApp);
+        }
+        let name = names::attachment_name(name, &self.attachment_names(app), around.prefix)?;
+        let why = format!("Attach {}", self.live_addon(id)?.name);
+        self.publish(id, &why, around, |addon| {
+            addon.attachments.push(Attachment {
+                id: Uuid::new_v4(),
+                app,
+                name,
+                created_at: around.now,
+                log_token: with_log_input.then(Uuid::new_v4),
+            });
+        });
+        Ok(())
+    }
+
+    pub(super) fn detach(
+        &mut self,
+        id: AddonId,
+        app: AppId,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        let addon = self.live_addon(id)?;
+        if addon.owner == app {
+            return Err(NotPossible::OwnerStays);
+        }
+        let why = format!("Detach {}", addon.name);
+        self.publish(id, &why, around, |addon| {
+            addon.attachments.retain(|attachment| attachment.app != app);
+        });
+        Ok(())
+    }
+
+    /// Takes an add-on away: its variables, its tokens and its log inputs. The record stays for late calls.
+    pub(super) fn remove_addon(&mut self, id: AddonId, around: Around<'_>) {
+        let Ok(addon) = self.live_addon(id) else {
+            return;
+        };
+        let why = format!("Detach {}", addon.name);
+        self.publish(id, &why, around, |addon| {
+            addon.state = AddonState::Deprovisioned;
+        });
+        self.grants.forget(id);
+    }
+
+    /// Applies `change` to an add-on and cuts one release on every app whose variables it changed.
+    fn publish(
+        &mut self,
+        id: AddonId,
+        why: &str,
+        around: Around<'_>,
+        change: impl FnOnce(&mut Addon),
+    ) {
+        let mut apps: BTreeSet<AppId> = self.apps_of(id);
+        let before = self.environments(&apps, around.prefix);
+        if let Some(addon) = self.addons.get_mut(&id) {
+            change(addon);
+            addon.updated_at = around.now;
+        }
+        apps.extend(self.apps_of(id));
+        let after = self.environments(&apps, around.prefix);
+        for app in apps {
+            let empty = BTreeMap::new();
+            let old = before.get(&app).unwrap_or(&empty);
+            let new = after.get(&app).unwrap_or(&empty);
+            let changed = changed_names(old, new);
+            if !changed.is_empty() {
+                self.cut_release(app, why, changed, around);
+            }
+        }
+    }
+
+    fn apps_of(&self, id: AddonId) -> BTreeSet<AppId> {
+        let attachments = self.addons.get(&id).map(|addon| &addon.attachments);
+        attachments.into_iter().flatten().map(|a| a.app).collect()
+    }
+
+    fn environments(
+        &self,
+        apps: &BTreeSet<AppId>,
+        prefix: &str,
+    ) -> BTreeMap<AppId, BTreeMap<String, String>> {
+        let of_app = |&app| (app, self.config_vars(app, prefix));
+        apps.iter().map(of_app).collect()
+    }
+
+    fn cut_release(&mut self, id: AppId, why: &str, changed: Vec<String>, around: Around<'_>) {
+        let Some(app) = self.apps.get_mut(&id) else {
+            return;
+        };
+        let version = app.releases.last().map_or(1, |last| last.version + 1);
+        app.releases.push(Release {
+            version,
+            at: around.now,
+            description: why.to_owned(),
+            changed,
+        });
+        if around.no_process && app.command.is_none() {
+            app.restarts += 1;
+        }
+        self.platform_line(
+            id,
+            "api",
+            format!("Release v{version} created: {why}"),
+            around,
+        );
+    }
+
+    /// The add-on, unless it is gone.
+    pub(super) fn live_addon(&mut self, id: AddonId) -> Result<&mut Addon, NotPossible> {
+        match self.addons.get_mut(&id) {
+            Some(addon) if addon.state != AddonState::Deprovisioned => Ok(addon),
+            _ => Err(NotPossible::NoSuchAddon),
+        }
+    }
+
+    fn attachment_names(&self, app: AppId) -> Vec<&str> {
+        let attached = self.attached_to(app).into_iter();
+        attached.map(|(_, used)| used.name.as_str()).collect()
+    }
+}
+
+fn changed_names(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differs = |name: &&String| old.get(*name) != new.get(*name);
+    names.into_iter().filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around() -> Around<'static> {
+        Around {
+            now: Timestamp::UNIX_EPOCH,
+            prefix: "MEMCACHIER",
+            log_lines: 3,
+            no_process: true,
+        }
+    }
+
+    fn begin(market: &mut Market, name: &str, owner: AppId) -> AddonId {
+        let id = AddonId::generate();
+        let new = NewAddon {
+            id,
+            name: name.to_owned(),
+            owner,
+            plan: "dev".to_owned(),
+            region: "us".to_owned(),
+            attach_as: None,
+            with_log_input: true,
+        };
+        market.begin_provision(new, around()).unwrap();
+        id
+    }
+
+    fn set(market: &mut Market, id: AddonId, value: &str) {
+        let values = vec![("MEMCACHIER_PASSWORD".to_owned(), Some(value.to_owned()))];
+        market.merge_config(id, values, around()).unwrap();
+    }
+
+    fn versions(market: &Market, app: AppId) -> usize {
+        market.app(app).unwrap().releases.len()
+    }
+
+    #[test]
+    fn config_is_silent_while_provisioning_and_one_release_after() {
+        let mut market = Market::default();
+        let shop = market.create_app("shop", around()).unwrap();
+        let id = begin(&mut market, "larder-one-1", shop);
+        set(&mut market, id, "a");
+        set(&mut market, id, "b");
+        assert_eq!(versions(&market, shop), 0);
+        assert!(market.config_vars(shop, "MEMCACHIER").is_empty());
+        market.complete_provision(id, around()).unwrap();
+        assert_eq!(versions(&market, shop), 1);
+        set(&mut market, id, "b");
+        assert_eq!(
+            versions(&market, shop),
+            1,
+            "an unchanged value cuts nothing"
+        );
+        set(&mut market, id, "c");
+        assert_eq!(versions(&market, shop), 2);
+        assert_eq!(
+            market.complete_provision(id, around()),
+            Err(NotPossible::WrongState)
+        );
+    }
+
+    #[test]
+    fn names_are_taken_once() {
+        let mut market = Market::default();
+        market.create_app("shop", around()).unwrap();
+        let again = market.create_app("shop", around());
+        assert_eq!(again, Err(NotPossible::NameTaken));
+        let bad = market.create_app("<b>", around());
+        assert_eq!(bad, Err(NotPossible::BadName));
+    }
+
+    #[test]
+    fn every_attached_app_gets_its_release_under_its_own_names() {
+        let mut market = Market::default();
+        let shop = market.create_app("shop", around()).unwrap();
+        let jobs = market.create_app("jobs", around()).unwrap();
+        let first = begin(&mut market, "larder-one-1", shop);
+        let own = begin(&mut market, "larder-two-2", jobs);
+        for id in [first, own] {
+            set(&mut market, id, "a");
+            market.complete_provision(id, around()).unwrap();
+        }
+        market.attach(first, jobs, None, true, around()).unwrap();
+        set(&mut market, first, "new");
+        let vars = market.config_vars(jobs, "MEMCACHIER");
+        assert_eq!(vars["MEMCACHIER_PASSWORD"], "a");
+        assert_eq!(vars["MEMCACHIER_TEAL_PASSWORD"], "new");
+        assert_eq!((versions(&market, shop), versions(&market, jobs)), (2, 3));
+
+        market.detach(first, jobs, around()).unwrap();
+        assert_eq!((versions(&market, shop), versions(&market, jobs)), (2, 4));
+        assert_eq!(
+            market.detach(first, shop, around()),
+            Err(NotPossible::OwnerStays)
+        );
+    }
+
+    #[test]
+    fn removal_takes_variables_tokens_and_log_input() {
+        let mut market = Market::default();
+        let shop = market.create_app("shop", around()).unwrap();
+        let id = begin(&mut market, "larder-one-1", shop);
+        set(&mut market, id, "a");
+        market.complete_provision(id, around()).unwrap();
+        let token = market.addon(id).unwrap().attachments[0].log_token.unwrap();
+        assert_eq!(market.log_input(token), Some((id, shop)));
+        market.remove_addon(id, around());
+        assert!(market.config_vars(shop, "MEMCACHIER").is_empty());
+        assert_eq!(market.log_input(token), None);
+        assert_eq!(versions(&market, shop), 2);
+        assert!(market.addons().is_empty());
+        assert!(market.addon(id).is_some());
+    }
+}

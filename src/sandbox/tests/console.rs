@@ -1,0 +1,165 @@
+//! The pages and their buttons, over HTTP.
+
+use super::support::*;
+use crate::sandbox::*;
+
+async fn page(world: &World, path: &str) -> String {
+    let response = world.http.get(world.url(path)).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    let policy = response.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    assert!(!policy.contains("unsafe"), "{policy}");
+    response.text().await.unwrap()
+}
+
+/// Presses a button and follows to the page behind it.
+async fn press(world: &World, path: &str, fields: &[(&str, &str)]) -> String {
+    let form = world.http.post(world.url(path)).form(fields);
+    let response = form.send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_customer_can_do_everything_by_form() {
+    let world = World::new().await;
+    assert!(page(&world, "/").await.contains("No add-ons yet"));
+    let shop = press(&world, "/console/apps", &[("name", "shop")]).await;
+    assert!(shop.contains("App created."));
+    press(&world, "/console/apps", &[("name", "jobs")]).await;
+    let [shop, jobs] = ["shop", "jobs"].map(|name| {
+        let id = world
+            .sandbox
+            .read(|market| market.app_named(name).map(|app| app.id));
+        id.unwrap().to_string()
+    });
+    let order = [
+        ("app", shop.as_str()),
+        ("plan", "dev"),
+        ("region", "us"),
+        ("name", ""),
+    ];
+    let ordered = press(&world, "/console/addons", &order).await;
+    assert!(ordered.contains("Your cache is ready."), "{ordered}");
+    let addon = world.sandbox.addons().remove(0);
+    let at = |action: &str| format!("/console/addons/{}/{action}", addon.id);
+
+    let changed = press(&world, &at("plan"), &[("plan", "100")]).await;
+    assert!(changed.contains("The plan is now 100."));
+    let attached = press(&world, &at("attach"), &[("app", &jobs), ("name", "SECOND")]).await;
+    assert!(attached.contains("SECOND"));
+    let app = page(&world, &format!("/console/apps/{jobs}")).await;
+    assert!(app.contains("SECOND_PASSWORD") && app.contains("<summary>Reveal</summary>first"));
+    press(&world, &at("detach"), &[("app", &jobs)]).await;
+    let sign_on = press(&world, &at("sso"), &[]).await;
+    assert!(sign_on.contains("data-auto-submit") && sign_on.contains("user_scoped_resource_token"));
+    press(&world, &at("repeat"), &[]).await;
+    let gone = press(&world, &at("deprovision"), &[]).await;
+    assert!(gone.contains("The provider answered 204."));
+    assert!(
+        page(&world, &format!("/console/addons/{}", addon.id))
+            .await
+            .contains("deprovisioned")
+    );
+}
+
+#[tokio::test]
+async fn the_panel_switches_faults() {
+    let world = World::new().await;
+    let once = [
+        ("group", "config"),
+        ("fault", "500"),
+        ("seconds", "5"),
+        ("once", "on"),
+    ];
+    press(&world, "/console/faults/endpoints", &once).await;
+    let standing = [("group", "logs"), ("fault", "429"), ("seconds", "9")];
+    press(&world, "/console/faults/endpoints", &standing).await;
+    let switches = [("slow_secs", "2"), ("duplicate", "on")];
+    let shown = press(&world, "/console/faults/calls", &switches).await;
+    assert!(shown.contains("1 queued"));
+    world.sandbox.read(|market| {
+        let faults = market.faults();
+        let limited = Fault::TooManyRequests {
+            retry_after_secs: 9,
+        };
+        assert_eq!(faults.queued(EndpointGroup::Config), 1);
+        assert_eq!(faults.standing(EndpointGroup::Logs), Some(limited));
+        assert!(faults.calls.duplicate && !faults.calls.lose_reply);
+    });
+    press(&world, "/console/faults/clear", &[]).await;
+    assert!(!world.sandbox.read(|market| market.faults().any()));
+    press(&world, "/console/tokens/expire", &[]).await;
+}
+
+#[tokio::test]
+async fn what_others_say_is_shown_as_text() {
+    let world = World::new().await;
+    let markup = "<script>alert(1)</script>";
+    let body = serde_json::json!({ "id": "x", "message": markup, "config": full_config(markup) });
+    world.provider.answers(201, body);
+    let (app, addon) = world.ready_addon("shop").await;
+    let (url, password) = world.log_input_of(&addon);
+    let post = world.http.post(url).basic_auth("token", Some(password));
+    let post = post
+        .header("content-type", "application/logplex-1")
+        .body(frame(markup));
+    assert_eq!(status(post).await, 204);
+    for path in [
+        format!("/console/apps/{app}"),
+        format!("/console/addons/{}", addon.id),
+    ] {
+        let html = page(&world, &path).await;
+        assert!(
+            !html.contains("<script>alert") && html.contains("alert(1)"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_sites_cannot_press_buttons() {
+    let world = World::new().await;
+    let form = || {
+        world
+            .http
+            .post(world.url("/console/apps"))
+            .form(&[("name", "shop")])
+    };
+    assert_eq!(
+        status(form().header("origin", "http://evil.example")).await,
+        403
+    );
+    assert_eq!(
+        status(form().header("sec-fetch-site", "cross-site")).await,
+        403
+    );
+    assert_eq!(status(form().header("host", "evil.example")).await, 421);
+    assert!(world.sandbox.read(|market| market.apps().is_empty()));
+    let missing = world
+        .http
+        .get(world.url(&format!("/console/apps/{}", AppId::generate())));
+    assert_eq!(status(missing).await, 404);
+}
+
+#[tokio::test]
+async fn the_live_log_sends_what_comes_after_the_page() {
+    let world = World::new().await;
+    let (app, addon) = world.ready_addon("shop").await;
+    let seen = world.sandbox.log_lines(app).last().unwrap().seq;
+    let url = world.url(&format!("/console/apps/{app}/log?after={seen}"));
+    let mut stream = world.http.get(url).send().await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let (token, _) = world.tokens_of(&addon).await;
+    assert_eq!(status(world.push(&addon, &token, "second")).await, 200);
+    let mut text = String::new();
+    while !text.contains("event: release") {
+        let chunk = stream.chunk().await.unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert!(
+        text.contains("Release v2 created") && !text.contains("Release v1 created"),
+        "{text}"
+    );
+}

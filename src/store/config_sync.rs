@@ -1,0 +1,395 @@
+//! How far the provider's config vars are from the current primary: one row per resource, level-triggered.
+//!
+//! `desired` counts changes, `applied` is the count that the provider is known to hold. A worker claims a row by
+//! lease and fence, reads what is wanted *then*, and records it only while its fence is the row's.
+
+use super::credentials::open_password;
+use super::dialect::{exec, read, run};
+use super::{Store, StoreError, Tx};
+use crate::domain::secret::Password;
+use crate::domain::{CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
+
+/// What the dashboard tells of the push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSyncState {
+    pub desired: i64,
+    pub applied: i64,
+    /// When the oldest change not yet at the provider was made.
+    pub pending_since: Option<Timestamp>,
+    pub last_error: Option<String>,
+    pub next_attempt_at: Timestamp,
+    /// Set when a person should look; attempts go on hourly.
+    pub dead_at: Option<Timestamp>,
+}
+
+/// The right to push one resource's variables, until the lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigClaim {
+    pub cache: CacheId,
+    pub fence: i64,
+    /// What was wanted when it was claimed.
+    pub desired: i64,
+    /// Attempts that failed in a row before this one.
+    pub attempt: u32,
+    pub pending_since: Timestamp,
+    pub dead: bool,
+}
+
+/// What the provider must hold as of one moment, and what that moment asks for.
+#[derive(Clone, Debug)]
+pub struct ConfigWanted {
+    pub desired: i64,
+    /// The nodes must have applied this before the push (P3).
+    pub needs: Revision,
+    pub marketplace: Marketplace,
+    pub external_id: ExternalId,
+    pub username: Username,
+    pub password: Password,
+    /// Value of the SERVERS variable.
+    pub servers: String,
+    /// The provider holds exactly these values already.
+    pub unchanged: bool,
+}
+
+impl ConfigWanted {
+    /// Names the values without their secret: a password never changes under its user name.
+    fn fingerprint(&self) -> String {
+        fingerprint(self.username.as_str(), &self.servers)
+    }
+}
+
+fn fingerprint(username: &str, servers: &str) -> String {
+    format!("{username} {servers}")
+}
+
+/// Why an attempt failed and when the next one is.
+#[derive(Clone, Debug)]
+pub struct ConfigFailure {
+    pub error: String,
+    pub next_attempt_at: Timestamp,
+    pub dead: bool,
+}
+
+/// How many claims may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Rows to take now.
+    pub take: u32,
+    /// Open claims per destination, over all processes.
+    pub per_destination: u32,
+}
+
+/// What waits, for the operators' alarms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub due: u64,
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// Takes due rows, the longest due first; open claims count against their destination's cap.
+macro_rules! claim {
+    ($skip_locked:literal) => {
+        concat!(
+            "WITH due AS MATERIALIZED (
+                SELECT s.cache_id FROM config_sync s
+                WHERE s.applied < s.desired AND s.next_attempt_at <= $1
+                  AND (s.lease_until IS NULL OR s.lease_until <= $1)
+                  AND s.cache_id IN (SELECT cache_id FROM (
+                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
+                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
+                    FROM config_sync q JOIN resources r ON r.cache_id = q.cache_id
+                    WHERE q.applied < q.desired AND (q.next_attempt_at <= $1 OR q.lease_until > $1)) ranked
+                  WHERE place <= $3)
+                ORDER BY s.next_attempt_at, s.cache_id LIMIT $4",
+            $skip_locked,
+            ") UPDATE config_sync SET lease_until = $2, fence = fence + 1
+               WHERE cache_id IN (SELECT cache_id FROM due)
+               RETURNING cache_id, fence, desired, attempt, pending_since, dead_at"
+        )
+    };
+}
+
+const SERVERS: &str =
+    "SELECT n.proxy_hostname, n.proxy_port FROM placements p JOIN nodes n ON n.id = p.node_id
+    WHERE p.cache_id = $1 ORDER BY n.proxy_hostname, n.proxy_port";
+
+fn join_servers(rows: &[(String, i64)]) -> String {
+    let server = |(host, port): &(String, i64)| format!("{host}:{port}");
+    rows.iter().map(server).collect::<Vec<_>>().join(",")
+}
+
+impl Tx {
+    /// Starts a resource's row. The first values travel in the provision reply, so nothing is to be pushed.
+    /// Call it after the primary credential and the placement are written: they are what the provider holds.
+    pub async fn insert_config_sync(
+        &mut self,
+        cache: CacheId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let username: Option<String> = run!(self, c => sqlx::query_scalar(
+                "SELECT username FROM credentials WHERE cache_id = $1 AND is_primary = 1")
+            .bind(cache.0).fetch_optional(c))?;
+        let servers: Vec<(String, i64)> =
+            run!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
+        let applied_as = username
+            .filter(|_| !servers.is_empty())
+            .map(|username| fingerprint(&username, &join_servers(&servers)));
+        exec!(self, sqlx::query(
+                "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, fence,
+                    applied_as) VALUES ($1, 1, 1, 0, 0, $2, 0, $3)")
+            .bind(cache.0).bind(now.micros()).bind(&applied_as))?;
+        Ok(())
+    }
+
+    /// Notes one more change. A push already waiting keeps its schedule, so that a provider which asked for
+    /// patience is not hurried by the customer's clicks.
+    pub async fn want_config_sync(
+        &mut self,
+        cache: CacheId,
+        needs: Revision,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET desired = desired + 1,
+                needs_revision = CASE WHEN needs_revision > $2 THEN needs_revision ELSE $2 END,
+                next_attempt_at = CASE WHEN pending_since IS NULL OR dead_at IS NOT NULL THEN $3
+                                       ELSE next_attempt_at END,
+                attempt = CASE WHEN dead_at IS NULL THEN attempt ELSE 0 END,
+                pending_since = CASE WHEN dead_at IS NULL THEN COALESCE(pending_since, $3) ELSE $3 END,
+                dead_at = NULL
+             WHERE cache_id = $1"
+            )
+            .bind(cache.0)
+            .bind(needs.0)
+            .bind(now.micros())
+        )?;
+        self.promises = true;
+        Ok(())
+    }
+
+    /// Tries a waiting push at once: a person asked, or a token has come.
+    pub async fn hasten_config(
+        &mut self,
+        cache: CacheId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        exec!(self, sqlx::query(
+                "UPDATE config_sync SET next_attempt_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
+                 WHERE cache_id = $1 AND applied < desired AND (dead_at IS NOT NULL OR next_attempt_at > $2)")
+            .bind(cache.0).bind(now.micros()))?;
+        self.promises = true;
+        Ok(())
+    }
+
+    /// Takes due rows under a lease.
+    pub async fn claim_config(
+        &mut self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        caps: Caps,
+    ) -> Result<Vec<ConfigClaim>, StoreError> {
+        let sql = self
+            .db_tx()
+            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
+        let rows: Vec<ClaimRow> = run!(self, c => sqlx::query_as(sql)
+            .bind(now.micros()).bind(lease_until.micros())
+            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let claim = |row: ClaimRow| ConfigClaim {
+            cache: CacheId(row.cache_id),
+            fence: row.fence,
+            desired: row.desired,
+            attempt: u32::try_from(row.attempt).unwrap_or(0),
+            pending_since: row.pending_since.map_or(now, Timestamp::from_micros),
+            dead: row.dead_at.is_some(),
+        };
+        Ok(rows.into_iter().map(claim).collect())
+    }
+
+    /// Records what the provider holds now. When more was wanted meanwhile the row stays due. False when the
+    /// lease was lost to another worker.
+    pub async fn record_config_applied(
+        &mut self,
+        claim: &ConfigClaim,
+        wanted: &ConfigWanted,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET applied = $3, applied_as = $4, lease_until = NULL, attempt = 0,
+                last_error = NULL, dead_at = NULL, next_attempt_at = $5,
+                pending_since = CASE WHEN desired = $3 THEN NULL ELSE $5 END
+             WHERE cache_id = $1 AND fence = $2"
+            )
+            .bind(claim.cache.0)
+            .bind(claim.fence)
+            .bind(wanted.desired)
+            .bind(wanted.fingerprint())
+            .bind(now.micros())
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// Records a failed attempt and gives the lease back. A newer change than the one that failed for good gets
+    /// its own chance at once. False when it was lost to another worker.
+    pub async fn record_config_failed(
+        &mut self,
+        claim: &ConfigClaim,
+        failure: &ConfigFailure,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET lease_until = NULL, attempt = attempt + 1, last_error = $3,
+                next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
+                dead_at = CASE WHEN $5 = 0 OR desired > $7 THEN NULL ELSE COALESCE(dead_at, $6) END
+             WHERE cache_id = $1 AND fence = $2"
+            )
+            .bind(claim.cache.0)
+            .bind(claim.fence)
+            .bind(&failure.error)
+            .bind(failure.next_attempt_at.micros())
+            .bind(i64::from(failure.dead))
+            .bind(now.micros())
+            .bind(claim.desired)
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// What the provider holds is no longer certain: a worker sent after its lease had ended, perhaps over a
+    /// newer value. One more round puts it right.
+    pub async fn distrust_config(
+        &mut self,
+        cache: CacheId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET desired = desired + 1, applied_as = NULL,
+                pending_since = COALESCE(pending_since, $2)
+             WHERE cache_id = $1"
+            )
+            .bind(cache.0)
+            .bind(now.micros())
+        )?;
+        self.promises = true;
+        Ok(())
+    }
+
+    /// Ends everything on its way for a resource that is being deprovisioned, and destroys its tokens and log
+    /// inputs.
+    pub async fn drop_outbound(&mut self, cache: CacheId) -> Result<(), StoreError> {
+        self.cancel_deliveries(cache).await?;
+        exec!(
+            self,
+            sqlx::query("DELETE FROM grants WHERE cache_id = $1").bind(cache.0)
+        )?;
+        exec!(
+            self,
+            sqlx::query("DELETE FROM config_sync WHERE cache_id = $1").bind(cache.0)
+        )?;
+        exec!(
+            self,
+            sqlx::query("UPDATE attachments SET log_url_sealed = NULL WHERE cache_id = $1")
+                .bind(cache.0)
+        )?;
+        Ok(())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct ClaimRow {
+    cache_id: i64,
+    fence: i64,
+    desired: i64,
+    attempt: i64,
+    pending_since: Option<i64>,
+    dead_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct StateRow {
+    desired: i64,
+    applied: i64,
+    pending_since: Option<i64>,
+    last_error: Option<String>,
+    next_attempt_at: i64,
+    dead_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct WantedRow {
+    desired: i64,
+    needs_revision: i64,
+    applied_as: Option<String>,
+    marketplace: String,
+    external_id: String,
+    credential: String,
+    username: String,
+    password_sealed: Vec<u8>,
+}
+
+impl Store {
+    pub async fn config_state(
+        &self,
+        cache: CacheId,
+    ) -> Result<Option<ConfigSyncState>, StoreError> {
+        let row: Option<StateRow> = read!(self, c => sqlx::query_as(
+                "SELECT desired, applied, pending_since, last_error, next_attempt_at, dead_at
+                 FROM config_sync WHERE cache_id = $1")
+            .bind(cache.0).fetch_optional(c))?;
+        Ok(row.map(|row| ConfigSyncState {
+            desired: row.desired,
+            applied: row.applied,
+            pending_since: row.pending_since.map(Timestamp::from_micros),
+            last_error: row.last_error,
+            next_attempt_at: Timestamp::from_micros(row.next_attempt_at),
+            dead_at: row.dead_at.map(Timestamp::from_micros),
+        }))
+    }
+
+    /// The truth as of now, read in one statement; `None` when the resource is gone.
+    pub async fn config_wanted(&self, cache: CacheId) -> Result<Option<ConfigWanted>, StoreError> {
+        let servers: Vec<(String, i64)> =
+            read!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
+        let row: Option<WantedRow> = read!(self, c => sqlx::query_as(
+                "SELECT s.desired, s.needs_revision, s.applied_as, r.marketplace, r.external_id, k.id AS credential,
+                    k.username, k.password_sealed
+                 FROM config_sync s JOIN resources r ON r.cache_id = s.cache_id
+                 JOIN credentials k ON k.cache_id = s.cache_id AND k.is_primary = 1
+                 WHERE s.cache_id = $1")
+            .bind(cache.0).fetch_optional(c))?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let bad = |what: &str| StoreError::BadRow(format!("{what} of cache {cache}"));
+        let mut wanted = ConfigWanted {
+            desired: row.desired,
+            needs: Revision(row.needs_revision),
+            marketplace: row.marketplace.parse().map_err(|_| bad("marketplace"))?,
+            external_id: row.external_id.parse().map_err(|_| bad("external id"))?,
+            username: row.username.parse().map_err(|_| bad("user name"))?,
+            password: open_password(&self.keys, &row.credential, &row.password_sealed)?,
+            servers: join_servers(&servers),
+            unchanged: false,
+        };
+        wanted.unchanged = row.applied_as == Some(wanted.fingerprint());
+        Ok(Some(wanted))
+    }
+
+    /// Pushes that are due and not done.
+    pub async fn config_backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let (due, oldest): (i64, Option<i64>) = read!(self, c => sqlx::query_as(
+                "SELECT count(*), min(next_attempt_at) FROM config_sync
+                 WHERE applied < desired AND next_attempt_at <= $1")
+            .bind(now.micros()).fetch_one(c))?;
+        Ok(Backlog {
+            due: u64::try_from(due).unwrap_or(0),
+            oldest_due: oldest.map(Timestamp::from_micros),
+        })
+    }
+}

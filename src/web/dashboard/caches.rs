@@ -1,0 +1,50 @@
+//! `/caches/{id}`: the page.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum_extra::extract::CookieJar;
+
+use super::present::{Facts, dashboard};
+use super::views::Revealed;
+use crate::access::Owner;
+use crate::web::Web;
+use crate::web::cookies;
+use crate::web::error::{Fault, html};
+use crate::web::notice::Notice;
+
+/// `GET /caches/{id}`
+pub async fn show(State(web): State<Web>, owner: Owner, jar: CookieJar) -> Result<Response, Fault> {
+    let (jar, notice) = cookies::take_notice(jar, &web.settings, owner.cache());
+    let page = page(&web, &owner, notice, Revealed::Nothing).await?;
+    Ok((jar, page).into_response())
+}
+
+/// The page, with at most one secret revealed in it.
+pub async fn page(
+    web: &Web,
+    owner: &Owner,
+    notice: Option<Notice>,
+    revealed: Revealed,
+) -> Result<Response, Fault> {
+    let access = &web.access;
+    let figures = async { Ok(access.figures(owner).await) };
+    let (credentials, config, history, servers, figures) = tokio::try_join!(
+        access.credentials(owner),
+        access.config_state(owner),
+        access.history(owner, web.settings.history_rows_max),
+        access.servers(owner),
+        figures,
+    )?;
+    let facts = Facts {
+        resource: owner.resource(),
+        session: owner.session(),
+        plan: web.plans.find_or_smallest(&owner.resource().plan),
+        credentials,
+        config,
+        history,
+        servers,
+        figures,
+        now: web.clock.now(),
+    };
+    Ok(html(&dashboard(&web.settings, facts, notice, revealed)))
+}

@@ -1,0 +1,218 @@
+//! The layers around routes that misbehave in every way.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+use tower::ServiceExt;
+
+use super::*;
+use crate::web::VariableNames;
+
+const HASH: &str = "q8Yk3Zr0pX5t7vN1m2B4c6D8e0F2g4H6j8K0l2M4n6P";
+
+fn settings(public_url: &str) -> Arc<WebSettings> {
+    let mut settings = WebSettings::new(
+        public_url.parse().unwrap(),
+        true,
+        "Larder".to_owned(),
+        VariableNames::with_prefix("MEMCACHIER"),
+    );
+    settings.request_timeout = Duration::from_millis(50);
+    Arc::new(settings)
+}
+
+async fn panics() -> &'static str {
+    panic!("the password is hunter2")
+}
+
+fn app(public_url: &str) -> Router {
+    let routes = Router::new()
+        .route("/fine", get(async || "fine"))
+        .route("/kept", get(async || ([(CACHE_CONTROL, "public")], "x")))
+        .route("/panics", get(panics))
+        .route("/hangs", get(std::future::pending::<()>))
+        .route("/takes", post(async |body: Bytes| body.len().to_string()))
+        .route("/d/{sso_hash}", get(async || Fault::NotFound))
+        .route("/caches/{id}/full", get(async || Fault::PrimaryStays))
+        .route("/caches/{id}/away", get(async || Fault::Unavailable))
+        .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
+        .fallback(async || Fault::NotFound);
+    around(routes, &settings(public_url))
+}
+
+async fn ask(method: Method, path: &str, body: Body) -> (Response, String) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(body)
+        .unwrap();
+    let answer = app("https://cache.example.com")
+        .oneshot(request)
+        .await
+        .unwrap();
+    let (parts, body) = answer.into_parts();
+    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    (Response::from_parts(parts, Body::empty()), text)
+}
+
+async fn look(path: &str) -> (Response, String) {
+    ask(Method::GET, path, Body::empty()).await
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers() {
+    for (path, status) in [
+        ("/fine", 200),
+        ("/nowhere", 404),
+        ("/takes", 405),
+        ("/caches/7/full", 409),
+        ("/panics", 500),
+        ("/hangs", 503),
+    ] {
+        let (answer, _) = look(path).await;
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let header = |name: &str| {
+            let value = answer.headers().get(name);
+            value.unwrap_or_else(|| panic!("{path} lacks {name}"))
+        };
+        let policy = header("content-security-policy").to_str().unwrap();
+        for part in [
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "form-action 'self'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("strict-transport-security"), "max-age=63072000");
+        assert_eq!(header("x-request-id").len(), 32);
+    }
+}
+
+#[tokio::test]
+async fn plain_http_promises_no_https_and_files_may_be_kept() {
+    let request = Request::builder().uri("/kept").body(Body::empty()).unwrap();
+    let answer = app("http://127.0.0.1:8080").oneshot(request).await.unwrap();
+    assert!(!answer.headers().contains_key("strict-transport-security"));
+    assert_eq!(answer.headers()["cache-control"], "public");
+}
+
+#[tokio::test]
+async fn a_panic_says_nothing_of_itself() {
+    let (answer, page) = look("/panics").await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(page.contains("Something went wrong on our side"));
+    assert!(!page.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn bodies_up_to_the_limit_are_taken() {
+    for (size, status) in [(65_535, 200), (65_536, 200), (65_537, 413), (655_360, 413)] {
+        let (answer, _) = ask(Method::POST, "/takes", Body::from(vec![b'x'; size])).await;
+        assert_eq!(answer.status().as_u16(), status, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unknown_looks_the_same_everywhere() {
+    let (_, nowhere) = look("/nowhere").await;
+    let (_, old_hash) = look(&format!("/d/{HASH}")).await;
+    assert_eq!(nowhere, old_hash);
+    assert!(nowhere.contains("There is nothing here"));
+    assert!(!nowhere.contains("/caches/"));
+}
+
+#[tokio::test]
+async fn a_fault_on_the_dashboard_leads_back_to_it() {
+    let (_, page) = look("/caches/7/full").await;
+    assert!(page.contains("href=\"/caches/7\""), "{page}");
+    let (answer, _) = look("/caches/7/away").await;
+    assert_eq!(answer.headers()["retry-after"], "5");
+}
+
+/// Collects what a subscriber at trace level would print.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_of_the_request_and_hides_the_hash() {
+    let printed = Printed::default();
+    let into = printed.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || into.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    look(&format!("/d/{HASH}?again={HASH}")).await;
+    look(&format!("/mistyped/{HASH}")).await;
+    look("/caches/7/full?x=secret-of-a-query").await;
+
+    let log = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("path=/d/{sso_hash}"), "{log}");
+    assert!(log.contains("path=/mistyped/*** (no route)"), "{log}");
+    assert!(log.contains("path=/caches/7/full"), "{log}");
+    assert!(log.contains("status=409"), "{log}");
+    assert!(
+        !log.contains(HASH) && !log.contains("secret-of-a-query"),
+        "{log}"
+    );
+}
+
+#[test]
+fn no_hash_reaches_the_log() {
+    for path in [
+        format!("/d/{HASH}"),
+        format!("//d//{HASH}"),
+        format!("/D/{HASH}/"),
+        format!("/d/short/{HASH}"),
+        format!("/caches/{HASH}"),
+        format!("/d%2F{HASH}"),
+        format!("/{HASH}"),
+    ] {
+        let shown = masked(&path);
+        assert!(!shown.contains(&HASH[4..40]), "{path} -> {shown}");
+    }
+    assert_eq!(masked("/d/abc"), "/d/***");
+}
+
+#[test]
+fn ordinary_paths_are_logged_as_they_are() {
+    for path in [
+        "/",
+        "/caches/7/credentials/4F2A90/promote",
+        "/heroku/resources/01234567-89ab-cdef-0123-456789abcdef",
+    ] {
+        assert_eq!(masked(path), path);
+    }
+}
+
+#[test]
+fn faults_lead_back_to_the_dashboard_they_happened_in() {
+    assert_eq!(dashboard_of("/caches/7/flush"), Some(CacheId(7)));
+    assert_eq!(dashboard_of("/caches/7"), Some(CacheId(7)));
+    assert_eq!(dashboard_of("/d/7"), None);
+    assert_eq!(dashboard_of("/caches/x"), None);
+}

@@ -1,0 +1,151 @@
+//! What the web room needs to be told.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::Uri;
+
+/// Settings of the pages. `config` fills them in.
+#[derive(Clone, Debug)]
+pub struct WebSettings {
+    pub public_url: PublicUrl,
+    /// Off only where plain http is allowed (tests, `dev`): a Secure cookie would never come back there.
+    pub secure_cookies: bool,
+    /// The name over every page.
+    pub product_name: String,
+    pub variables: VariableNames,
+    /// How many caches one browser may be signed in to; the oldest sign-in gives way.
+    pub sessions_per_browser_max: usize,
+    /// Length of the Events list.
+    pub history_rows_max: u32,
+    /// Largest request body on any route.
+    pub body_bytes_max: usize,
+    /// From the last header to the answer (security.md PA-8).
+    pub request_timeout: Duration,
+}
+
+impl WebSettings {
+    /// The defaults around what has none.
+    pub fn new(
+        public_url: PublicUrl,
+        secure_cookies: bool,
+        product_name: String,
+        variables: VariableNames,
+    ) -> WebSettings {
+        WebSettings {
+            public_url,
+            secure_cookies,
+            product_name,
+            variables,
+            sessions_per_browser_max: 20,
+            history_rows_max: 50,
+            body_bytes_max: 64 * 1024,
+            request_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The config variables of an app, by their full names.
+#[derive(Clone, Debug)]
+pub struct VariableNames {
+    pub servers: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl VariableNames {
+    /// `PREFIX_SERVERS` and its sisters.
+    pub fn with_prefix(prefix: &str) -> VariableNames {
+        VariableNames {
+            servers: format!("{prefix}_SERVERS"),
+            username: format!("{prefix}_USERNAME"),
+            password: format!("{prefix}_PASSWORD"),
+        }
+    }
+}
+
+/// How the outside reaches us: scheme and host, without a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: String,
+    https: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a public address: http or https, a host and nothing behind it are expected")]
+pub struct BadPublicUrl;
+
+impl PublicUrl {
+    /// As browsers write it in `Origin`: lower case, without the scheme's own port.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The full address of a path of ours.
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = BadPublicUrl;
+
+    fn from_str(text: &str) -> Result<PublicUrl, BadPublicUrl> {
+        let uri: Uri = text.parse().map_err(|_| BadPublicUrl)?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(BadPublicUrl),
+        };
+        let authority = uri.authority().ok_or(BadPublicUrl)?.as_str();
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if !bare || authority.contains('@') || uri.host().is_none_or(str::is_empty) {
+            return Err(BadPublicUrl);
+        }
+        let own_port = if https { ":443" } else { ":80" };
+        let host = authority.strip_suffix(own_port).unwrap_or(authority);
+        let scheme = if https { "https" } else { "http" };
+        Ok(PublicUrl {
+            origin: format!("{scheme}://{}", host.to_ascii_lowercase()),
+            https,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        let origin = |text: &str| text.parse::<PublicUrl>().unwrap().origin().to_owned();
+        assert_eq!(
+            origin("https://Cache.Example.com/"),
+            "https://cache.example.com"
+        );
+        assert_eq!(
+            origin("https://cache.example.com:443"),
+            "https://cache.example.com"
+        );
+        assert_eq!(origin("http://127.0.0.1:8080"), "http://127.0.0.1:8080");
+    }
+
+    #[test]
+    fn other_addresses_are_refused() {
+        for bad in [
+            "",
+            "cache.example.com",
+            "ftp://x",
+            "https://",
+            "https://x/larder",
+            "https://x/?q",
+            "https://u:p@x",
+        ] {
+            assert_eq!(bad.parse::<PublicUrl>(), Err(BadPublicUrl), "{bad:?}");
+        }
+    }
+}

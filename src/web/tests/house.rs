@@ -1,0 +1,246 @@
+//! A service with one node, on SQLite, at a time of the test's choosing.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::access::Access;
+use crate::cluster::{
+    Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
+    NodeSettings,
+};
+use crate::domain::secret::digest_hex;
+use crate::domain::{
+    BoxFuture, CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plan, Plans, Resource,
+    Timestamp, Username,
+};
+use crate::marketplace::heroku::sso::SsoSettings;
+use crate::provisioning::{ProvisionRequest, Provisioning};
+use crate::store::seal::MasterKey;
+use crate::store::{Schema, Store, StoreSettings};
+use crate::web::{VariableNames, Web, WebSettings, app};
+
+pub const ORIGIN: &str = "https://cache.example.com";
+const SALT: &str = "example-sso-salt-0001";
+const USER: &str = "5ca1ab1e-0000-4000-8000-00000000c0de";
+const EMAIL: &str = "ada@example.com";
+
+pub struct House {
+    pub app: Router,
+    pub provisioning: Provisioning,
+    pub store: Store,
+    pub clock: Arc<Hand>,
+    pub plane: Arc<Shelf>,
+    visits: AtomicI64,
+    _stop: DropGuard,
+    _folder: TempDir,
+}
+
+impl House {
+    pub async fn build() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Hand(AtomicI64::new(1_795_372_200)));
+        let store = open_store(&folder, clock.now()).await;
+        let plans = Arc::new(Plans::new(vec![dev_plan()]).unwrap());
+        let times: Arc<dyn Clock> = clock.clone();
+        let cluster = Cluster::new(
+            store.clone(),
+            plans.clone(),
+            times.clone(),
+            ClusterSettings::default(),
+        );
+        let plane = Arc::new(Shelf::default());
+        let stop = start_node(&folder, &cluster, plane.clone(), times.clone()).await;
+        let provisioning =
+            Provisioning::new(store.clone(), cluster.clone(), plans.clone(), times.clone());
+        let web = Web {
+            access: Access::new(store.clone(), cluster, plans.clone(), times.clone()),
+            provisioning: provisioning.clone(),
+            store: store.clone(),
+            plans,
+            heroku_sso: SsoSettings {
+                salts: vec![SALT.to_owned().into()],
+                legacy: false,
+            },
+            clock: times,
+            settings: Arc::new(settings()),
+        };
+        let marketplace = Router::new().route("/heroku/resources", post(async || "{}"));
+        House {
+            app: app(web, marketplace),
+            provisioning,
+            store,
+            clock,
+            plane,
+            visits: AtomicI64::new(0),
+            _stop: stop.drop_guard(),
+            _folder: folder,
+        }
+    }
+
+    /// A cache that its customer calls so.
+    pub async fn provision(&self, name: &str) -> Resource {
+        let request = ProvisionRequest {
+            marketplace: Marketplace::Heroku,
+            external_id: uuid::Uuid::new_v4().to_string().parse().unwrap(),
+            name: name.to_owned(),
+            plan: "dev".to_owned(),
+            region: "us".to_owned(),
+            callback_url: None,
+            grant: None,
+            log_url: None,
+        };
+        self.provisioning.provision(request).await.unwrap().resource
+    }
+
+    /// A sign-on form as Heroku signs it, each for a second of its own: a second's token is good once.
+    pub fn sso_form(&self, id: &ExternalId) -> String {
+        let at = self.clock.now().secs() - self.visits.fetch_add(1, Ordering::SeqCst);
+        let joined = format!("{id}:{SALT}:{at}:{USER}:{EMAIL}");
+        format!(
+            "resource_id={id}&timestamp={at}&user_id={USER}&email={EMAIL}&app=shop&context_app=shop-staging\
+             &user_scoped_resource_token={}",
+            digest_hex(joined.as_bytes())
+        )
+    }
+
+    pub async fn deprovision(&self, id: &ExternalId) {
+        let gone = self.provisioning.deprovision(Marketplace::Heroku, id);
+        gone.await.unwrap();
+    }
+}
+
+fn settings() -> WebSettings {
+    WebSettings::new(
+        ORIGIN.parse().unwrap(),
+        true,
+        "Larder".to_owned(),
+        VariableNames::with_prefix("MEMCACHIER"),
+    )
+}
+
+async fn open_store(folder: &TempDir, now: Timestamp) -> Store {
+    let settings = StoreSettings {
+        url: format!("sqlite:{}", folder.path().join("larder.db").display()).into(),
+        master_key: MasterKey::from_base64("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap(),
+        previous_keys: vec![],
+        connections_max: 4,
+    };
+    Store::open(&settings, Schema::Expect, now).await.unwrap()
+}
+
+fn dev_plan() -> Plan {
+    Plan {
+        slug: "dev".parse().unwrap(),
+        memory_bytes: 25 << 20,
+        connections_max: 50,
+        credentials_max: 3,
+        sample_grain: Duration::from_secs(60),
+        history: Duration::from_secs(7 * 86_400),
+        sleeps_after: None,
+        price_cents: 0,
+        hidden: false,
+    }
+}
+
+async fn start_node(
+    folder: &TempDir,
+    cluster: &Cluster,
+    plane: Arc<Shelf>,
+    clock: Arc<dyn Clock>,
+) -> CancellationToken {
+    let settings = NodeSettings {
+        cluster: "c1".parse().unwrap(),
+        region: "us".to_owned(),
+        proxy_hostname: "p1.example.net".to_owned(),
+        proxy_port: 11211,
+        memory_bytes: 1 << 30,
+        data_dir: folder.path().to_owned(),
+    };
+    let link: Arc<dyn ControlLink> = Arc::new(cluster.clone());
+    let handover = Arc::new(Handover::default());
+    let node = Node::join(&settings, link, plane, handover, clock).await;
+    let node = node.unwrap();
+    cluster.attach(&node);
+    let stop = CancellationToken::new();
+    let until = stop.clone();
+    tokio::spawn(async move { node.run(until).await });
+    stop
+}
+
+/// A clock that stands still until it is moved.
+pub struct Hand(AtomicI64);
+
+impl Hand {
+    pub fn forward(&self, by: Duration) {
+        let secs = i64::try_from(by.as_secs()).unwrap();
+        self.0.fetch_add(secs, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The node's engine: only figures, as the test sets them.
+#[derive(Default)]
+pub struct Shelf(Mutex<HashMap<CacheId, Figures>>);
+
+impl Shelf {
+    fn caches(&self) -> MutexGuard<'_, HashMap<CacheId, Figures>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn fill(&self, cache: CacheId, items: u64, used_bytes: u64) {
+        let mut caches = self.caches();
+        let figures = caches.get_mut(&cache).unwrap();
+        figures.items = items;
+        figures.used_bytes = used_bytes;
+    }
+
+    pub fn connect(&self, cache: CacheId, username: &str, connections: u64) {
+        let username: Username = username.parse().unwrap();
+        let mut caches = self.caches();
+        let figures = caches.get_mut(&cache).unwrap();
+        figures.connections_by_credential = vec![(username, connections)];
+    }
+}
+
+impl DataPlane for Shelf {
+    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()> {
+        let mut caches = self.caches();
+        let figures = caches.entry(spec.cache).or_default();
+        figures.limit_bytes = spec.limit_bytes;
+        Box::pin(async {})
+    }
+
+    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()> {
+        self.caches().remove(&cache);
+        Box::pin(async {})
+    }
+
+    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied> {
+        let emptied = match self.caches().get_mut(&cache) {
+            Some(figures) => Emptied {
+                items: std::mem::take(&mut figures.items),
+                bytes: std::mem::take(&mut figures.used_bytes),
+            },
+            None => Emptied::default(),
+        };
+        Box::pin(async move { emptied })
+    }
+
+    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
+        let figures = self.caches().get(&cache).cloned();
+        Box::pin(async move { figures })
+    }
+}

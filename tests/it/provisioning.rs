@@ -1,0 +1,232 @@
+//! The lifecycle of resources over a store and one node, on both databases.
+
+use std::collections::HashSet;
+
+use larder::domain::{Marketplace, ResourceState};
+use larder::provisioning::{GrantCode, ProvisionRequest, ProvisioningError};
+use larder::store::grants::GrantState;
+
+use crate::support::db::{START, on_each};
+use crate::support::world::{World, request};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_requests_at_once_make_one_resource() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let asks = (0..64).map(|_| {
+            let provisioning = world.provisioning.clone();
+            tokio::spawn(async move { provisioning.provision(request("r-1")).await })
+        });
+        let mut answers = HashSet::new();
+        let mut created = 0;
+        for ask in asks.collect::<Vec<_>>() {
+            let answer = ask.await.expect("no panic").expect("a connection");
+            created += usize::from(answer.created);
+            answers.insert((
+                answer.resource.id.to_string(),
+                answer.resource.cache,
+                answer.servers,
+                answer.username.to_string(),
+                answer.password.expose().to_owned(),
+            ));
+        }
+        assert_eq!((answers.len(), created), (1, 1));
+        let (_, cache, servers, username, _) = answers.into_iter().next().expect("one");
+        assert_eq!(servers, "p1.example.net:11211");
+        assert_eq!(world.plane.usernames(cache), [username]);
+        assert_eq!(world.history(cache).await, ["provisioned"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_work_before_the_answer() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let answer = world.provision("r-1").await;
+        let spec = world.plane.spec(answer.resource.cache).expect("served");
+        let verifier = answer
+            .password
+            .verifier(world.store.verifier_key(), &answer.username);
+        assert!(spec.credentials[0].verifier.matches(&verifier));
+        assert_eq!(spec.limit_bytes, 28_835_840);
+        assert_eq!(spec.label, answer.username.as_str());
+        assert!(answer.created);
+        assert!(!world.provision("r-1").await.created);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_is_said_to_and_the_repeat_finds_it_done() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        world.plane.hang();
+        let answer = world.provisioning.provision(request("r-1")).await;
+        assert!(matches!(answer, Err(ProvisioningError::NodeBehind)));
+        world.plane.go_on();
+        let answer = world.provision("r-1").await;
+        assert!(!answer.created, "it was made the first time");
+        assert_eq!(world.plane.usernames(answer.resource.cache).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_on_offer_is_refused() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let ask = async |plan: &str, region: &str| {
+            let ask = ProvisionRequest {
+                plan: plan.to_owned(),
+                region: region.to_owned(),
+                ..request("r-1")
+            };
+            world.provisioning.provision(ask).await
+        };
+        for plan in ["", "DEV", "old", "nothing"] {
+            let answer = ask(plan, "us").await;
+            assert!(
+                matches!(answer, Err(ProvisioningError::UnknownPlan(_))),
+                "{plan}"
+            );
+        }
+        let answer = ask("dev", "eu").await;
+        assert!(matches!(answer, Err(ProvisioningError::UnknownRegion(_))));
+        assert!(ask("dev", "tokyo").await.is_ok(), "the manifest lists it");
+        let answer = ask("nothing", "mars").await;
+        assert!(answer.is_ok(), "a repeat is answered with what is");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_may_bring_the_grant() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let cache = world.provision("r-1").await.resource.cache;
+        assert!(world.store.grant(cache).await.expect("answers").is_none());
+        let ask = ProvisionRequest {
+            grant: Some(GrantCode {
+                code: "code-1".to_owned().into(),
+                expires_at: START,
+            }),
+            ..request("r-1")
+        };
+        world.provisioning.provision(ask).await.expect("the same");
+        let grant = world.store.grant(cache).await.expect("answers");
+        assert_eq!(grant.expect("a grant").state, GrantState::Pending);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_change_reaches_the_node_before_the_answer() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let cache = world.provision("r-1").await.resource.cache;
+        let id = "r-1".parse().expect("an id");
+        let change = async |plan: &str| {
+            world
+                .provisioning
+                .change_plan(Marketplace::Heroku, &id, plan)
+                .await
+        };
+        let done = change("100").await.expect("changed");
+        assert_eq!((done.from.as_str(), done.to.as_str()), ("dev", "100"));
+        let limit = world.plane.spec(cache).expect("served").limit_bytes;
+        assert_eq!(limit, 115_343_360);
+
+        let done = change("100").await.expect("nothing to do");
+        assert_eq!(done.from, done.to);
+        assert_eq!(world.history(cache).await, ["provisioned", "plan_changed"]);
+
+        for plan in ["old", "none"] {
+            let refused = change(plan).await;
+            assert!(matches!(refused, Err(ProvisioningError::UnknownPlan(_))));
+        }
+        let other = world
+            .provisioning
+            .change_plan(Marketplace::Manifold, &id, "100")
+            .await;
+        assert!(
+            matches!(other, Err(ProvisioningError::Unknown)),
+            "not theirs"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deprovisioning_is_final() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let made = world.provision("r-1").await;
+        let cache = made.resource.cache;
+        let owner = world.owner(cache, "proof").await;
+        let hash = world.access.sso_hash(&owner).await.expect("a hash");
+        world.access.create(&owner).await.expect("a second one");
+        let id = "r-1".parse().expect("an id");
+        let end = || world.provisioning.deprovision(Marketplace::Heroku, &id);
+
+        let (first, second) = tokio::join!(end(), end());
+        assert!(
+            first.is_ok() != second.is_ok(),
+            "one of two at once does it: {first:?} {second:?}"
+        );
+        assert!(world.plane.spec(cache).is_none(), "the node forgot it");
+        assert!(matches!(end().await, Err(ProvisioningError::Gone)));
+        let again = world.provisioning.provision(request("r-1")).await;
+        assert!(matches!(again, Err(ProvisioningError::Gone)));
+        let change = world
+            .provisioning
+            .change_plan(Marketplace::Heroku, &id, "100")
+            .await;
+        assert!(matches!(change, Err(ProvisioningError::Gone)));
+
+        let store = &world.store;
+        assert!(store.credentials(cache).await.expect("answers").is_empty());
+        assert!(store.primary(cache).await.expect("answers").is_none());
+        assert!(store.sso_secret(cache).await.expect("answers").is_none());
+        let opened = world.access.open_by_link(&hash, None).await;
+        assert!(opened.expect("answers").is_none());
+        assert!(world.access.create(&owner).await.is_err());
+        let tombstone = world.provisioning.find(Marketplace::Heroku, &id).await;
+        let tombstone = tombstone.expect("answers").expect("a tombstone");
+        assert!(matches!(
+            tombstone.state,
+            ResourceState::Deprovisioned { .. }
+        ));
+
+        let never = "never".parse().expect("an id");
+        let unknown = world
+            .provisioning
+            .deprovision(Marketplace::Heroku, &never)
+            .await;
+        assert!(matches!(unknown, Err(ProvisioningError::Unknown)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deprovisioning_does_not_wait_for_ever_for_a_node() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let cache = world.provision("r-1").await.resource.cache;
+        world.plane.hang();
+        let id = "r-1".parse().expect("an id");
+        let ended = world
+            .provisioning
+            .deprovision(Marketplace::Heroku, &id)
+            .await;
+        assert!(ended.is_ok());
+        world.plane.go_on();
+        let revision = world.store.last_change(cache).await.expect("answers");
+        let follows = world
+            .cluster
+            .wait_applied(cache, revision, std::time::Duration::from_secs(60))
+            .await;
+        assert!(follows && world.plane.spec(cache).is_none());
+    })
+    .await;
+}

@@ -1,0 +1,966 @@
+//! Every function of the store, on SQLite and on PostgreSQL. A store function without a place here does not merge.
+//! (Those of the outbox have a battery of their own.)
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use larder::domain::credential::LastUse;
+use larder::domain::ids::EventId;
+use larder::domain::secret::{BearerSecret, Password};
+use larder::domain::{
+    CacheId, Capabilities, CredentialId, FlushEvent, FlushId, FlushOrder, Marketplace, NodeId,
+    Origin, ResourceId, ResourceState, Revision, Timestamp, Username,
+};
+use larder::store::audit::AuditEntry;
+use larder::store::changes::CacheChange;
+use larder::store::credentials::NewCredential;
+use larder::store::flushes::OrderDone;
+use larder::store::nodes::NodeRecord;
+use larder::store::resources::NewResource;
+use larder::store::sessions::{Door, NewSessionRow};
+use larder::store::{Store, StoreError, Tx};
+use secrecy::ExposeSecret as _;
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use crate::support::db::{Kind, START, TestDb, on_each};
+use crate::support::world::plans;
+
+fn node(id: &str, host: &str) -> NodeRecord {
+    NodeRecord {
+        id: id.parse().unwrap(),
+        cluster: "c1".parse().unwrap(),
+        region: "us".to_owned(),
+        proxy_hostname: host.to_owned(),
+        proxy_port: 11211,
+        memory_bytes: 1 << 30,
+    }
+}
+
+fn node_id() -> NodeId {
+    "node_1".parse().unwrap()
+}
+
+async fn insert(tx: &mut Tx, external: &str, sso: &BearerSecret) -> Option<CacheId> {
+    let new = NewResource {
+        id: ResourceId::generate(START),
+        marketplace: Marketplace::Heroku,
+        external_id: &external.parse().unwrap(),
+        name: "acme",
+        label: "4F2A90",
+        plan: &"dev".parse().unwrap(),
+        region: "us",
+        cluster: &"c1".parse().unwrap(),
+        callback_url: Some("https://api.example.com/x"),
+        sso,
+    };
+    tx.insert_resource(&new, START).await.unwrap()
+}
+
+async fn add(
+    tx: &mut Tx,
+    store: &Store,
+    cache: CacheId,
+    name: &str,
+    primary: bool,
+) -> Result<bool, StoreError> {
+    let (username, password): (Username, _) = (name.parse().unwrap(), Password::generate());
+    let new = NewCredential {
+        id: CredentialId::generate(START),
+        cache,
+        username: &username,
+        password: &password,
+        verifier: &password.verifier(store.verifier_key(), &username),
+        capabilities: Capabilities::ALL,
+        primary,
+    };
+    tx.insert_credential(&new, START).await
+}
+
+/// A node with one cache on it, whose primary has this name.
+async fn cache(store: &Store, external: &str, username: &str) -> CacheId {
+    let mut tx = store.begin().await.unwrap();
+    tx.register_node(&node("node_1", "p1"), START)
+        .await
+        .unwrap();
+    let cache = insert(&mut tx, external, &BearerSecret::generate())
+        .await
+        .unwrap();
+    assert!(add(&mut tx, store, cache, username, true).await.unwrap());
+    tx.place(cache, &node_id()).await.unwrap();
+    tx.bump(cache).await.unwrap();
+    tx.commit().await.unwrap();
+    cache
+}
+
+#[tokio::test]
+async fn resources() {
+    on_each(async |db| {
+        let store = &db.store;
+        let mut tx = store.begin().await.unwrap();
+        tx.register_node(&node("node_1", "p1"), START)
+            .await
+            .unwrap();
+        let sso = BearerSecret::generate();
+        let cache = insert(&mut tx, "r-1", &sso).await.unwrap();
+        assert_eq!(
+            insert(&mut tx, "r-1", &BearerSecret::generate()).await,
+            None,
+            "taken"
+        );
+        assert!(tx.has_sso(cache, &sso.digest()).await.unwrap());
+        tx.commit().await.unwrap();
+
+        let id = "r-1".parse().unwrap();
+        let resource = store.resource(cache).await.unwrap().unwrap();
+        let found = store
+            .resource_by_external(Marketplace::Heroku, &id)
+            .await
+            .unwrap();
+        assert_eq!(found, Some(resource.clone()));
+        let found = store
+            .resource_by_external(Marketplace::Manifold, &id)
+            .await
+            .unwrap();
+        assert_eq!(found, None, "ids are the marketplace's own");
+        assert_eq!(
+            (resource.name.as_str(), resource.plan.as_str()),
+            ("acme", "dev")
+        );
+        assert_eq!(
+            (resource.state, resource.created_at),
+            (ResourceState::Provisioned, START)
+        );
+        assert_eq!(
+            store.resource_by_sso(&sso.digest()).await.unwrap(),
+            Some(resource.clone())
+        );
+        assert_eq!(
+            store.sso_secret(cache).await.unwrap().unwrap().expose(),
+            sso.expose()
+        );
+        let callback = store.callback_url(cache).await.unwrap();
+        assert_eq!(callback.as_deref(), Some("https://api.example.com/x"));
+        assert_eq!(store.resource(CacheId(99)).await.unwrap(), None);
+
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(
+            tx.lock_resource(cache).await.unwrap(),
+            Some(resource.clone())
+        );
+        tx.set_plan(cache, &"100".parse().unwrap()).await.unwrap();
+        let second = BearerSecret::generate();
+        tx.set_sso(&resource, &second).await.unwrap();
+        assert!(!tx.has_sso(cache, &sso.digest()).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(store.resource_by_sso(&sso.digest()).await.unwrap(), None);
+        assert_eq!(
+            store.sso_secret(cache).await.unwrap().unwrap().expose(),
+            second.expose()
+        );
+        assert_eq!(
+            store.resource(cache).await.unwrap().unwrap().plan.as_str(),
+            "100"
+        );
+
+        let mut tx = store.begin().await.unwrap();
+        tx.bury_resource(cache, START).await.unwrap();
+        tx.commit().await.unwrap();
+        let buried = store.resource(cache).await.unwrap().unwrap();
+        assert_eq!(buried.state, ResourceState::Deprovisioned { at: START });
+        assert_eq!(store.resource_by_sso(&second.digest()).await.unwrap(), None);
+        assert!(store.sso_secret(cache).await.unwrap().is_none());
+        assert_eq!(store.callback_url(cache).await.unwrap(), None);
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(
+            insert(&mut tx, "r-1", &sso).await,
+            None,
+            "a tombstone holds its id"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credentials() {
+    on_each(async |db| {
+        let store = &db.store;
+        let one = cache(store, "r-1", "AAAAAA").await;
+        let other = cache(store, "r-2", "BBBBBB").await;
+        let mut tx = store.begin().await.unwrap();
+        assert!(add(&mut tx, store, one, "CCCCCC", false).await.unwrap());
+        assert!(
+            !add(&mut tx, store, one, "BBBBBB", false).await.unwrap(),
+            "another cache's name"
+        );
+        assert_eq!(tx.count_credentials(one).await.unwrap(), 2);
+        tx.commit().await.unwrap();
+
+        let mut tx = store.begin().await.unwrap();
+        let second_primary = add(&mut tx, store, one, "DDDDDD", true).await;
+        let Err(StoreError::Taken(rule)) = second_primary else {
+            panic!("a second primary: {second_primary:?}");
+        };
+        assert!(
+            rule.contains("one_primary_per_cache") || rule.contains("credentials.cache_id"),
+            "{rule}"
+        );
+        drop(tx);
+
+        let (first, second): (Username, Username) =
+            ("AAAAAA".parse().unwrap(), "CCCCCC".parse().unwrap());
+        let mut tx = store.begin().await.unwrap();
+        let credential = tx.credential(one, &second).await.unwrap().unwrap();
+        assert_eq!(tx.credential(other, &second).await.unwrap(), None);
+        tx.move_primary(&credential).await.unwrap();
+        tx.set_capabilities(credential.id, Capabilities::WRITE)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        let list = store.credentials(one).await.unwrap();
+        let names: Vec<(&str, bool)> = list
+            .iter()
+            .map(|c| (c.username.as_str(), c.primary))
+            .collect();
+        assert_eq!(names, [("CCCCCC", true), ("AAAAAA", false)]);
+        assert_eq!(list[0].capabilities, Capabilities::WRITE);
+        let (username, password) = store.primary(one).await.unwrap().unwrap();
+        assert_eq!(username, second);
+        let same = store.password(one, &second).await.unwrap().unwrap();
+        assert_eq!(same.expose(), password.expose());
+        assert!(store.password(other, &second).await.unwrap().is_none());
+
+        let used = |secs| LastUse {
+            at: Timestamp::from_secs(secs),
+            from: format!("10.0.0.{secs}"),
+        };
+        let mut tx = store.begin().await.unwrap();
+        for secs in [5, 9, 7] {
+            tx.record_use(one, &second, &used(secs)).await.unwrap();
+        }
+        let loser = tx.credential(one, &first).await.unwrap().unwrap();
+        assert!(!tx.was_removed(one, &first).await.unwrap());
+        tx.remove_credential(loser.id, START).await.unwrap();
+        assert!(tx.was_removed(one, &first).await.unwrap());
+        assert!(!tx.was_removed(other, &first).await.unwrap());
+        assert!(
+            !add(&mut tx, store, one, "AAAAAA", false).await.unwrap(),
+            "never given out again"
+        );
+        tx.commit().await.unwrap();
+        let list = store.credentials(one).await.unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].last_used, Some(used(9)));
+        assert!(store.password(one, &first).await.unwrap().is_none());
+
+        let mut tx = store.begin().await.unwrap();
+        tx.remove_all_credentials(one, START).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(store.credentials(one).await.unwrap().is_empty());
+        assert!(store.primary(one).await.unwrap().is_none());
+        assert!(store.primary(other).await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let mut tx = store.begin().await.unwrap();
+        tx.register_node(&node("node_2", "p0"), START)
+            .await
+            .unwrap();
+        tx.place(cache, &"node_2".parse().unwrap()).await.unwrap();
+        tx.place(cache, &"node_2".parse().unwrap()).await.unwrap();
+        tx.record_applied(&node_id(), Revision(7), START)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        let placed = store.nodes_of(cache).await.unwrap();
+        let seen: Vec<_> = placed
+            .iter()
+            .map(|n| (n.proxy_hostname.as_str(), n.applied.0))
+            .collect();
+        assert_eq!(seen, [("p0", 0), ("p1", 7)], "in the order of SERVERS");
+
+        let cluster = "c1".parse().unwrap();
+        assert_eq!(
+            store.node_at(&cluster, "p1", 11211).await.unwrap(),
+            Some(node_id())
+        );
+        assert_eq!(store.node_at(&cluster, "p1", 11212).await.unwrap(), None);
+
+        let loads = store.node_loads().await.unwrap();
+        assert_eq!(loads.len(), 2);
+        assert_eq!(loads[0].caches, [("dev".parse().unwrap(), 1)]);
+        assert_eq!(
+            (loads[0].region.as_str(), loads[0].memory_bytes),
+            ("us", 1 << 30)
+        );
+
+        // The same node starts again, on another port: it knows nothing any more.
+        let moved = NodeRecord {
+            proxy_port: 11999,
+            region: "eu".to_owned(),
+            ..node("node_1", "p1")
+        };
+        let mut tx = store.begin().await.unwrap();
+        tx.register_node(&moved, START).await.unwrap();
+        tx.bury_resource(cache, START).await.unwrap();
+        tx.commit().await.unwrap();
+        let placed = store.nodes_of(cache).await.unwrap();
+        assert_eq!(
+            (placed[1].proxy_port, placed[1].applied),
+            (11999, Revision(0))
+        );
+        let loads = store.node_loads().await.unwrap();
+        assert_eq!(loads[0].region, "eu");
+        assert!(
+            loads.iter().all(|load| load.caches.is_empty()),
+            "the dead take no room"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_say_all_that_a_node_must_know() {
+    on_each(async |db| {
+        let store = &db.store;
+        let plans = plans();
+        let (one, two) = (
+            cache(store, "r-1", "AAAAAA").await,
+            cache(store, "r-2", "BBBBBB").await,
+        );
+        let since = async |revision| {
+            store
+                .changes_since(&node_id(), Revision(revision), &plans)
+                .await
+                .unwrap()
+        };
+
+        let all = since(0).await;
+        assert_eq!(
+            (all.revision, all.complete, all.caches.len()),
+            (Revision(2), true, 2)
+        );
+        assert_eq!(store.revision().await.unwrap(), Revision(2));
+        assert_eq!(store.last_change(one).await.unwrap(), Revision(1));
+        let CacheChange::Serve(spec) = &all.caches[0] else {
+            panic!("{all:?}")
+        };
+        assert_eq!(
+            (spec.cache, spec.label.as_str(), spec.limit_bytes),
+            (one, "4F2A90", 28_835_840)
+        );
+        assert_eq!(spec.credentials[0].username.as_str(), "AAAAAA");
+        assert!(spec.flush_orders.is_empty());
+        let none = since(2).await;
+        assert_eq!(
+            (none.revision, none.complete, none.caches.len()),
+            (Revision(2), false, 0)
+        );
+
+        let order = FlushOrder {
+            id: FlushId::generate(START),
+            origin: Origin::WebInterface,
+            reason: None,
+        };
+        let mut tx = store.begin().await.unwrap();
+        tx.order_flush(one, &order, START).await.unwrap();
+        tx.bump(one).await.unwrap();
+        tx.remove_all_credentials(two, START).await.unwrap();
+        tx.bury_resource(two, START).await.unwrap();
+        tx.bump(two).await.unwrap();
+        tx.commit().await.unwrap();
+        let news = since(2).await;
+        assert_eq!((news.revision, news.complete), (Revision(4), false));
+        let [CacheChange::Serve(spec), CacheChange::Forget(gone)] = &news.caches[..] else {
+            panic!("{news:?}")
+        };
+        assert_eq!(
+            (spec.flush_orders.as_slice(), *gone),
+            (&[order.clone()][..], two)
+        );
+        assert_eq!(since(0).await.caches.len(), 1, "a new node need not forget");
+
+        // A node that does not hold the cache is told to forget it.
+        let mut tx = store.begin().await.unwrap();
+        tx.register_node(&node("node_2", "p2"), START)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        let other = store
+            .changes_since(&"node_2".parse().unwrap(), Revision(3), &plans)
+            .await
+            .unwrap();
+        assert!(matches!(other.caches[..], [CacheChange::Forget(cache)] if cache == two));
+        let other = store
+            .changes_since(&"node_2".parse().unwrap(), Revision(2), &plans)
+            .await
+            .unwrap();
+        assert!(matches!(other.caches[0], CacheChange::Forget(cache) if cache == one));
+
+        // Tombstones go once every node has applied them.
+        let prune = async || {
+            let mut tx = store.begin().await.unwrap();
+            let pruned = tx.prune_forgotten().await.unwrap();
+            tx.commit().await.unwrap();
+            pruned
+        };
+        assert_eq!(prune().await, 0);
+        let mut tx = store.begin().await.unwrap();
+        for id in ["node_1", "node_2"] {
+            tx.record_applied(&id.parse().unwrap(), Revision(4), START)
+                .await
+                .unwrap();
+        }
+        tx.commit().await.unwrap();
+        assert_eq!(prune().await, 1);
+        assert!(store.nodes_of(two).await.unwrap().is_empty());
+        assert_eq!(store.nodes_of(one).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_table_of_changes_stays_bounded() {
+    on_each(async |db| {
+        let cache = cache(&db.store, "r-1", "AAAAAA").await;
+        for _ in 0..20 {
+            let mut tx = db.store.begin().await.unwrap();
+            tx.bump(cache).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(db.store.last_change(cache).await.unwrap(), Revision(21));
+        let rows = everything(db)
+            .await
+            .lines()
+            .filter(|row| row.starts_with("changes: "))
+            .count();
+        assert_eq!(rows, 1);
+    })
+    .await;
+}
+
+/// Writers change their caches as fast as they can while a reader follows. If a revision could be read before a
+/// lower one is committed, the reader would pass it by and end with an old state of some cache.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_misses_nothing() {
+    on_each(async |db| {
+        let store = &db.store;
+        let plans = plans();
+        let mut caches = Vec::new();
+        for at in 0..6 {
+            caches.push(cache(store, &format!("r-{at}"), &format!("{at}00000")).await);
+        }
+        let writers: Vec<_> = caches
+            .iter()
+            .enumerate()
+            .map(|(writer, cache)| {
+                let (store, cache) = (store.clone(), *cache);
+                tokio::spawn(async move {
+                    for round in 1..=20 {
+                        let mut tx = store.begin().await.unwrap();
+                        tx.lock_resource(cache).await.unwrap();
+                        let name = format!("{writer}{round:05}");
+                        assert!(add(&mut tx, &store, cache, &name, false).await.unwrap());
+                        tx.bump(cache).await.unwrap();
+                        // Commits come in another order than begins, if the database lets them.
+                        tokio::time::sleep(Duration::from_micros(writer as u64 * 300)).await;
+                        tx.commit().await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut known = Revision(0);
+        let mut seen: HashMap<CacheId, usize> = HashMap::new();
+        let end = Revision(6 + 6 * 20);
+        while known != end {
+            let changes = store
+                .changes_since(&node_id(), known, &plans)
+                .await
+                .unwrap();
+            known = changes.revision;
+            for change in changes.caches {
+                if let CacheChange::Serve(spec) = change {
+                    seen.insert(spec.cache, spec.credentials.len());
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert!(caches.iter().all(|cache| seen[cache] == 21), "{seen:?}");
+    })
+    .await;
+}
+
+/// The second to draw a revision cannot commit before the first. (SQLite has one writer, so there it is plain.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_order_is_revision_order() {
+    on_each(async |db| {
+        if !db.is_postgres() {
+            return;
+        }
+        let store = &db.store;
+        let (one, two) = (
+            cache(store, "r-1", "AAAAAA").await,
+            cache(store, "r-2", "BBBBBB").await,
+        );
+        let mut first = store.begin().await.unwrap();
+        let mut second = store.begin().await.unwrap();
+        second.lock_resource(two).await.unwrap();
+        first.lock_resource(one).await.unwrap();
+        assert_eq!(first.bump(one).await.unwrap(), Revision(3));
+        let hasty = tokio::spawn(async move {
+            let revision = second.bump(two).await.unwrap();
+            second.commit().await.unwrap();
+            revision
+        });
+        assert_eq!(
+            store.revision().await.unwrap(),
+            Revision(2),
+            "nothing to be seen yet"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!hasty.is_finished(), "it waits for the first");
+        first.commit().await.unwrap();
+        assert_eq!(hasty.await.unwrap(), Revision(4));
+        let news = store
+            .changes_since(&node_id(), Revision(2), &plans())
+            .await
+            .unwrap();
+        assert_eq!(news.caches.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn flushes() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let mut tx = store.begin().await.unwrap();
+        tx.register_node(&node("node_2", "p2"), START)
+            .await
+            .unwrap();
+        tx.place(cache, &"node_2".parse().unwrap()).await.unwrap();
+        let order = FlushOrder {
+            id: FlushId::generate(START),
+            origin: Origin::AdminOperation,
+            reason: Some("cluster switch".to_owned()),
+        };
+        tx.order_flush(cache, &order, START).await.unwrap();
+        assert_eq!(
+            tx.open_order(cache, Origin::AdminOperation).await.unwrap(),
+            Some(order.id)
+        );
+        assert_eq!(
+            tx.open_order(cache, Origin::WebInterface).await.unwrap(),
+            None
+        );
+        tx.commit().await.unwrap();
+        assert_eq!(store.flush_result(order.id).await.unwrap(), None);
+
+        let done = |node: &str, items| OrderDone {
+            id: order.id,
+            node: node.parse().unwrap(),
+            proxy: node.replace("node_", "p"),
+            items,
+            bytes: items * 10,
+        };
+        let mut tx = store.begin().await.unwrap();
+        for _ in 0..2 {
+            let half = tx
+                .report_order(cache, &done("node_1", 3), START)
+                .await
+                .unwrap();
+            assert_eq!(half, None, "the other node has still to report");
+        }
+        assert_eq!(
+            tx.open_order(cache, Origin::AdminOperation).await.unwrap(),
+            None,
+            "begun"
+        );
+        let event = tx
+            .report_order(cache, &done("node_2", 4), START)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (event.items, event.bytes, event.proxy.as_str()),
+            (7, 70, "p2")
+        );
+        assert_eq!(event.reason.as_deref(), Some("cluster switch"));
+        let again = tx
+            .report_order(cache, &done("node_2", 4), START)
+            .await
+            .unwrap();
+        assert_eq!(again, None, "told once");
+        tx.commit().await.unwrap();
+        assert_eq!(store.flush_result(order.id).await.unwrap(), Some((7, 70)));
+
+        let by_client = FlushEvent {
+            id: FlushId::generate(START),
+            cache,
+            origin: Origin::MemcacheClient,
+            proxy: "p1".to_owned(),
+            credential: Some("AAAAAA".parse().unwrap()),
+            remote: Some([10, 0, 0, 1].into()),
+            reason: None,
+            items: 1,
+            bytes: 10,
+            at: START,
+        };
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.record_flush(&by_client, 40).await.unwrap());
+        assert!(
+            !tx.record_flush(&by_client, 40).await.unwrap(),
+            "once per id"
+        );
+        let withdrawn = FlushOrder {
+            id: FlushId::generate(START),
+            ..order.clone()
+        };
+        tx.order_flush(cache, &withdrawn, START).await.unwrap();
+        assert_eq!(
+            tx.report_order(
+                cache,
+                &OrderDone {
+                    id: withdrawn.id,
+                    ..done("node_1", 1)
+                },
+                START
+            )
+            .await
+            .unwrap(),
+            None
+        );
+        tx.cancel_orders(cache).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.flush_count(cache).await.unwrap(), 41);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_and_proofs() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let csrf = BearerSecret::generate();
+        let open = |digest| NewSessionRow {
+            digest,
+            cache,
+            door: Door::Link,
+            person: Some("ann"),
+            context_app: None,
+            csrf: &csrf,
+        };
+        let later = START.plus(Duration::from_secs(60));
+        let mut tx = store.begin().await.unwrap();
+        for digest in ["a", "b", "c"] {
+            tx.insert_session(&open(digest), START).await.unwrap();
+        }
+        let sso = NewSessionRow {
+            door: Door::Sso,
+            person: None,
+            context_app: Some("app"),
+            ..open("d")
+        };
+        tx.insert_session(&sso, START).await.unwrap();
+        tx.touch_session("a", later).await.unwrap();
+        tx.touch_session("a", START).await.unwrap();
+        tx.delete_session("b").await.unwrap();
+        tx.commit().await.unwrap();
+        let session = store.session("a").await.unwrap().unwrap();
+        assert_eq!(
+            (session.cache, session.created_at, session.seen_at),
+            (cache, START, later)
+        );
+        assert_eq!(session.person.as_deref(), Some("ann"));
+        assert_eq!(session.csrf.expose(), csrf.expose());
+        assert!(store.session("b").await.unwrap().is_none());
+        assert_eq!(
+            store
+                .session("d")
+                .await
+                .unwrap()
+                .unwrap()
+                .context_app
+                .as_deref(),
+            Some("app")
+        );
+
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(tx.delete_sessions_of(cache, Some("a")).await.unwrap(), 2);
+        assert!(tx.use_proof("p", START).await.unwrap());
+        assert!(!tx.use_proof("p", later).await.unwrap());
+        assert_eq!(tx.prune_proofs(START).await.unwrap(), 0);
+        assert_eq!(tx.prune_proofs(later).await.unwrap(), 1);
+        assert_eq!(tx.prune_sessions(START, START).await.unwrap(), 0);
+        assert_eq!(
+            tx.prune_sessions(START, later.plus(Duration::from_secs(1)))
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(tx.delete_sessions_of(cache, None).await.unwrap(), 0);
+        tx.commit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn audit_reports_and_history() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let entry = |action: &str, cache| AuditEntry {
+            cache,
+            actor: "ann".to_owned(),
+            action: action.to_owned(),
+            detail: "x".to_owned(),
+            remote: Some("10.0.0.1".to_owned()),
+        };
+        let later = START.plus(Duration::from_secs(1));
+        let mut tx = store.begin().await.unwrap();
+        tx.audit(&entry("first", Some(cache)), START).await.unwrap();
+        tx.audit(&entry("second", Some(cache)), later)
+            .await
+            .unwrap();
+        tx.audit(&entry("elsewhere", None), later).await.unwrap();
+        let id = EventId::generate(START);
+        assert!(tx.first_report(id, START).await.unwrap());
+        assert!(!tx.first_report(id, later).await.unwrap());
+        assert_eq!(tx.prune_reports(later).await.unwrap(), 1);
+        tx.insert_event(cache, START, "flush", "old").await.unwrap();
+        tx.insert_event(cache, later, "flush", "new").await.unwrap();
+        assert_eq!(tx.prune_history(later).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let audit = store.audit_of(cache, 10).await.unwrap();
+        assert_eq!(
+            audit,
+            [
+                (later, entry("second", Some(cache))),
+                (START, entry("first", Some(cache)))
+            ]
+        );
+        assert_eq!(store.audit_of(cache, 1).await.unwrap().len(), 1);
+        let left = store.events(cache, 10).await.unwrap();
+        assert_eq!(
+            left.iter()
+                .map(|event| event.line.as_str())
+                .collect::<Vec<_>>(),
+            ["new"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_leaves_nothing() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let before = everything(db).await;
+        {
+            let mut tx = store.begin().await.unwrap();
+            tx.lock_resource(cache).await.unwrap();
+            insert(&mut tx, "r-2", &BearerSecret::generate())
+                .await
+                .unwrap();
+            add(&mut tx, store, cache, "BBBBBB", false).await.unwrap();
+            tx.use_proof("p", START).await.unwrap();
+            tx.bump(cache).await.unwrap();
+        }
+        // The next transaction begins after the dropped one is rolled back.
+        let tx = store.begin().await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(everything(db).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let is_bad = |error: StoreError| matches!(error, StoreError::BadRow(_));
+        by_hand(db, "UPDATE credentials SET capabilities = 900").await;
+        assert!(is_bad(store.credentials(cache).await.unwrap_err()));
+        by_hand(
+            db,
+            "UPDATE credentials SET capabilities = 7, username = 'sly name'",
+        )
+        .await;
+        assert!(is_bad(store.credentials(cache).await.unwrap_err()));
+        by_hand(db, "UPDATE resources SET plan = 'NO PLAN'").await;
+        assert!(is_bad(store.resource(cache).await.unwrap_err()));
+        by_hand(db, "UPDATE nodes SET proxy_port = 70000").await;
+        assert!(is_bad(store.nodes_of(cache).await.unwrap_err()));
+    })
+    .await;
+}
+
+/// A sealed value that was moved to another row does not open there.
+#[tokio::test]
+async fn a_swapped_password_does_not_open() {
+    on_each(async |db| {
+        let store = &db.store;
+        let one = cache(store, "r-1", "AAAAAA").await;
+        cache(store, "r-2", "BBBBBB").await;
+        by_hand(
+            db,
+            "UPDATE credentials SET password_sealed = \
+             (SELECT password_sealed FROM credentials WHERE username = 'BBBBBB') WHERE username = 'AAAAAA'",
+        )
+        .await;
+        assert!(matches!(store.primary(one).await, Err(StoreError::Seal(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_of_the_database_opens_nothing() {
+    on_each(async |db| {
+        let store = &db.store;
+        let cache = cache(store, "r-1", "AAAAAA").await;
+        let (cookie, csrf) = (BearerSecret::generate(), BearerSecret::generate());
+        let log_url = "https://token:t.marker-in-log-url@logs.example.com/logs".to_owned();
+        let mut tx = store.begin().await.unwrap();
+        let session = NewSessionRow {
+            digest: &cookie.digest(),
+            cache,
+            door: Door::Link,
+            person: None,
+            context_app: None,
+            csrf: &csrf,
+        };
+        tx.insert_session(&session, START).await.unwrap();
+        tx.insert_attachment(cache, "app", Some(&log_url.into()), START)
+            .await
+            .unwrap();
+        let code = "marker-in-grant-code".to_owned().into();
+        tx.insert_grant(cache, &code, START, START).await.unwrap();
+        tx.commit().await.unwrap();
+        let (_, password) = store.primary(cache).await.unwrap().unwrap();
+        let sso = store.sso_secret(cache).await.unwrap().unwrap();
+        let secrets = [
+            password.expose(),
+            sso.expose(),
+            cookie.expose(),
+            csrf.expose(),
+            "marker-in-log-url",
+            "marker-in-grant-code",
+        ];
+
+        let mut copy = everything(db).await.into_bytes();
+        if let Kind::Sqlite { dir } = &db.kind {
+            for file in std::fs::read_dir(dir.path()).unwrap() {
+                copy.extend(std::fs::read(file.unwrap().path()).unwrap());
+            }
+        }
+        let holds = |needle: &[u8]| copy.windows(needle.len()).any(|window| window == needle);
+        assert!(holds(b"AAAAAA"), "the search finds what is there");
+        for secret in secrets {
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for form in [secret, &hex, &hex.to_uppercase()] {
+                assert!(!holds(form.as_bytes()), "a secret stands in the database");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_process_sees_the_same() {
+    on_each(async |db| {
+        let cache = cache(&db.store, "r-1", "AAAAAA").await;
+        let other = db.opened_again().await;
+        other.ping().await.unwrap();
+        let (_, here) = db.store.primary(cache).await.unwrap().unwrap();
+        let (name, there) = other.primary(cache).await.unwrap().unwrap();
+        assert_eq!(here.expose(), there.expose());
+        let verifier = there.verifier(other.verifier_key(), &name);
+        assert!(verifier.matches(&here.verifier(db.store.verifier_key(), &name)));
+        other.close().await;
+    })
+    .await;
+}
+
+/// Every row of every table as text, in a fixed order; bytes as hexadecimal.
+async fn everything(db: &TestDb) -> String {
+    let mut rows = Vec::new();
+    let url = db.settings.url.expose_secret();
+    match db.kind {
+        Kind::Sqlite { .. } => {
+            let mut c = sqlx::SqliteConnection::connect(url).await.unwrap();
+            let tables: Vec<String> =
+                sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
+                    .fetch_all(&mut c)
+                    .await
+                    .unwrap();
+            for table in tables {
+                let columns: Vec<String> =
+                    sqlx::query_scalar("SELECT name FROM pragma_table_info($1)")
+                        .bind(&table)
+                        .fetch_all(&mut c)
+                        .await
+                        .unwrap();
+                let quoted: Vec<String> = columns
+                    .iter()
+                    .map(|column| format!("quote({column})"))
+                    .collect();
+                let sql = format!(
+                    "SELECT '{table}: ' || {} FROM {table}",
+                    quoted.join(" || ',' || ")
+                );
+                rows.extend(
+                    sqlx::query_scalar::<_, String>(AssertSqlSafe(sql))
+                        .fetch_all(&mut c)
+                        .await
+                        .unwrap(),
+                );
+            }
+        }
+        Kind::Postgres => {
+            let mut c = sqlx::PgConnection::connect(url).await.unwrap();
+            let tables: Vec<String> = sqlx::query_scalar(
+                "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'",
+            )
+            .fetch_all(&mut c)
+            .await
+            .unwrap();
+            for table in tables {
+                let sql = format!("SELECT '{table}: ' || t::text FROM {table} t");
+                rows.extend(
+                    sqlx::query_scalar::<_, String>(AssertSqlSafe(sql))
+                        .fetch_all(&mut c)
+                        .await
+                        .unwrap(),
+                );
+            }
+        }
+    }
+    rows.sort();
+    rows.join("\n")
+}
+
+async fn by_hand(db: &TestDb, sql: &'static str) {
+    let url = db.settings.url.expose_secret();
+    match db.kind {
+        Kind::Sqlite { .. } => {
+            let mut c = sqlx::SqliteConnection::connect(url).await.unwrap();
+            sqlx::query(sql).execute(&mut c).await.unwrap();
+        }
+        Kind::Postgres => {
+            let mut c = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::query(sql).execute(&mut c).await.unwrap();
+        }
+    }
+}

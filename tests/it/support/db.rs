@@ -1,0 +1,111 @@
+//! A fresh database for each test: SQLite in a temporary directory, and PostgreSQL when
+//! `LARDER_TEST_POSTGRES_URL` names a server on which databases may be made. On CI its absence is a failure.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base64::Engine as _;
+use larder::domain::Timestamp;
+use larder::store::seal::MasterKey;
+use larder::store::{Schema, Store, StoreSettings};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+pub const START: Timestamp = Timestamp::from_secs(1_795_372_200);
+
+pub struct TestDb {
+    pub store: Store,
+    pub kind: Kind,
+    pub settings: StoreSettings,
+}
+
+pub enum Kind {
+    Sqlite { dir: tempfile::TempDir },
+    Postgres,
+}
+
+impl TestDb {
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.kind, Kind::Postgres)
+    }
+
+    /// The same database as another process would open it.
+    pub async fn opened_again(&self) -> Store {
+        Store::open(&self.settings, Schema::Expect, START)
+            .await
+            .expect("the database opens a second time")
+    }
+}
+
+/// Runs a test on a fresh database of each kind.
+pub async fn on_each(test: impl AsyncFn(&TestDb)) {
+    let sqlite = sqlite().await;
+    test(&sqlite).await;
+    sqlite.store.close().await;
+
+    let Some(server) = postgres_server() else {
+        return;
+    };
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("larder_test_{}_{count}", std::process::id());
+    run(&server, format!("CREATE DATABASE {name}")).await;
+    let postgres = postgres(&server, &name).await;
+    test(&postgres).await;
+    postgres.store.close().await;
+    run(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+}
+
+pub async fn sqlite() -> TestDb {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = settings(format!("sqlite:{}", dir.path().join("larder.db").display()));
+    TestDb {
+        store: opened(&settings).await,
+        kind: Kind::Sqlite { dir },
+        settings,
+    }
+}
+
+async fn postgres(server: &str, name: &str) -> TestDb {
+    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
+    let settings = settings(format!("{base}/{name}"));
+    TestDb {
+        store: opened(&settings).await,
+        kind: Kind::Postgres,
+        settings,
+    }
+}
+
+fn postgres_server() -> Option<String> {
+    let url = std::env::var("LARDER_TEST_POSTGRES_URL").ok();
+    if url.is_none() {
+        let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!on_ci, "LARDER_TEST_POSTGRES_URL must be set on CI");
+        eprintln!("skipped on PostgreSQL: LARDER_TEST_POSTGRES_URL is not set");
+    }
+    url
+}
+
+fn settings(url: String) -> StoreSettings {
+    let key = base64::engine::general_purpose::STANDARD.encode([42; 32]);
+    StoreSettings {
+        url: url.into(),
+        master_key: MasterKey::from_base64(&key).expect("32 bytes"),
+        previous_keys: vec![],
+        connections_max: 10,
+    }
+}
+
+async fn opened(settings: &StoreSettings) -> Store {
+    Store::open(settings, Schema::Expect, START)
+        .await
+        .expect("an empty database opens")
+}
+
+async fn run(server: &str, sql: String) {
+    let mut connection = PgConnection::connect(server)
+        .await
+        .expect("the test server answers");
+    sqlx::query(AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .expect("a database can be made and dropped");
+}

@@ -1,0 +1,273 @@
+//! A control plane and one node in this process, with an engine that only remembers what it was told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use larder::access::{Access, Owner, SsoVisit};
+use larder::cluster::{
+    Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
+    NodeSettings,
+};
+use larder::domain::{BoxFuture, CacheId, CacheSpec, Clock, Marketplace, Plan, Plans, Timestamp};
+use larder::provisioning::{Connection, ProvisionRequest, Provisioning};
+use larder::store::Store;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::db::{START, TestDb};
+
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn new() -> Arc<TestClock> {
+        Arc::new(TestClock(AtomicI64::new(START.micros())))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).expect("a short time");
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        // A microsecond passes with each look, so that what comes later is later.
+        Timestamp::from_micros(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// An engine that remembers. While the gate is shut it does nothing, like a node that hangs.
+pub struct FakePlane {
+    pub caches: Mutex<HashMap<CacheId, CacheSpec>>,
+    pub flushed: Mutex<Vec<CacheId>>,
+    gate: watch::Sender<bool>,
+}
+
+impl FakePlane {
+    pub fn new() -> Arc<FakePlane> {
+        Arc::new(FakePlane {
+            caches: Mutex::default(),
+            flushed: Mutex::default(),
+            gate: watch::Sender::new(true),
+        })
+    }
+
+    pub fn hang(&self) {
+        self.gate.send_replace(false);
+    }
+
+    pub fn go_on(&self) {
+        self.gate.send_replace(true);
+    }
+
+    pub fn spec(&self, cache: CacheId) -> Option<CacheSpec> {
+        self.caches.lock().get(&cache).cloned()
+    }
+
+    pub fn usernames(&self, cache: CacheId) -> Vec<String> {
+        let spec = self.spec(cache).expect("the node serves the cache");
+        let mut names: Vec<String> = spec
+            .credentials
+            .iter()
+            .map(|credential| credential.username.to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn pass(&self) {
+        let mut gate = self.gate.subscribe();
+        gate.wait_for(|open| *open).await.expect("the gate stays");
+    }
+}
+
+impl DataPlane for FakePlane {
+    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.pass().await;
+            self.caches.lock().insert(spec.cache, spec);
+        })
+    }
+
+    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.pass().await;
+            self.caches.lock().remove(&cache);
+        })
+    }
+
+    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied> {
+        Box::pin(async move {
+            self.pass().await;
+            self.flushed.lock().push(cache);
+            Emptied {
+                items: 3,
+                bytes: 300,
+            }
+        })
+    }
+
+    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
+        let figures = self.spec(cache).map(|spec| Figures {
+            limit_bytes: spec.limit_bytes,
+            ..Figures::default()
+        });
+        Box::pin(async { figures })
+    }
+}
+
+pub fn plans() -> Arc<Plans> {
+    let plan = |slug: &str, mib: u64, hidden| Plan {
+        slug: slug.parse().expect("a plan name"),
+        memory_bytes: mib << 20,
+        connections_max: 50,
+        credentials_max: 4,
+        sample_grain: Duration::from_secs(60),
+        history: Duration::from_secs(7 * 86_400),
+        sleeps_after: None,
+        price_cents: 0,
+        hidden,
+    };
+    let table = vec![
+        plan("dev", 25, false),
+        plan("100", 100, false),
+        plan("old", 50, true),
+    ];
+    Arc::new(Plans::new(table).expect("a good table"))
+}
+
+pub struct World {
+    pub store: Store,
+    pub clock: Arc<TestClock>,
+    pub cluster: Cluster,
+    pub access: Access,
+    pub provisioning: Provisioning,
+    pub plane: Arc<FakePlane>,
+    pub handover: Arc<Handover>,
+    pub node: Arc<Node>,
+    pub stop: CancellationToken,
+    _data_dir: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start(db: &TestDb) -> World {
+        World::start_with(db, |cluster| Arc::new(cluster)).await
+    }
+
+    /// With something between the node and its control plane.
+    pub async fn start_with(
+        db: &TestDb,
+        link: impl FnOnce(Cluster) -> Arc<dyn ControlLink>,
+    ) -> World {
+        let (store, clock, plans) = (db.store.clone(), TestClock::new(), plans());
+        let settings = ClusterSettings {
+            regions_allowed: vec!["us".to_owned(), "tokyo".to_owned()],
+        };
+        let cluster = Cluster::new(store.clone(), Arc::clone(&plans), clock.clone(), settings);
+        let data_dir = tempfile::tempdir().expect("a temporary directory");
+        let (plane, handover) = (FakePlane::new(), Arc::new(Handover::default()));
+        let node = Node::join(
+            &node_settings(data_dir.path()),
+            link(cluster.clone()),
+            plane.clone(),
+            handover.clone(),
+            clock.clone(),
+        )
+        .await
+        .expect("the node joins");
+        cluster.attach(&node);
+        let (node, stop) = (Arc::new(node), CancellationToken::new());
+        tokio::spawn({
+            let (node, stop) = (Arc::clone(&node), stop.clone());
+            async move { node.run(stop).await }
+        });
+        World {
+            access: Access::new(store.clone(), cluster.clone(), plans.clone(), clock.clone()),
+            provisioning: Provisioning::new(store.clone(), cluster.clone(), plans, clock.clone()),
+            store,
+            clock,
+            cluster,
+            plane,
+            handover,
+            node,
+            stop,
+            _data_dir: data_dir,
+        }
+    }
+
+    pub async fn provision(&self, id: &str) -> Connection {
+        self.provisioning
+            .provision(request(id))
+            .await
+            .expect("a cache")
+    }
+
+    /// A cache's owner, signed in through the marketplace.
+    pub async fn owner(&self, cache: CacheId, proof: &str) -> Owner {
+        let visit = SsoVisit {
+            cache,
+            proof_digest: proof.to_owned(),
+            person: Some("ann@example.com".to_owned()),
+            context_app: None,
+        };
+        let session = self
+            .access
+            .open_by_sso(visit, None)
+            .await
+            .expect("a session");
+        let owner = self.access.owner(&session.cookie, cache, None).await;
+        owner.expect("the store answers").expect("a live session")
+    }
+
+    /// The kinds of the history, oldest first.
+    pub async fn history(&self, cache: CacheId) -> Vec<String> {
+        let mut events = self.store.events(cache, 1_000).await.expect("a history");
+        events.reverse();
+        events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.plane.go_on();
+        self.stop.cancel();
+    }
+}
+
+pub fn node_settings(data_dir: &std::path::Path) -> NodeSettings {
+    NodeSettings {
+        cluster: "c1".parse().expect("a cluster name"),
+        region: "us".to_owned(),
+        proxy_hostname: "p1.example.net".to_owned(),
+        proxy_port: 11211,
+        memory_bytes: 1 << 30,
+        data_dir: data_dir.to_owned(),
+    }
+}
+
+pub fn request(id: &str) -> ProvisionRequest {
+    ProvisionRequest {
+        marketplace: Marketplace::Heroku,
+        external_id: id.parse().expect("an external id"),
+        name: "acme-cache".to_owned(),
+        plan: "dev".to_owned(),
+        region: "amazon-web-services::us-east-1".to_owned(),
+        callback_url: None,
+        grant: None,
+        log_url: None,
+    }
+}
+
+/// Looks until it is so. The caller's assertion is about state, not about time; a minute means never.
+pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..6_000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never came true: {what}");
+}
