@@ -13,9 +13,9 @@ use tokio::time::sleep;
 
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
-use crate::support::process::Process;
-use crate::support::world::{PATIENCE, free_port, lines_of, sandbox_settings, settings};
 use crate::support::needs;
+use crate::support::process::Process;
+use crate::support::scene::{PATIENCE, free_port, lines_of, sandbox_settings, settings};
 
 const OWNERS: usize = 4;
 const CACHES_PER_OWNER: usize = 12;
@@ -62,23 +62,38 @@ async fn postgres_survives_kills() {
 }
 
 fn kills() -> u32 {
-    std::env::var("LARDER_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(50)
+    std::env::var("LARDER_TEST_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(50)
 }
 
 async fn run(database: Database, kills: u32) {
     let data = tempfile::tempdir().expect("a folder");
-    let sandbox = Sandbox::start(sandbox_settings(None)).await.expect("the sandbox starts");
+    let sandbox = Sandbox::start(sandbox_settings(None))
+        .await
+        .expect("the sandbox starts");
     let base = format!("http://127.0.0.1:{}", free_port());
     let mut settings = settings(&base, sandbox.url(), &database, &data);
     settings.insert(0, ("LARDER_ENGINE_MEMORY".to_owned(), "64GiB".to_owned()));
     settings.insert(0, ("LARDER_LOG".to_owned(), "error".to_owned()));
     // of equal names the last one wins in a process's environment
     settings.reverse();
-    sandbox.set_provider(&format!("{base}/heroku/resources"), &format!("{base}/heroku/sso"));
-    let stage = Stage { sandbox: Arc::new(sandbox), base, ledger: Ledger::default(), alive: Arc::default() };
+    sandbox.set_provider(
+        &format!("{base}/heroku/resources"),
+        &format!("{base}/heroku/sso"),
+    );
+    let stage = Stage {
+        sandbox: Arc::new(sandbox),
+        base,
+        ledger: Ledger::default(),
+        alive: Arc::default(),
+    };
 
     let mut process = Process::start(&stage.base, &settings).await;
-    let owners: Vec<_> = (0..OWNERS).map(|number| tokio::spawn(owner(stage.clone(), number))).collect();
+    let owners: Vec<_> = (0..OWNERS)
+        .map(|number| tokio::spawn(owner(stage.clone(), number)))
+        .collect();
     for kill in 0..kills {
         sleep(Duration::from_millis(random(2_000))).await;
         process.kill().await;
@@ -90,7 +105,10 @@ async fn run(database: Database, kills: u32) {
         owner.abort();
     }
     settle(&stage).await;
-    assert!(process.terminate().await.success(), "SIGTERM winds down cleanly");
+    assert!(
+        process.terminate().await.success(),
+        "SIGTERM winds down cleanly"
+    );
     stage.sandbox.stop().await;
     database.drop().await;
 }
@@ -101,7 +119,11 @@ async fn owner(stage: Stage, number: usize) {
         let _alive = stage.alive.read().await;
         let mine: Vec<AddonId> = {
             let ledger = stage.ledger.lock();
-            ledger.iter().filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned).map(|(id, _)| *id).collect()
+            ledger
+                .iter()
+                .filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned)
+                .map(|(id, _)| *id)
+                .collect()
         };
         let work = stage.clone();
         // a task of its own, because a killed service makes it panic
@@ -123,9 +145,18 @@ async fn owner(stage: Stage, number: usize) {
 
 async fn provision(stage: Stage, name: String) {
     let app = stage.sandbox.create_app(&name).expect("a new name");
-    let addon = stage.sandbox.provision(app, "dev", ProvisionOptions::default()).await.expect("an answer");
+    let addon = stage
+        .sandbox
+        .provision(app, "dev", ProvisionOptions::default())
+        .await
+        .expect("an answer");
     let primary = addon.config["MEMCACHIER_USERNAME"].clone();
-    let told = Told { app: Some(app), credentials: vec![primary.clone()], primary, ..Told::default() };
+    let told = Told {
+        app: Some(app),
+        credentials: vec![primary.clone()],
+        primary,
+        ..Told::default()
+    };
     stage.ledger.lock().insert(addon.id, told);
 }
 
@@ -135,7 +166,9 @@ async fn promote(stage: Stage, addon: AddonId) {
     // a full table gives up its last secondary first
     if names.len() >= 9 {
         let last = names.last().expect("some").clone();
-        note(&stage, addon, |told| told.credentials.retain(|name| *name != last));
+        note(&stage, addon, |told| {
+            told.credentials.retain(|name| *name != last)
+        });
         assert!(dashboard.delete(&last).await.status.is_redirection());
     }
     let new = dashboard.add_credentials().await;
@@ -171,29 +204,54 @@ fn note(stage: &Stage, addon: AddonId, what: impl FnOnce(&mut Told)) {
 
 /// Holds the ledger against the service that was just restarted.
 async fn inspect(stage: &Stage, kill: u32) {
-    let told: Vec<(AddonId, Told)> = stage.ledger.lock().iter().map(|(id, told)| (*id, told.clone())).collect();
+    let told: Vec<(AddonId, Told)> = stage
+        .ledger
+        .lock()
+        .iter()
+        .map(|(id, told)| (*id, told.clone()))
+        .collect();
     for (addon, told) in told {
-        let reply = stage.sandbox.repeat_provision(addon).await.expect("an answer");
+        let reply = stage
+            .sandbox
+            .repeat_provision(addon)
+            .await
+            .expect("an answer");
         if told.deprovisioned {
-            assert_eq!(reply.status, 410, "kill {kill}: {addon:?} came back: {reply:?}");
+            assert_eq!(
+                reply.status, 410,
+                "kill {kill}: {addon:?} came back: {reply:?}"
+            );
             continue;
         }
         if told.maybe_deprovisioned && reply.status == 410 {
             note(stage, addon, |told| told.deprovisioned = true);
             continue;
         }
-        assert!([200, 201].contains(&reply.status), "kill {kill}: {addon:?} is lost: {reply:?}");
+        assert!(
+            [200, 201].contains(&reply.status),
+            "kill {kill}: {addon:?} is lost: {reply:?}"
+        );
         note(stage, addon, |told| told.maybe_deprovisioned = false);
         let mut dashboard = Dashboard::open(&stage.sandbox, addon, &stage.base).await;
         let names = dashboard.usernames().await;
         let primary = names.first().expect("a primary").clone();
         let possible = [Some(told.primary.clone()), told.maybe.clone()];
-        assert!(possible.contains(&Some(primary.clone())), "kill {kill}: {primary} is primary, told {told:?}");
+        assert!(
+            possible.contains(&Some(primary.clone())),
+            "kill {kill}: {primary} is primary, told {told:?}"
+        );
         for name in &told.credentials {
-            assert!(names.contains(name), "kill {kill}: credential {name} is lost");
+            assert!(
+                names.contains(name),
+                "kill {kill}: credential {name} is lost"
+            );
         }
         let page = dashboard.page().await;
-        assert_eq!(page.matches("class=\"is-primary\"").count(), 1, "kill {kill}: one primary");
+        assert_eq!(
+            page.matches("class=\"is-primary\"").count(),
+            1,
+            "kill {kill}: one primary"
+        );
         note(stage, addon, |told| {
             told.primary = primary;
             told.maybe = None;
@@ -204,18 +262,29 @@ async fn inspect(stage: &Stage, kill: u32) {
 /// Lets everything promised arrive: variables equal to the primary, a line for every flush.
 async fn settle(stage: &Stage) {
     let ledger = stage.ledger.lock().clone();
-    for (addon, told) in ledger.iter().filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned) {
+    for (addon, told) in ledger
+        .iter()
+        .filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned)
+    {
         let mut dashboard = Dashboard::open(&stage.sandbox, *addon, &stage.base).await;
         let primary = dashboard.usernames().await.remove(0);
         let app = told.app.expect("known since the provision");
-        let arrived = stage.sandbox.wait_for_var(app, "MEMCACHIER_USERNAME", &primary, PATIENCE).await;
+        let arrived = stage
+            .sandbox
+            .wait_for_var(app, "MEMCACHIER_USERNAME", &primary, PATIENCE)
+            .await;
         arrived.unwrap_or_else(|late| panic!("{late}: {addon:?} never got its primary {primary}"));
         let lines = stage.sandbox.wait_for(PATIENCE, |market| {
             let log: Vec<_> = market.app(app)?.log.iter().cloned().collect();
             let lines = lines_of(&log, "flush").len();
             (lines >= told.flushes).then_some(lines)
         });
-        lines.await.unwrap_or_else(|late| panic!("{late}: {} flushes of {addon:?} were acknowledged", told.flushes));
+        lines.await.unwrap_or_else(|late| {
+            panic!(
+                "{late}: {} flushes of {addon:?} were acknowledged",
+                told.flushes
+            )
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::world::PATIENCE;
+use super::scene::PATIENCE;
 
 /// A running `larder serve`.
 pub struct Process {

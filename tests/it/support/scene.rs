@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PROXY: &str = "localhost";
 
 /// The service, its marketplace, and the folder they keep things in.
-pub struct World {
+pub struct Scene {
     pub service: Service,
     pub sandbox: Sandbox,
     /// `http://127.0.0.1:…` of the service.
@@ -28,7 +28,7 @@ pub struct World {
     pub data: TempDir,
 }
 
-/// How a test's world differs from the usual one.
+/// How a test's scene differs from the usual one.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Run for every app of the sandbox.
@@ -37,9 +37,9 @@ pub struct Wishes {
     pub settings: Vec<(String, String)>,
 }
 
-impl World {
+impl Scene {
     /// Starts everything on this database.
-    pub async fn start(database: Database, wishes: Wishes) -> World {
+    pub async fn start(database: Database, wishes: Wishes) -> Scene {
         let data = tempfile::tempdir().expect("a folder");
         let sandbox = Sandbox::start(sandbox_settings(wishes.app_command))
             .await
@@ -58,7 +58,7 @@ impl World {
             &format!("{base}/heroku/resources"),
             &format!("{base}/heroku/sso"),
         );
-        World {
+        Scene {
             service,
             sandbox,
             base,
