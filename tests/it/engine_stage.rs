@@ -65,7 +65,6 @@ pub struct Stage {
     pub engine: Engine,
     pub diary: Arc<Diary>,
     pub addresses: Addresses,
-    pub key: VerifierKey,
 }
 
 impl Drop for Stage {
@@ -152,7 +151,6 @@ impl Stage {
             engine,
             diary,
             addresses,
-            key: key(),
         }
     }
 
@@ -218,10 +216,6 @@ impl Client {
             stream,
             patience: Duration::from_secs(5),
         }
-    }
-
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

@@ -36,7 +36,7 @@ async fn rotation_costs_no_operation(database: Database) {
     let releases_before = world.sandbox.releases(shop).len();
 
     let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
-    assert_eq!(owner.usernames().await, [old.clone()]);
+    assert_eq!(owner.usernames().await, std::slice::from_ref(&old));
     let new = owner.add_credentials().await;
     let new_password = owner.reveal(&new).await;
     let old_client = LoopClient::start(&python, &servers, &old, &vars["MEMCACHIER_PASSWORD"]).await;
@@ -58,7 +58,7 @@ async fn rotation_costs_no_operation(database: Database) {
         "{failed} of {operations} failed on the old credential"
     );
     assert!(owner.delete(&old).await.status.is_redirection());
-    assert_eq!(owner.usernames().await, [new.clone()]);
+    assert_eq!(owner.usernames().await, std::slice::from_ref(&new));
     let Tally { operations, failed } = new_client.stop().await;
     assert!(
         operations > 0 && failed == 0,

@@ -25,7 +25,7 @@ pub struct Scene {
     /// `http://127.0.0.1:…` of the service.
     pub base: String,
     pub database: Database,
-    pub data: TempDir,
+    _data: TempDir,
 }
 
 /// How a test's scene differs from the usual one.
@@ -63,7 +63,7 @@ impl Scene {
             sandbox,
             base,
             database,
-            data,
+            _data: data,
         }
     }
 
