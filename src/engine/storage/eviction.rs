@@ -13,7 +13,7 @@
 use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
-use super::item::Header;
+use super::item::{HITS_MAX, Header};
 use super::segment::{Address, ChainKind, Queue, Segment, TierKind, segment_bytes, segment_charge};
 use super::shard::{NoRoom, Shard};
 
@@ -273,7 +273,7 @@ impl Shard {
         let surcharge = tier.surcharge(header.item_bytes());
         let (needed, left) = match queue.chain {
             ChainKind::Small if tier.share.is_long() => (1 + surcharge, 0),
-            ChainKind::Small => (2 + surcharge, 0),
+            ChainKind::Small => ((2 + surcharge).min(HITS_MAX), 0),
             ChainKind::Main => {
                 let needed = 1 + surcharge;
                 (needed, header.hits().saturating_sub(needed))
