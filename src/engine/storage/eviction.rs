@@ -14,15 +14,17 @@ use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
 use super::item::{HITS_MAX, Header};
-use super::segment::{Address, ChainKind, Queue, Segment, TierKind, segment_bytes, segment_charge};
+use super::segment::{
+    Address, ChainKind, Queue, SEGMENTS_MAX, Segment, TierKind, segment_bytes, segment_charge,
+};
 use super::shard::{NoRoom, Shard};
 
 /// After so many walks in a row that gave no memory back, everything in the next segment is dropped.
 const WALKS_MAX: u32 = 4;
 /// Over the limit by more than this part of it: the limit was lowered, and is reached in bounded steps.
 const LOWERED_PART: u64 = 64;
-/// Such steps in one store.
-const LOWERED_WALKS: u32 = 2;
+/// Bytes of records walked in one such step.
+const STEP_BYTES: usize = 32 * 1024;
 /// Bytes of records walked ahead for each byte stored: enough while a third of what is walked goes.
 const WALK_AHEAD: usize = 3;
 /// How far back a main segment counts access times: items come there with a past.
@@ -97,6 +99,9 @@ impl Shard {
     }
 
     fn charged_memory(&mut self) -> Option<Box<[u8]>> {
+        if self.segments.in_use() >= SEGMENTS_MAX {
+            return None;
+        }
         let bytes = segment_bytes(&self.ledger, self.shards);
         while !self.ledger.try_charge(segment_charge(bytes)) {
             if !self.has_retired() {
@@ -129,25 +134,38 @@ impl Shard {
         self.recharge();
     }
 
-    /// After a store: comes back under the limit, by a bounded step when that was lowered.
+    /// After a store: comes back under the limit, or one step nearer when that was lowered.
     pub(super) fn settle(&mut self, now: u32) {
+        let (used, limit) = (self.ledger.used(), self.ledger.limit());
+        if used <= limit {
+            return;
+        }
+        if used - limit > limit / LOWERED_PART {
+            self.shrink(now);
+            return;
+        }
         let mut walks = 0;
-        for step in 0.. {
-            let (used, limit) = (self.ledger.used(), self.ledger.limit());
-            let lowered = used.saturating_sub(limit) > limit / LOWERED_PART;
-            if used <= limit || lowered && step >= LOWERED_WALKS || !self.shrink(now, &mut walks) {
+        while self.ledger.is_over() {
+            if self.has_retired() {
+                self.reclaim(1);
+            } else if !self.evict(now, &mut walks) && !self.give_up_spare() {
                 return;
             }
+            self.recharge();
         }
     }
 
-    /// Gives back one segment's worth of memory in one way or another; false when there is nothing to give.
-    pub(super) fn shrink(&mut self, now: u32, walks: &mut u32) -> bool {
+    /// One bounded step towards the limit; false when there is nothing to give.
+    pub(super) fn shrink(&mut self, now: u32) -> bool {
         let progress = if self.has_retired() {
             self.reclaim(1);
             true
+        } else if let Some(number) = self.victim() {
+            self.fit_ghost();
+            self.walk(number, now, STEP_BYTES, false);
+            true
         } else {
-            self.evict(now, walks) || self.give_up_spare()
+            self.give_up_spare()
         };
         self.recharge();
         progress
