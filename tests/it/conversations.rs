@@ -292,12 +292,18 @@ pub fn play_on_socket(script: &Script, client: &mut Client) -> Result<(), String
                 };
                 received.drain(..length);
             }
-            Step::Closed => received.extend(client.rest()),
+            Step::Closed => {
+                let (bytes, closed) = client.until_closed();
+                received.extend(bytes);
+                if !closed {
+                    return Err("the connection stays open".to_owned());
+                }
+            }
             Step::Advance(_) => return Err("time cannot be moved here".to_owned()),
         }
     }
     client.end_sending();
-    received.extend(client.rest());
+    received.extend(client.until_closed().0);
     if received.is_empty() {
         Ok(())
     } else {

@@ -44,8 +44,12 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "stock looks at the length only while the end has not come, so its answer depends on packets",
     ),
     (
+        "answered-early",
+        "stock waits for key and extras before it looks at the lengths",
+    ),
+    (
         "strict-numbers",
-        "1.6.18 reads `+1`, ` 1` and `1 x` as numbers; the text must be a whole number, blanks may follow",
+        "stock reads `+1`, ` 1` and `1 x` as numbers; the text must be a whole number, blanks may follow",
     ),
 ];
 

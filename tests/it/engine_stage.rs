@@ -251,11 +251,23 @@ impl Client {
     }
 
     /// Everything until the peer closes.
+    #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // A reset is an end as well.
-        let _ = self.stream.read_to_end(&mut bytes);
+        let (bytes, closed) = self.until_closed();
+        assert!(closed, "the connection stays open");
         bytes
+    }
+
+    /// What still comes, and whether the peer has closed then.
+    pub fn until_closed(&mut self) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        loop {
+            match self.more() {
+                None => return (bytes, false),
+                Some(more) if more.is_empty() => return (bytes, true),
+                Some(more) => bytes.extend(more),
+            }
+        }
     }
 
     /// As [`Client::send`], but a peer that has closed is no failure.
