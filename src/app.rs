@@ -14,8 +14,10 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::cluster::{Cluster, ClusterSettings, Handover, Node, NodeSettings};
 use crate::config::Config;
-use crate::domain::{Clock, Marketplace, Plans, Timestamp};
-use crate::engine::{Engine, EngineSettings, EventSink, Limits, Listeners, TlsListener};
+use crate::domain::{CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plans, Timestamp};
+use crate::engine::{
+    Engine, EngineSettings, EventSink, Limits, Listeners, OpenListener, TlsListener,
+};
 use crate::marketplace::heroku::client::HerokuClient;
 use crate::marketplace::heroku::routes::{self, HerokuRoutes};
 use crate::marketplace::heroku::sso::SsoSettings;
@@ -29,6 +31,12 @@ use crate::web::{self, PublicUrl, Web, WebSettings, server};
 
 /// How long a start waits for the node to know the caches of an earlier run.
 const CATCH_UP: Duration = Duration::from_secs(30);
+
+const TIDY_EVERY: Duration = Duration::from_secs(300);
+
+/// The name and number of the private cache behind an open listener. Caches in the database count from 1.
+const PRIVATE_CACHE: &str = "dev";
+const PRIVATE_CACHE_ID: CacheId = CacheId(0);
 
 /// One call to a provider ends by then.
 const CALL_MAX: Duration = Duration::from_secs(15);
@@ -83,7 +91,19 @@ impl Service {
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
 
-        let router = build_router(config, &heroku, &store, &cluster, &plans, &clock)?;
+        let access = Access::new(
+            store.clone(),
+            cluster.clone(),
+            Arc::clone(&plans),
+            Arc::clone(&clock),
+        );
+        background.spawn(tidy(
+            cluster.clone(),
+            access.clone(),
+            stop_background.clone(),
+        ));
+
+        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock)?;
         open_http(config, router, &stop_http, &http).await?;
         let shutdown = config.shutdown;
         Ok(Service {
@@ -199,22 +219,68 @@ async fn start_node(
     tokio::time::timeout(CATCH_UP, node.informed())
         .await
         .context("the node did not learn its caches in time")?;
-    let addresses = engine.start(listeners(config))?;
+    let addresses = engine.start(listeners(config, store, &engine).await?)?;
     tracing::info!(node = %node.id(), plain = ?addresses.plain, tls = ?addresses.tls, "memcached listens");
     Ok(engine)
 }
 
-fn listeners(config: &Config) -> Listeners {
+/// Where the engine is to listen; makes or finds the cache behind the open listener.
+async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::Result<Listeners> {
     let tls = config.memcached.tls.as_ref().map(|tls| TlsListener {
         addr: tls.addr,
         cert: tls.certificate.clone(),
         key: tls.key.clone(),
     });
-    Listeners {
+    let open = match &config.memcached.open {
+        None => None,
+        Some(open) => {
+            let cache = open_cache(config, store, engine, &open.cache).await?;
+            Some(OpenListener {
+                addr: open.addr,
+                cache,
+            })
+        }
+    };
+    Ok(Listeners {
         plain: Some(config.memcached.addr),
         tls,
-        open: None,
+        open,
+    })
+}
+
+/// The cache of the open listener: a customer's by its external id, or a private one that only this node knows,
+/// without credentials and outside the database.
+async fn open_cache(
+    config: &Config,
+    store: &Store,
+    engine: &Engine,
+    name: &str,
+) -> anyhow::Result<CacheId> {
+    if name == PRIVATE_CACHE {
+        let plan = config.plans.find_or_smallest(&PRIVATE_CACHE.parse()?);
+        engine.apply(&CacheSpec {
+            cache: PRIVATE_CACHE_ID,
+            label: PRIVATE_CACHE.to_owned(),
+            limit_bytes: plan.limit_bytes(),
+            connections_max: plan.connections_max,
+            credentials: Vec::new(),
+            flush_orders: Vec::new(),
+        });
+        return Ok(PRIVATE_CACHE_ID);
     }
+    let id: ExternalId = name.parse().context("LARDER_MEMCACHED_OPEN_CACHE")?;
+    for marketplace in [
+        Marketplace::Heroku,
+        Marketplace::Manifold,
+        Marketplace::Direct,
+    ] {
+        if let Some(resource) = store.resource_by_external(marketplace, &id).await?
+            && resource.state.is_live()
+        {
+            return Ok(resource.cache);
+        }
+    }
+    anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
 fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
@@ -271,11 +337,29 @@ fn build_outbox(
     ))
 }
 
+/// Removes what has outlived its use, now and then, until `stop`.
+async fn tidy(cluster: Cluster, access: Access, stop: CancellationToken) {
+    loop {
+        let tidied = async {
+            cluster.tidy().await?;
+            access.tidy().await
+        };
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "tidying up did not work, the next turn tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TIDY_EVERY) => {}
+        }
+    }
+}
+
 fn build_router(
     config: &Config,
     heroku: &Arc<HerokuSettings>,
     store: &Store,
     cluster: &Cluster,
+    access: Access,
     plans: &Arc<Plans>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Router> {
@@ -289,12 +373,7 @@ fn build_router(
         Arc::clone(clock),
     );
     let web = Web {
-        access: Access::new(
-            store.clone(),
-            cluster.clone(),
-            Arc::clone(plans),
-            Arc::clone(clock),
-        ),
+        access,
         provisioning: provisioning.clone(),
         store: store.clone(),
         plans: Arc::clone(plans),

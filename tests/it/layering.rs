@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "marketplace",
         ],
     ),
-    ("sandbox", &[]),
+    ("sandbox", &["domain"]),
     ("config", &["domain", "store", "telemetry"]),
     ("app", EVERYTHING_BELOW),
     (
