@@ -13,12 +13,11 @@ use tokio_util::sync::DropGuard;
 
 use crate::access::Access;
 use crate::cluster::{
-    Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
-    NodeSettings,
+    Cluster, ClusterSettings, ControlLink, DataPlane, Figures, Handover, Node, NodeSettings,
 };
 use crate::domain::secret::digest_hex;
 use crate::domain::{
-    BoxFuture, CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plan, Plans, Resource,
+    CacheId, CacheSpec, Clock, ExternalId, FlushEvent, FlushId, Marketplace, Plan, Plans, Resource,
     Timestamp, Username,
 };
 use crate::marketplace::heroku::sso::SsoSettings;
@@ -165,7 +164,7 @@ async fn start_node(
         data_dir: folder.path().to_owned(),
     };
     let link: Arc<dyn ControlLink> = Arc::new(cluster.clone());
-    let handover = Arc::new(Handover::default());
+    let handover = plane.sink.clone();
     let node = Node::join(&settings, link, plane, handover, clock).await;
     let node = node.unwrap();
     cluster.attach(&node);
@@ -193,11 +192,15 @@ impl Clock for Hand {
 
 /// The node's engine: only figures, as the test sets them.
 #[derive(Default)]
-pub struct Shelf(Mutex<HashMap<CacheId, Figures>>);
+pub struct Shelf {
+    caches: Mutex<HashMap<CacheId, Figures>>,
+    flushed: Mutex<Vec<FlushId>>,
+    sink: Arc<Handover>,
+}
 
 impl Shelf {
     fn caches(&self) -> MutexGuard<'_, HashMap<CacheId, Figures>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn fill(&self, cache: CacheId, items: u64, used_bytes: u64) {
@@ -216,31 +219,36 @@ impl Shelf {
 }
 
 impl DataPlane for Shelf {
-    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()> {
+    fn apply(&self, spec: &CacheSpec) {
         let mut caches = self.caches();
         let figures = caches.entry(spec.cache).or_default();
         figures.limit_bytes = spec.limit_bytes;
-        Box::pin(async {})
-    }
-
-    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()> {
-        self.caches().remove(&cache);
-        Box::pin(async {})
-    }
-
-    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied> {
-        let emptied = match self.caches().get_mut(&cache) {
-            Some(figures) => Emptied {
+        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        for order in &spec.flush_orders {
+            if flushed.contains(&order.id) {
+                continue;
+            }
+            flushed.push(order.id);
+            self.sink.flushed(FlushEvent {
+                id: order.id,
+                cache: spec.cache,
+                origin: order.origin,
+                proxy: "p1.example.net".to_owned(),
+                credential: None,
+                remote: None,
+                reason: None,
                 items: std::mem::take(&mut figures.items),
                 bytes: std::mem::take(&mut figures.used_bytes),
-            },
-            None => Emptied::default(),
-        };
-        Box::pin(async move { emptied })
+                at: Timestamp::from_secs(0),
+            });
+        }
     }
 
-    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
-        let figures = self.caches().get(&cache).cloned();
-        Box::pin(async move { figures })
+    fn forget(&self, cache: CacheId) {
+        self.caches().remove(&cache);
+    }
+
+    fn figures(&self, cache: CacheId) -> Option<Figures> {
+        self.caches().get(&cache).cloned()
     }
 }

@@ -49,6 +49,7 @@ pub struct FakePlane {
     pub flushed: Mutex<Vec<FlushId>>,
     caches: Mutex<HashMap<CacheId, CacheSpec>>,
     sink: Arc<Handover>,
+    gate: watch::Sender<bool>,
 }
 
 impl FakePlane {
@@ -57,7 +58,17 @@ impl FakePlane {
             flushed: Mutex::default(),
             caches: Mutex::default(),
             sink,
+            gate: watch::Sender::new(true),
         })
+    }
+
+    /// From here on the node does nothing new.
+    pub fn hang(&self) {
+        self.gate.send_replace(false);
+    }
+
+    pub fn go_on(&self) {
+        self.gate.send_replace(true);
     }
 
     pub fn spec(&self, cache: CacheId) -> Option<CacheSpec> {
@@ -113,10 +124,10 @@ impl DataPlane for FakePlane {
     }
 }
 
-/// A link whose node hears of no change while the gate is shut: a node that hangs.
+/// A link whose node hears of no change while its engine is to hang.
 struct GatedLink {
     link: Arc<dyn ControlLink>,
-    gate: watch::Sender<bool>,
+    plane: Arc<FakePlane>,
 }
 
 impl ControlLink for GatedLink {
@@ -132,7 +143,7 @@ impl ControlLink for GatedLink {
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
         Box::pin(async move {
             let changes = self.link.changes_since(node, known, wait).await;
-            let mut gate = self.gate.subscribe();
+            let mut gate = self.plane.gate.subscribe();
             gate.wait_for(|open| *open).await.expect("the gate stays");
             changes
         })
@@ -177,7 +188,6 @@ pub struct World {
     pub handover: Arc<Handover>,
     pub node: Arc<Node>,
     pub stop: CancellationToken,
-    link: Arc<GatedLink>,
     _data_dir: tempfile::TempDir,
 }
 
@@ -201,11 +211,11 @@ impl World {
         let plane = FakePlane::new(handover.clone());
         let gated = Arc::new(GatedLink {
             link: link(cluster.clone()),
-            gate: watch::Sender::new(true),
+            plane: plane.clone(),
         });
         let node = Node::join(
             &node_settings(data_dir.path()),
-            gated.clone(),
+            gated,
             plane.clone(),
             handover.clone(),
             clock.clone(),
@@ -227,19 +237,9 @@ impl World {
             plane,
             handover,
             node,
-            link: gated,
             stop,
             _data_dir: data_dir,
         }
-    }
-
-    /// From here on the node hears of nothing new.
-    pub fn hang(&self) {
-        self.link.gate.send_replace(false);
-    }
-
-    pub fn go_on(&self) {
-        self.link.gate.send_replace(true);
     }
 
     pub async fn provision(&self, id: &str) -> Connection {
