@@ -21,5 +21,6 @@ mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
 mod store_battery;
+mod store_open;
 mod support;
 mod whole_node;
