@@ -71,6 +71,8 @@ pub struct Node {
     handover: Arc<Handover>,
     clock: Arc<dyn Clock>,
     applied: watch::Sender<Revision>,
+    /// Whether the first answer of the control plane is in force.
+    informed: watch::Sender<bool>,
 }
 
 impl Node {
@@ -101,6 +103,7 @@ impl Node {
             handover,
             clock,
             applied: watch::Sender::new(Revision::default()),
+            informed: watch::Sender::new(false),
         })
     }
 
@@ -111,6 +114,16 @@ impl Node {
     /// The revision in force in the engine.
     pub fn applied(&self) -> watch::Receiver<Revision> {
         self.applied.subscribe()
+    }
+
+    /// Waits until the caches that existed at the start are in force.
+    pub async fn informed(&self) {
+        // the sender is ours, so waiting cannot fail
+        let _ = self
+            .informed
+            .subscribe()
+            .wait_for(|informed| *informed)
+            .await;
     }
 
     pub fn plane(&self) -> &Arc<dyn DataPlane> {
@@ -127,7 +140,14 @@ impl Node {
         let mut pause = RETRY_FIRST;
         loop {
             let known = *self.applied.borrow();
-            let asked = self.link.changes_since(&self.id, known, FOLLOW_WAIT);
+            // the start waits for the first answer, also when there is nothing to know
+            let informed = *self.informed.borrow();
+            let wait = if informed {
+                FOLLOW_WAIT
+            } else {
+                Duration::ZERO
+            };
+            let asked = self.link.changes_since(&self.id, known, wait);
             let answer = tokio::select! {
                 () = stop.cancelled() => return,
                 answer = asked => answer,
@@ -177,6 +197,7 @@ impl Node {
             *applied = changes.revision;
             moved
         });
+        self.informed.send_replace(true);
     }
 
     async fn report(&self, stop: &CancellationToken) {

@@ -191,6 +191,8 @@ pub fn loopback() -> SocketAddr {
 /// A blocking client that speaks raw bytes.
 pub struct Client {
     stream: TcpStream,
+    /// How long [`Client::more`] waits.
+    pub patience: Duration,
 }
 
 /// A reply of the binary dialect.
@@ -212,7 +214,10 @@ impl Client {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream }
+        Client {
+            stream,
+            patience: Duration::from_secs(5),
+        }
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -257,6 +262,32 @@ impl Client {
         // A reset is an end as well.
         let _ = self.stream.read_to_end(&mut bytes);
         bytes
+    }
+
+    /// As [`Client::send`], but a peer that has closed is no failure.
+    pub fn send_if_open(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    pub fn end_sending(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Some more bytes; none when the peer has closed, `None` when nothing comes for too long.
+    pub fn more(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(self.patience)).unwrap();
+        let mut bytes = vec![0; 65_536];
+        let read = self.stream.read(&mut bytes);
+        let patience = Some(Duration::from_secs(20));
+        self.stream.set_read_timeout(patience).unwrap();
+        match read {
+            Ok(read) => {
+                bytes.truncate(read);
+                Some(bytes)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     pub fn read_exact(&mut self, len: usize) -> Vec<u8> {

@@ -1,6 +1,5 @@
 //! Keys with their hash, computed once per command.
 
-use std::hash::BuildHasher;
 use std::sync::OnceLock;
 
 /// Bits at the top of the hash that choose the shard.

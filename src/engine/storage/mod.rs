@@ -15,18 +15,31 @@
 //! assert_eq!(item.as_deref(), Some(&b"hello"[..]));
 //! ```
 
+mod balance;
+mod chain;
 mod clock;
+mod compaction;
 mod counters;
+mod eviction;
 mod exptime;
+mod ghost;
+mod index;
+mod item;
 mod key;
 mod large;
 mod ledger;
 mod operations;
 mod pool;
+mod reclaim;
 mod request;
+mod segment;
 mod shard;
+mod sweep;
 mod tenant;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use clock::EngineClock;
 pub use counters::Counters;

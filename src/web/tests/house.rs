@@ -20,6 +20,7 @@ use crate::domain::{
     CacheId, CacheSpec, Clock, ExternalId, FlushEvent, FlushId, Marketplace, Plan, Plans, Resource,
     Timestamp, Username,
 };
+use crate::engine::{EngineEvent, EventSink};
 use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::{ProvisionRequest, Provisioning};
 use crate::store::seal::MasterKey;
@@ -164,7 +165,7 @@ async fn start_node(
         data_dir: folder.path().to_owned(),
     };
     let link: Arc<dyn ControlLink> = Arc::new(cluster.clone());
-    let handover = plane.sink.clone();
+    let handover = Arc::clone(&plane.told);
     let node = Node::join(&settings, link, plane, handover, clock).await;
     let node = node.unwrap();
     cluster.attach(&node);
@@ -193,14 +194,15 @@ impl Clock for Hand {
 /// The node's engine: only figures, as the test sets them.
 #[derive(Default)]
 pub struct Shelf {
-    caches: Mutex<HashMap<CacheId, Figures>>,
-    flushed: Mutex<Vec<FlushId>>,
-    sink: Arc<Handover>,
+    figures: Mutex<HashMap<CacheId, Figures>>,
+    /// Flush orders carried out.
+    done: Mutex<Vec<FlushId>>,
+    told: Arc<Handover>,
 }
 
 impl Shelf {
     fn caches(&self) -> MutexGuard<'_, HashMap<CacheId, Figures>> {
-        self.caches.lock().unwrap_or_else(PoisonError::into_inner)
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn fill(&self, cache: CacheId, items: u64, used_bytes: u64) {
@@ -223,24 +225,24 @@ impl DataPlane for Shelf {
         let mut caches = self.caches();
         let figures = caches.entry(spec.cache).or_default();
         figures.limit_bytes = spec.limit_bytes;
-        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         for order in &spec.flush_orders {
-            if flushed.contains(&order.id) {
+            if done.contains(&order.id) {
                 continue;
             }
-            flushed.push(order.id);
-            self.sink.flushed(FlushEvent {
+            done.push(order.id);
+            self.told.record(EngineEvent::Flushed(FlushEvent {
                 id: order.id,
                 cache: spec.cache,
                 origin: order.origin,
                 proxy: "p1.example.net".to_owned(),
                 credential: None,
                 remote: None,
-                reason: None,
+                reason: order.reason.clone(),
                 items: std::mem::take(&mut figures.items),
                 bytes: std::mem::take(&mut figures.used_bytes),
-                at: Timestamp::from_secs(0),
-            });
+                at: Timestamp::from_secs(1_795_372_200),
+            }));
         }
     }
 
