@@ -85,8 +85,8 @@ impl<T> Window<T> {
 
 impl Handover {
     /// A cache was flushed. What the control plane ordered is never summed up nor turned away: there are no more of
-    /// those than it gave. The engine tells through [`EventSink`]; another [`DataPlane`](super::DataPlane) may call this.
-    pub fn flushed(&self, flush: FlushEvent) {
+    /// those than it gave.
+    fn flushed(&self, flush: FlushEvent) {
         let mut kept = self.kept.lock();
         if flush.origin != Origin::MemcacheClient {
             kept.queue.push_back(NodeEvent::Flushed { flush, times: 1 });

@@ -49,7 +49,6 @@ pub struct FakePlane {
     pub flushed: Mutex<Vec<FlushId>>,
     caches: Mutex<HashMap<CacheId, CacheSpec>>,
     sink: Arc<Handover>,
-    gate: watch::Sender<bool>,
 }
 
 impl FakePlane {
@@ -58,17 +57,7 @@ impl FakePlane {
             flushed: Mutex::default(),
             caches: Mutex::default(),
             sink,
-            gate: watch::Sender::new(true),
         })
-    }
-
-    /// From here on the node does nothing new.
-    pub fn hang(&self) {
-        self.gate.send_replace(false);
-    }
-
-    pub fn go_on(&self) {
-        self.gate.send_replace(true);
     }
 
     pub fn spec(&self, cache: CacheId) -> Option<CacheSpec> {
@@ -124,10 +113,10 @@ impl DataPlane for FakePlane {
     }
 }
 
-/// A link whose node hears of no change while its engine is to hang.
+/// A link whose node hears of no change while the gate is shut: a node that hangs.
 struct GatedLink {
     link: Arc<dyn ControlLink>,
-    plane: Arc<FakePlane>,
+    gate: watch::Sender<bool>,
 }
 
 impl ControlLink for GatedLink {
@@ -143,7 +132,7 @@ impl ControlLink for GatedLink {
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
         Box::pin(async move {
             let changes = self.link.changes_since(node, known, wait).await;
-            let mut gate = self.plane.gate.subscribe();
+            let mut gate = self.gate.subscribe();
             gate.wait_for(|open| *open).await.expect("the gate stays");
             changes
         })
@@ -188,6 +177,7 @@ pub struct World {
     pub handover: Arc<Handover>,
     pub node: Arc<Node>,
     pub stop: CancellationToken,
+    link: Arc<GatedLink>,
     _data_dir: tempfile::TempDir,
 }
 
@@ -211,11 +201,11 @@ impl World {
         let plane = FakePlane::new(handover.clone());
         let gated = Arc::new(GatedLink {
             link: link(cluster.clone()),
-            plane: plane.clone(),
+            gate: watch::Sender::new(true),
         });
         let node = Node::join(
             &node_settings(data_dir.path()),
-            gated,
+            gated.clone(),
             plane.clone(),
             handover.clone(),
             clock.clone(),
@@ -237,9 +227,19 @@ impl World {
             plane,
             handover,
             node,
+            link: gated,
             stop,
             _data_dir: data_dir,
         }
+    }
+
+    /// From here on the node hears of nothing new.
+    pub fn hang(&self) {
+        self.link.gate.send_replace(false);
+    }
+
+    pub fn go_on(&self) {
+        self.link.gate.send_replace(true);
     }
 
     pub async fn provision(&self, id: &str) -> Connection {
