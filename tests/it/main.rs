@@ -33,5 +33,6 @@ mod outbox_lines;
 mod provisioning;
 mod rotation;
 mod store_battery;
+mod store_open;
 mod support;
 mod whole_node;
