@@ -18,6 +18,8 @@
 //! `app` builds the rooms and wires them; `config` and `telemetry` read the surroundings; `cli` is the door.
 //! `tests/it/layering.rs` holds the tree to this table.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod telemetry;
 

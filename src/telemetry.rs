@@ -4,6 +4,7 @@ use std::io;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -27,9 +28,15 @@ pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging was started twice: {error}"))
 }
 
-/// Installs the process-wide metrics recorder; the handle renders what `/metrics` answers.
-pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+/// The process-wide metrics recorder, installed on first use; it renders what `/metrics` answers.
+pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+    static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut recorder = RECORDER.lock();
+    if let Some(handle) = &*recorder {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
         .install_recorder()
-        .context("metrics were started twice")
+        .context("metrics are recorded elsewhere")?;
+    Ok(recorder.insert(handle).clone())
 }

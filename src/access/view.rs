@@ -27,7 +27,7 @@ impl Access {
 
     /// Figures from the nodes that hold the cache; `None` while none answers.
     pub async fn figures(&self, owner: &Owner) -> Option<Figures> {
-        self.cluster.figures(owner.cache()).await
+        self.cluster.figures(owner.cache())
     }
 
     /// The value of the SERVERS variable.

@@ -13,6 +13,7 @@ use super::node::{DataPlane, Node};
 use super::placement::{self, NoRoom, Site};
 use crate::domain::secret::{hex_lower, random_bytes};
 use crate::domain::{BoxFuture, CacheId, Clock, FlushId, NodeId, Plan, Plans, Revision};
+use crate::outbox::ports::NodesCaughtUp;
 use crate::store::nodes::{NodeRecord, PlacedNode};
 use crate::store::{Store, StoreError};
 
@@ -126,8 +127,8 @@ impl Cluster {
     }
 
     /// Figures of the node in this process; `None` when it does not hold the cache.
-    pub async fn figures(&self, cache: CacheId) -> Option<Figures> {
-        self.0.local.get()?.plane.figures(cache).await
+    pub fn figures(&self, cache: CacheId) -> Option<Figures> {
+        self.0.local.get()?.plane.figures(cache)
     }
 
     /// Waits until every node of the cache has applied `revision`; false when the deadline comes first.
@@ -292,6 +293,18 @@ impl ControlLink for Cluster {
             self.0.reported.send_modify(|count| *count += 1);
             Ok(())
         })
+    }
+}
+
+/// What the outbox asks before it pushes a credential.
+impl NodesCaughtUp for Cluster {
+    fn wait_applied(
+        &self,
+        cache: CacheId,
+        revision: Revision,
+        within: Duration,
+    ) -> BoxFuture<'_, bool> {
+        Box::pin(Cluster::wait_applied(self, cache, revision, within))
     }
 }
 

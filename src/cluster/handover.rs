@@ -7,7 +7,6 @@
 //! one per credential, the latest. Other notices are dropped when the queue is full, and counted.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -15,11 +14,12 @@ use tokio::sync::Notify;
 use super::link::{Login, NodeEvent};
 use crate::domain::credential::LastUse;
 use crate::domain::ids::EventId;
-use crate::domain::{CacheId, Event, FlushEvent, FlushId, Timestamp, Username};
+use crate::domain::{CacheId, Event, FlushEvent, Origin, Timestamp, Username};
+use crate::engine::{EngineEvent, EventSink};
 
 /// Events of one kind and cache that are handed on one by one within a second.
 const SINGLES_PER_SEC: u32 = 10;
-/// Events that wait, at most; floods of flushes and the control plane's own orders are not turned away.
+/// Events that wait, at most.
 const QUEUE_MAX: usize = 10_000;
 /// Events in one report, at most.
 const BATCH_MAX: usize = 500;
@@ -84,9 +84,15 @@ impl<T> Window<T> {
 }
 
 impl Handover {
-    /// A client flushed its cache.
-    pub fn flushed(&self, flush: FlushEvent) {
+    /// A cache was flushed. What the control plane ordered is never summed up nor turned away: there are no more of
+    /// those than it gave.
+    fn flushed(&self, flush: FlushEvent) {
         let mut kept = self.kept.lock();
+        if flush.origin != Origin::MemcacheClient {
+            kept.queue.push_back(NodeEvent::Flushed { flush, times: 1 });
+            self.ready.notify_one();
+            return;
+        }
         let full = kept.queue.len() >= QUEUE_MAX;
         let (cache, second) = (flush.cache, flush.at.secs());
         let Kept { queue, flushes, .. } = &mut *kept;
@@ -110,19 +116,7 @@ impl Handover {
     }
 
     /// A client without the flush capability tried.
-    pub fn flush_refused(
-        &self,
-        cache: CacheId,
-        proxy: String,
-        credential: Username,
-        remote: Option<IpAddr>,
-        at: Timestamp,
-    ) {
-        let event = Event::FlushRefused {
-            proxy,
-            credential,
-            remote,
-        };
+    fn flush_refused(&self, cache: CacheId, event: Event, at: Timestamp) {
         let mut kept = self.kept.lock();
         let full = kept.queue.len() >= QUEUE_MAX;
         let second = at.secs();
@@ -144,8 +138,7 @@ impl Handover {
         self.ready.notify_one();
     }
 
-    /// A credential was used to log in. Cheap to call for every login.
-    pub fn logged_in(&self, cache: CacheId, username: Username, last: LastUse) {
+    fn logged_in(&self, cache: CacheId, username: Username, last: LastUse) {
         let mut kept = self.kept.lock();
         let key = (cache, username);
         if kept.logins.get(&key).is_none_or(|known| known.at < last.at) {
@@ -154,7 +147,7 @@ impl Handover {
     }
 
     /// Something else the owner should read of: a limit reached.
-    pub fn noticed(&self, cache: CacheId, event: Event, at: Timestamp) {
+    fn noticed(&self, cache: CacheId, event: Event, at: Timestamp) {
         let mut kept = self.kept.lock();
         if kept.queue.len() >= QUEUE_MAX {
             kept.dropped += 1;
@@ -164,25 +157,6 @@ impl Handover {
         kept.queue
             .push_back(NodeEvent::Noticed { id, cache, event });
         drop(kept);
-        self.ready.notify_one();
-    }
-
-    /// An order was carried out. Never turned away: there are no more of them than the control plane gave.
-    pub(super) fn order_done(
-        &self,
-        cache: CacheId,
-        id: FlushId,
-        proxy: String,
-        items: u64,
-        bytes: u64,
-    ) {
-        self.kept.lock().queue.push_back(NodeEvent::OrderDone {
-            cache,
-            id,
-            proxy,
-            items,
-            bytes,
-        });
         self.ready.notify_one();
     }
 
@@ -212,6 +186,67 @@ impl Handover {
             last,
         };
         logins.into_iter().map(login).collect()
+    }
+}
+
+impl EventSink for Handover {
+    fn record(&self, event: EngineEvent) {
+        match event {
+            EngineEvent::Flushed(flush) => self.flushed(flush),
+            EngineEvent::FlushRefused {
+                cache,
+                proxy,
+                credential,
+                remote,
+                at,
+            } => {
+                let event = Event::FlushRefused {
+                    proxy,
+                    credential,
+                    remote,
+                };
+                self.flush_refused(cache, event, at);
+            }
+            EngineEvent::LoggedIn {
+                cache,
+                username,
+                from,
+                at,
+            } => {
+                let from = from.map(|address| address.to_string()).unwrap_or_default();
+                self.logged_in(cache, username, LastUse { at, from });
+            }
+            EngineEvent::ConnectionsOverLimit {
+                cache,
+                limit,
+                refused,
+                window_secs,
+                at,
+            } => {
+                let event = Event::ConnectionsOverLimit {
+                    limit,
+                    refused,
+                    window_secs,
+                };
+                self.noticed(cache, event, at);
+            }
+            EngineEvent::MemoryFull {
+                cache,
+                used,
+                limit,
+                evictions,
+                window_secs,
+                at,
+            } => {
+                let event = Event::MemoryFull {
+                    used,
+                    limit,
+                    evictions,
+                    window_secs,
+                };
+                self.noticed(cache, event, at);
+            }
+        }
     }
 }
 
@@ -256,7 +291,7 @@ fn refusals_as_one(cache: CacheId, (last, times): (Refusal, u64)) -> NodeEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Origin;
+    use crate::domain::FlushId;
 
     fn flush(second: i64, items: u64) -> FlushEvent {
         let at = Timestamp::from_secs(second);
@@ -345,14 +380,12 @@ mod tests {
     fn refusals_are_summed_up_like_flushes() {
         let handover = Handover::default();
         for _ in 0..25 {
-            let name = "4F2A90".parse().unwrap();
-            handover.flush_refused(
-                CacheId(1),
-                "p".to_owned(),
-                name,
-                None,
-                Timestamp::from_secs(5),
-            );
+            let refused = Event::FlushRefused {
+                proxy: "p".to_owned(),
+                credential: "4F2A90".parse().unwrap(),
+                remote: None,
+            };
+            handover.flush_refused(CacheId(1), refused, Timestamp::from_secs(5));
         }
         let (events, _) = handover.take_events(Timestamp::from_secs(6));
         assert_eq!(events.len(), 11);

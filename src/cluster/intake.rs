@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::link::{LinkError, Login, NodeEvent, Report};
-use crate::domain::{CacheId, Event, NodeId, Timestamp};
+use crate::domain::{CacheId, Event, NodeId, Origin, Timestamp};
 use crate::outbox;
-use crate::store::flushes::OrderDone;
 use crate::store::{Store, StoreError, Tx};
 
 #[derive(Default)]
@@ -84,6 +83,10 @@ async fn settle(
     now: Timestamp,
 ) -> Result<Option<Event>, StoreError> {
     match event {
+        NodeEvent::Flushed { flush, times: 1 } if flush.origin != Origin::MemcacheClient => {
+            let done = tx.report_order(node, flush, now).await?;
+            Ok(done.map(Event::Flushed))
+        }
         NodeEvent::Flushed { flush, times } => {
             let fresh = tx.record_flush(flush, *times).await?;
             let event = Event::Flushed(flush.clone());
@@ -94,25 +97,6 @@ async fn settle(
                     times: *times,
                 },
             }))
-        }
-        NodeEvent::OrderDone {
-            cache,
-            id,
-            proxy,
-            items,
-            bytes,
-        } => {
-            let done = OrderDone {
-                id: *id,
-                node: node.clone(),
-                proxy: proxy.clone(),
-                items: *items,
-                bytes: *bytes,
-            };
-            Ok(tx
-                .report_order(*cache, &done, now)
-                .await?
-                .map(Event::Flushed))
         }
         NodeEvent::Noticed { id, event, .. } => {
             let fresh = tx.first_report(*id, now).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::credential::LastUse;
 use crate::domain::ids::EventId;
 use crate::domain::{
-    BoxFuture, CacheId, ClusterName, Event, FlushEvent, FlushId, NodeId, Revision, Username,
+    BoxFuture, CacheId, ClusterName, Event, FlushEvent, NodeId, Revision, Username,
 };
 use crate::store::StoreError;
 pub use crate::store::changes::{CacheChange, Changes};
@@ -44,16 +44,9 @@ pub struct Login {
 /// Something that happened on a node. Each carries an id under which the control plane takes it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// A client flushed. Stands for `times` flushes, with items and bytes summed.
+    /// The cache was flushed, by a client or by an order of the control plane, whose id the event then bears.
+    /// Stands for `times` flushes, with items and bytes summed.
     Flushed { flush: FlushEvent, times: u64 },
-    /// An order of the control plane was carried out.
-    OrderDone {
-        cache: CacheId,
-        id: FlushId,
-        proxy: String,
-        items: u64,
-        bytes: u64,
-    },
     /// Anything else that the owner should read of.
     Noticed {
         id: EventId,
@@ -66,7 +59,7 @@ impl NodeEvent {
     pub fn cache(&self) -> CacheId {
         match self {
             NodeEvent::Flushed { flush, .. } => flush.cache,
-            NodeEvent::OrderDone { cache, .. } | NodeEvent::Noticed { cache, .. } => *cache,
+            NodeEvent::Noticed { cache, .. } => *cache,
         }
     }
 }

@@ -20,6 +20,7 @@
 //! | `intake` | control | what becomes of a node's report |
 //! | [`node`] | node | the two loops, and who this node is |
 //! | [`handover`] | node | what the engine has to tell, bounded, until it is stored |
+//! | `plane` | node | the engine as this room's [`DataPlane`] |
 
 mod control;
 pub mod handover;
@@ -27,12 +28,13 @@ mod intake;
 pub mod link;
 pub mod node;
 mod placement;
+mod plane;
 mod region;
 
 pub use control::{CaughtUp, Cluster, ClusterSettings};
 pub use handover::Handover;
 pub use link::{ControlLink, LinkError};
-pub use node::{DataPlane, Emptied, Node, NodeSettings};
+pub use node::{DataPlane, JoinError, Node, NodeSettings};
 pub use placement::{NoRoom, Site};
 
 /// What the nodes of a cache report about it, summed. Counters are since the nodes' start or the last reset.

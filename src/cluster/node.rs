@@ -1,7 +1,7 @@
 //! The node's side of the link: one loop follows the control plane's revisions and puts them into the engine, one
 //! hands over what the engine has to tell. Neither is on the path of a customer's command.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Figures;
 use super::handover::Handover;
 use super::link::{CacheChange, Changes, ControlLink, Introduction, LinkError, Report};
-use crate::domain::{BoxFuture, CacheId, CacheSpec, Clock, ClusterName, FlushId, NodeId, Revision};
+use crate::domain::{CacheId, CacheSpec, Clock, ClusterName, NodeId, Revision};
 
 /// How long one question for changes may wait for an answer.
 const FOLLOW_WAIT: Duration = Duration::from_secs(10);
@@ -25,26 +25,15 @@ const HEARTBEAT_TICKS: u32 = 30;
 /// How long the last report may take when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The engine as the node's loops use it.
+/// The engine as the control plane's wishes reach it. What it has to tell goes through [`Handover`].
 pub trait DataPlane: Send + Sync {
-    /// Puts a cache's limits and credentials in force for logins and live connections. When this returns, they
-    /// are. Orders in the spec are not for the engine: the caller carries them out through [`flush`].
-    ///
-    /// [`flush`]: DataPlane::flush
-    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()>;
+    /// Puts a cache's limits and credentials in force for logins and live connections, and carries out the flush
+    /// orders in it, each once. When this returns, all of that is so.
+    fn apply(&self, spec: &CacheSpec);
     /// Drops a cache, its items and its connections.
-    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()>;
-    /// Empties a cache without telling anybody.
-    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied>;
+    fn forget(&self, cache: CacheId);
     /// `None` when this node does not hold the cache.
-    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>>;
-}
-
-/// What a flush removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Emptied {
-    pub items: u64,
-    pub bytes: u64,
+    fn figures(&self, cache: CacheId) -> Option<Figures>;
 }
 
 /// What a node must be told to join.
@@ -77,12 +66,13 @@ pub enum JoinError {
 /// A machine of the data plane, joined to its control plane.
 pub struct Node {
     id: NodeId,
-    proxy: String,
     link: Arc<dyn ControlLink>,
     plane: Arc<dyn DataPlane>,
     handover: Arc<Handover>,
     clock: Arc<dyn Clock>,
     applied: watch::Sender<Revision>,
+    /// Whether the first answer of the control plane is in force.
+    informed: watch::Sender<bool>,
 }
 
 impl Node {
@@ -108,12 +98,12 @@ impl Node {
         write_id(&id_file, &id)?;
         Ok(Node {
             id,
-            proxy: settings.proxy_hostname.clone(),
             link,
             plane,
             handover,
             clock,
             applied: watch::Sender::new(Revision::default()),
+            informed: watch::Sender::new(false),
         })
     }
 
@@ -126,6 +116,16 @@ impl Node {
         self.applied.subscribe()
     }
 
+    /// Waits until the caches that existed at the start are in force.
+    pub async fn informed(&self) {
+        // the sender is ours, so waiting cannot fail
+        let _ = self
+            .informed
+            .subscribe()
+            .wait_for(|informed| *informed)
+            .await;
+    }
+
     pub fn plane(&self) -> &Arc<dyn DataPlane> {
         &self.plane
     }
@@ -136,11 +136,18 @@ impl Node {
     }
 
     async fn follow(&self, stop: &CancellationToken) {
-        let mut held = Held::default();
+        let mut held = HashSet::new();
         let mut pause = RETRY_FIRST;
         loop {
             let known = *self.applied.borrow();
-            let asked = self.link.changes_since(&self.id, known, FOLLOW_WAIT);
+            // the start waits for the first answer, also when there is nothing to know
+            let informed = *self.informed.borrow();
+            let wait = if informed {
+                FOLLOW_WAIT
+            } else {
+                Duration::ZERO
+            };
+            let asked = self.link.changes_since(&self.id, known, wait);
             let answer = tokio::select! {
                 () = stop.cancelled() => return,
                 answer = asked => answer,
@@ -148,7 +155,7 @@ impl Node {
             match answer {
                 Ok(changes) => {
                     pause = RETRY_FIRST;
-                    self.apply(changes, &mut held).await;
+                    self.apply(changes, &mut held);
                 }
                 Err(error) => {
                     tracing::warn!(node = %self.id, %error, "cannot follow the control plane, serving what is known");
@@ -162,56 +169,35 @@ impl Node {
         }
     }
 
-    async fn apply(&self, changes: Changes, held: &mut Held) {
+    fn apply(&self, changes: Changes, held: &mut HashSet<CacheId>) {
         let mut listed = HashSet::new();
         for change in changes.caches {
             match change {
                 CacheChange::Serve(spec) => {
                     listed.insert(spec.cache);
-                    self.serve(spec, held).await;
+                    self.plane.apply(&spec);
                 }
-                CacheChange::Forget(cache) => self.forget(cache, held).await,
+                CacheChange::Forget(cache) => {
+                    if held.remove(&cache) {
+                        self.plane.forget(cache);
+                    }
+                }
             }
         }
         if changes.complete {
-            let gone: Vec<CacheId> = held
-                .0
-                .keys()
-                .copied()
-                .filter(|cache| !listed.contains(cache))
-                .collect();
-            for cache in gone {
-                self.forget(cache, held).await;
+            for gone in held.difference(&listed) {
+                self.plane.forget(*gone);
             }
+            *held = listed;
+        } else {
+            held.extend(listed);
         }
         self.applied.send_if_modified(|applied| {
             let moved = *applied != changes.revision;
             *applied = changes.revision;
             moved
         });
-    }
-
-    /// Puts a cache in force and carries out the orders that are new. The same order stands in the spec until its
-    /// report is stored; it is carried out once.
-    async fn serve(&self, spec: CacheSpec, held: &mut Held) {
-        let (cache, orders) = (spec.cache, spec.flush_orders.clone());
-        self.plane.apply(spec).await;
-        let done = held.0.entry(cache).or_default();
-        for order in &orders {
-            if !done.contains(&order.id) {
-                let emptied = self.plane.flush(cache).await;
-                let proxy = self.proxy.clone();
-                self.handover
-                    .order_done(cache, order.id, proxy, emptied.items, emptied.bytes);
-            }
-        }
-        *done = orders.iter().map(|order| order.id).collect();
-    }
-
-    async fn forget(&self, cache: CacheId, held: &mut Held) {
-        if held.0.remove(&cache).is_some() {
-            self.plane.forget(cache).await;
-        }
+        self.informed.send_replace(true);
     }
 
     async fn report(&self, stop: &CancellationToken) {
@@ -284,10 +270,6 @@ impl Node {
         }
     }
 }
-
-/// The caches in the engine, each with the orders its spec listed last: all of them carried out.
-#[derive(Default)]
-struct Held(HashMap<CacheId, HashSet<FlushId>>);
 
 fn read_id(path: &Path) -> Result<Option<NodeId>, JoinError> {
     let text = match std::fs::read_to_string(path) {

@@ -16,6 +16,9 @@ pub struct Manifest {
     #[serde(default)]
     pub name: Option<String>,
     pub api: ManifestApi,
+    /// The text it was read from: what the sandbox, as the marketplace, was given.
+    #[serde(skip)]
+    pub text: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -33,8 +36,9 @@ pub struct ManifestApi {
 impl Manifest {
     /// Reads the text and checks it; every fault found is in the list.
     pub fn parse(text: &str) -> Result<Manifest, Vec<String>> {
-        let manifest: Manifest =
+        let mut manifest: Manifest =
             serde_json::from_str(text).map_err(|error| vec![error.to_string()])?;
+        text.clone_into(&mut manifest.text);
         let faults = manifest.faults();
         if faults.is_empty() {
             Ok(manifest)

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::variables::is_known;
 use super::plans::PlanRow;
 use super::source::Source;
+use super::variables::is_known;
 
 /// Everything that is wrong with the configuration, one mistake a line.
 #[derive(Debug)]
@@ -72,8 +72,7 @@ impl Surroundings {
 /// A misspelt variable is a setting that silently does nothing, so it is told; it is not a mistake, because a
 /// newer or older program may share the environment.
 pub(super) fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
-    let unknown =
-        |name: &&String| !is_known(name) && !name.starts_with("LARDER_TEST_");
+    let unknown = |name: &&String| !is_known(name) && !name.starts_with("LARDER_TEST_");
     environment
         .iter()
         .map(|(name, _)| name)

@@ -16,7 +16,10 @@ pub struct Variable {
 impl Variable {
     /// `LARDER_HTTP_ADDR` as a flag: `http-addr`.
     pub fn flag(&self) -> String {
-        self.name.trim_start_matches("LARDER_").to_lowercase().replace('_', "-")
+        self.name
+            .trim_start_matches("LARDER_")
+            .to_lowercase()
+            .replace('_', "-")
     }
 }
 
@@ -25,11 +28,21 @@ pub fn is_known(name: &str) -> bool {
 }
 
 const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {
-    Variable { name, default, help, secret: false }
+    Variable {
+        name,
+        default,
+        help,
+        secret: false,
+    }
 }
 
 const fn secret(name: &'static str, default: &'static str, help: &'static str) -> Variable {
-    Variable { name, default, help, secret: true }
+    Variable {
+        name,
+        default,
+        help,
+        secret: true,
+    }
 }
 
 #[rustfmt::skip]

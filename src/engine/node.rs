@@ -8,7 +8,7 @@ use super::auth::{Account, Authenticator, Seat};
 use super::directory::MemoryDirectory;
 use super::events::{EVENT_WINDOW, EngineEvent, EventSink};
 use super::protocol::Limits;
-use super::storage::{EngineClock, Flushed, Pool};
+use super::storage::{EngineClock, Flushed, Pool, RELATIVE_SECS_MAX};
 use super::tenancy::{FlushAuthor, Tenancy};
 use crate::domain::{CacheId, CacheSpec, Clock, FlushEvent, FlushId, FlushOrder, Origin};
 
@@ -109,6 +109,7 @@ impl Node {
 
     /// `flush_all`. A delayed one is told by [`Node::upkeep`] when it has taken effect.
     pub fn flush_for_client(&self, tenancy: &Tenancy, delay_secs: u32, author: FlushAuthor) {
+        let delay_secs = self.from_now(delay_secs);
         if delay_secs > 0 {
             *tenancy.delayed_flush.lock() = Some(author);
             tenancy.items.flush_after(delay_secs);
@@ -116,6 +117,15 @@ impl Node {
         }
         let flushed = self.flush_now(tenancy);
         self.tell_client_flush(tenancy, flushed, author);
+    }
+
+    /// A delay past thirty days is a Unix time, as with the lives of items.
+    fn from_now(&self, delay_secs: u32) -> u32 {
+        if delay_secs <= RELATIVE_SECS_MAX {
+            return delay_secs;
+        }
+        let left = u64::from(delay_secs).saturating_sub(self.engine_clock.unix_secs());
+        left as u32
     }
 
     fn tell_client_flush(&self, tenancy: &Tenancy, flushed: Flushed, author: FlushAuthor) {

@@ -205,18 +205,30 @@ async fn see_to_schema(db: &Db, schema: Schema) -> Result<(), OpenError> {
         .map(|migration| migration.version)
         .max()
         .unwrap_or(0);
-    match schema_version(db).await? {
+    let mut at = schema_version(db).await?;
+    match at {
         Some(at) if at > expected => return Err(OpenError::Newer { at, expected }),
         Some(at) if at < expected && schema == Schema::Expect => {
             return Err(OpenError::Older { at, expected });
         }
         _ => {}
     }
-    match db {
-        Db::Lite { write, .. } => migrator.run(write).await?,
-        Db::Pg(pool) => migrator.run(pool).await?,
+    loop {
+        let run = match db {
+            Db::Lite { write, .. } => migrator.run(write).await,
+            Db::Pg(pool) => migrator.run(pool).await,
+        };
+        let Err(error) = run else {
+            return Ok(());
+        };
+        // Nothing keeps two processes from setting up one SQLite file at once. Who comes second fails, and finds
+        // the first one's work done when it looks again.
+        let meanwhile = schema_version(db).await?;
+        if meanwhile == at {
+            return Err(error.into());
+        }
+        at = meanwhile;
     }
-    Ok(())
 }
 
 /// The newest migration applied, `None` for an empty database.

@@ -6,17 +6,6 @@ use super::row::{number, parse, stored};
 use super::{Store, StoreError, Tx};
 use crate::domain::{CacheId, FlushEvent, FlushId, FlushOrder, NodeId, Origin, Timestamp};
 
-/// What one node did about an ordered flush.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderDone {
-    pub id: FlushId,
-    pub node: NodeId,
-    /// Host name of the node's proxy.
-    pub proxy: String,
-    pub items: u64,
-    pub bytes: u64,
-}
-
 impl Store {
     /// What an ordered flush removed, in items and bytes; `None` while a node has still to report.
     pub async fn flush_result(&self, id: FlushId) -> Result<Option<(u64, u64)>, StoreError> {
@@ -76,21 +65,24 @@ impl Tx {
         row.map(|(id,)| parse("flushes.id", &id)).transpose()
     }
 
-    /// Notes that a node has carried out an order. The event, with the sums over all nodes of the cache, comes
-    /// with the last of them; `None` before that, and for a report seen before. The caller holds the resource.
+    /// Notes that a node has carried out a flush that was not a client's. If it was ordered, the event, with the
+    /// sums over all nodes of the cache, comes with the last of them; `None` before that, and for a report seen
+    /// before. A flush that nobody ordered here is taken as it is. The caller holds the resource.
     pub async fn report_order(
         &mut self,
-        cache: CacheId,
-        done: &OrderDone,
+        node: &NodeId,
+        done: &FlushEvent,
         now: Timestamp,
     ) -> Result<Option<FlushEvent>, StoreError> {
         let id = done.id.to_string();
-        let order: Option<(String, Option<String>)> = run!(self, c => sqlx::query_as(
-            "SELECT origin, reason FROM flushes WHERE id = $1 AND cache_id = $2 AND done_at IS NULL")
-            .bind(&id).bind(cache.0).fetch_optional(c))?;
-        let Some((origin, reason)) = order else {
-            return Ok(None);
-        };
+        let order: Option<(Option<i64>,)> = run!(self, c =>
+            sqlx::query_as("SELECT done_at FROM flushes WHERE id = $1 AND cache_id = $2")
+            .bind(&id).bind(done.cache.0).fetch_optional(c))?;
+        match order {
+            None => return Ok(self.record_flush(done, 1).await?.then(|| done.clone())),
+            Some((Some(_),)) => return Ok(None),
+            Some((None,)) => {}
+        }
         exec!(
             self,
             sqlx::query(
@@ -98,7 +90,7 @@ impl Tx {
                  ON CONFLICT (flush_id, node_id) DO NOTHING"
             )
             .bind(&id)
-            .bind(done.node.as_str())
+            .bind(node.as_str())
             .bind(stored(done.items))
             .bind(stored(done.bytes))
             .bind(now.micros())
@@ -107,7 +99,7 @@ impl Tx {
             "SELECT count(*), CAST(sum(items) AS BIGINT), CAST(sum(bytes) AS BIGINT) FROM flush_reports \
              WHERE flush_id = $1")
             .bind(&id).fetch_one(c))?;
-        if reports < self.count_nodes_of(cache).await? {
+        if reports < self.count_nodes_of(done.cache).await? {
             return Ok(None);
         }
         exec!(
@@ -122,16 +114,10 @@ impl Tx {
             .bind(&id)
         )?;
         Ok(Some(FlushEvent {
-            id: done.id,
-            cache,
-            origin: parse("flushes.origin", &origin)?,
-            proxy: done.proxy.clone(),
-            credential: None,
-            remote: None,
-            reason,
             items: number("flush_reports.items", items)?,
             bytes: number("flush_reports.bytes", bytes)?,
             at: now,
+            ..done.clone()
         }))
     }
 

@@ -5,7 +5,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`dialect`] | each place SQLite and PostgreSQL differ |
+//! | `dialect` | each place SQLite and PostgreSQL differ |
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
 //! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |

@@ -26,7 +26,6 @@ pub enum Fault {
     SignOnRefused,
     /// A form that did not come from one of our pages, or from an older login.
     Forged,
-    BadForm,
     MethodNotAllowed,
     TooLarge,
     UnknownCredential,
@@ -45,7 +44,6 @@ impl Fault {
             Fault::NotFound | Fault::UnknownCredential => StatusCode::NOT_FOUND,
             Fault::LoginNeeded => StatusCode::UNAUTHORIZED,
             Fault::SignOnRefused | Fault::Forged => StatusCode::FORBIDDEN,
-            Fault::BadForm => StatusCode::BAD_REQUEST,
             Fault::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::PrimaryStays => StatusCode::CONFLICT,
@@ -62,7 +60,6 @@ impl Fault {
             Fault::LoginNeeded => "Please sign in",
             Fault::SignOnRefused => "This sign-on was not accepted",
             Fault::Forged => "This form has gone stale",
-            Fault::BadForm => "This form could not be read",
             Fault::MethodNotAllowed => "This address takes a form",
             Fault::TooLarge => "That was too much",
             Fault::UnknownCredential => "No such credential",
@@ -90,9 +87,6 @@ impl Fault {
             Fault::Forged => {
                 "It belongs to an earlier sign-in or did not come from this site, so nothing was changed. \
                  Reload the dashboard and try again."
-            }
-            Fault::BadForm => {
-                "A field was missing or not of the expected kind. Nothing was changed."
             }
             Fault::MethodNotAllowed => {
                 "It cannot be opened like a page. Use the buttons on the dashboard instead."
@@ -230,5 +224,85 @@ pub fn html(page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => axum::response::Html(text).into_response(),
         Err(error) => Fault::from(error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::web::{VariableNames, assets};
+
+    const ALL: [Fault; 12] = [
+        Fault::NotFound,
+        Fault::LoginNeeded,
+        Fault::SignOnRefused,
+        Fault::Forged,
+        Fault::MethodNotAllowed,
+        Fault::TooLarge,
+        Fault::UnknownCredential,
+        Fault::PrimaryStays,
+        Fault::TooManyCredentials { max: 10 },
+        Fault::Unavailable,
+        Fault::TooSlow,
+        Fault::Internal,
+    ];
+
+    async fn page(fault: Fault, dashboard: Option<CacheId>) -> String {
+        let settings = WebSettings::new(
+            "https://cache.example.com".parse().unwrap(),
+            true,
+            "Larder".to_owned(),
+            VariableNames::with_prefix("MEMCACHIER"),
+        );
+        let response = fault.page(&settings, dashboard);
+        assert_eq!(response.status(), fault.status());
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_people_read() {
+        let mut texts = String::new();
+        for fault in ALL {
+            let status = fault.status().as_u16();
+            texts += &format!("{status} {}\n    {}\n", fault.title(), fault.text());
+        }
+        insta::assert_snapshot!("texts", texts);
+        let not_found = page(Fault::NotFound, None)
+            .await
+            .replace(assets::style(), "/assets/larder.css")
+            .replace(assets::script(), "/assets/larder.js")
+            .replace(assets::icon(), "/assets/icon.svg");
+        insta::assert_snapshot!("not_found", not_found);
+    }
+
+    /// The page must not tell which address was asked for, or a cache that exists would differ from one that does
+    /// not.
+    #[tokio::test]
+    async fn what_is_hidden_does_not_depend_on_the_address() {
+        for fault in [Fault::NotFound, Fault::LoginNeeded, Fault::SignOnRefused] {
+            assert_eq!(page(fault, None).await, page(fault, Some(CacheId(7))).await);
+        }
+        assert!(
+            page(Fault::Forged, Some(CacheId(7)))
+                .await
+                .contains("/caches/7")
+        );
+    }
+
+    #[tokio::test]
+    async fn causes_stay_in_the_log() {
+        let inner = std::io::Error::other("host=db.internal password=hunter2");
+        for (error, fault) in [
+            (StoreError::Unavailable(inner.into()), Fault::Unavailable),
+            (StoreError::BadRow("hunter2".to_owned()), Fault::Internal),
+            (StoreError::Taken("hunter2".to_owned()), Fault::Internal),
+        ] {
+            let made = Fault::from(AccessError::Store(error));
+            assert_eq!(made, fault);
+            assert!(!page(made, Some(CacheId(7))).await.contains("hunter2"));
+        }
     }
 }

@@ -26,6 +26,7 @@ pub mod health;
 pub mod layers;
 mod notice;
 pub mod router;
+pub mod server;
 pub mod settings;
 pub mod signin;
 

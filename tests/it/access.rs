@@ -310,7 +310,7 @@ async fn a_flush_is_done_once_and_told_once() {
         assert_eq!(done, FlushResult::Done { items: 3, bytes: 300 });
 
         // A double click while the node is slow: both clicks see the one flush.
-        world.plane.hang();
+        world.hang();
         let click = || {
             let (access, owner) = (world.access.clone(), owner.clone());
             tokio::spawn(async move { access.flush(&owner).await })
@@ -320,7 +320,7 @@ async fn a_flush_is_done_once_and_told_once() {
             let result = click.await.expect("no panic").expect("ordered");
             assert_eq!(result, FlushResult::Ordered, "the node hangs");
         }
-        world.plane.go_on();
+        world.go_on();
         crate::support::world::eventually("the flush is reported", async || {
             world.store.flush_count(cache).await.expect("a count") == 2
         })
@@ -342,7 +342,7 @@ async fn a_change_on_a_hanging_node_says_so() {
     let db = crate::support::db::sqlite().await;
     let world = World::start(&db).await;
     let (_, owner) = cache_with_owner(&world).await;
-    world.plane.hang();
+    world.hang();
     let (_, reach) = world.access.create(&owner).await.expect("created");
     let partial = Reach::Partial {
         applied: 0,
@@ -373,7 +373,7 @@ async fn there_is_always_exactly_one_primary() {
     on_each(async |db| {
         let world = World::start(db).await;
         let mut runner = TestRunner::deterministic();
-        for case in 0..8 {
+        for case in 0..16 {
             let deeds = deeds().new_tree(&mut runner).expect("a case").current();
             let cache = world.provision(&format!("r-{case}")).await.resource.cache;
             let owner = world.owner(cache, &format!("proof-{case}")).await;

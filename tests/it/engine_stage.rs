@@ -65,7 +65,6 @@ pub struct Stage {
     pub engine: Engine,
     pub diary: Arc<Diary>,
     pub addresses: Addresses,
-    pub key: VerifierKey,
 }
 
 impl Drop for Stage {
@@ -152,7 +151,6 @@ impl Stage {
             engine,
             diary,
             addresses,
-            key: key(),
         }
     }
 
@@ -191,6 +189,8 @@ pub fn loopback() -> SocketAddr {
 /// A blocking client that speaks raw bytes.
 pub struct Client {
     stream: TcpStream,
+    /// How long [`Client::more`] waits.
+    pub patience: Duration,
 }
 
 /// A reply of the binary dialect.
@@ -212,7 +212,10 @@ impl Client {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream }
+        Client {
+            stream,
+            patience: Duration::from_secs(5),
+        }
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -252,11 +255,49 @@ impl Client {
     }
 
     /// Everything until the peer closes.
+    #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // A reset is an end as well.
-        let _ = self.stream.read_to_end(&mut bytes);
+        let (bytes, closed) = self.until_closed();
+        assert!(closed, "the connection stays open");
         bytes
+    }
+
+    /// What still comes, and whether the peer has closed then.
+    pub fn until_closed(&mut self) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        loop {
+            match self.more() {
+                None => return (bytes, false),
+                Some(more) if more.is_empty() => return (bytes, true),
+                Some(more) => bytes.extend(more),
+            }
+        }
+    }
+
+    /// As [`Client::send`], but a peer that has closed is no failure.
+    pub fn send_if_open(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    pub fn end_sending(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Some more bytes; none when the peer has closed, `None` when nothing comes for too long.
+    pub fn more(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(self.patience)).unwrap();
+        let mut bytes = vec![0; 65_536];
+        let read = self.stream.read(&mut bytes);
+        let patience = Some(Duration::from_secs(20));
+        self.stream.set_read_timeout(patience).unwrap();
+        match read {
+            Ok(read) => {
+                bytes.truncate(read);
+                Some(bytes)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     pub fn read_exact(&mut self, len: usize) -> Vec<u8> {

@@ -354,11 +354,11 @@ async fn a_node_that_hangs_is_a_503_and_the_repeat_finds_the_cache() {
     on_each(async |db| {
         let world = World::start(db).await;
         let app = app(&world, |_| {});
-        world.plane.hang();
+        world.hang();
         let answer = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
         answer.refused(503);
         assert_eq!(answer.headers["retry-after"], "5");
-        world.plane.go_on();
+        world.go_on();
         let again = ask(&app, Method::POST, COLLECTION, sample(&[])).await;
         assert_eq!(again.status, StatusCode::CREATED);
     })

@@ -3,15 +3,26 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "tests may stop at the first surprise, in their helpers too"
 )]
 
 mod access;
+mod clients;
+mod conversations;
+mod engine_capabilities;
+mod engine_connections;
+mod engine_differential;
+mod engine_oracle;
+mod engine_script;
 mod engine_serving;
 mod engine_stage;
+mod engine_telling;
+mod engine_tls;
 mod heroku_client;
 mod heroku_routes;
+mod kill;
 mod layering;
 mod node_link;
 mod outbox_bed;
@@ -20,5 +31,8 @@ mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
+mod rotation;
 mod store_battery;
+mod store_open;
 mod support;
+mod whole_node;

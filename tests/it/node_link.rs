@@ -8,8 +8,10 @@ use larder::cluster::link::{CacheChange, Changes, ControlLink, Introduction, Lin
 use larder::cluster::{Cluster, Handover, Node};
 use larder::domain::credential::LastUse;
 use larder::domain::{
-    BoxFuture, CacheId, Clock as _, Event, FlushEvent, FlushId, NodeId, Origin, Revision, Timestamp,
+    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, Origin, Revision, Timestamp,
 };
+
+use larder::engine::{EngineEvent, EventSink as _};
 
 use crate::support::db::on_each;
 use crate::support::world::{FakePlane, World, eventually, node_settings, plans};
@@ -65,8 +67,8 @@ impl ControlLink for BadLink {
     }
 }
 
-fn flush(cache: CacheId, at: Timestamp, items: u64) -> FlushEvent {
-    FlushEvent {
+fn flush(cache: CacheId, at: Timestamp, items: u64) -> EngineEvent {
+    EngineEvent::Flushed(FlushEvent {
         id: FlushId::generate(at),
         cache,
         origin: Origin::MemcacheClient,
@@ -77,7 +79,7 @@ fn flush(cache: CacheId, at: Timestamp, items: u64) -> FlushEvent {
         items,
         bytes: items,
         at,
-    }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,17 +96,22 @@ async fn a_report_is_repeated_until_it_is_stored_and_counts_once() {
         let cache = world.provision("r-1").await.resource.cache;
         let at = world.clock.now();
         let refusing = "4F2A90".parse().expect("a name");
-        world.handover.flushed(flush(cache, at, 5));
-        world
-            .handover
-            .flush_refused(cache, "p1".to_owned(), refusing, None, at);
-        let full = Event::MemoryFull {
+        world.handover.record(flush(cache, at, 5));
+        world.handover.record(EngineEvent::FlushRefused {
+            cache,
+            proxy: "p1".to_owned(),
+            credential: refusing,
+            remote: None,
+            at,
+        });
+        world.handover.record(EngineEvent::MemoryFull {
+            cache,
             used: 1,
             limit: 1,
             evictions: 1,
             window_secs: 60,
-        };
-        world.handover.noticed(cache, full, at);
+            at,
+        });
         // Reports are stored in order, so when this one is there, so are all before it.
         eventually("the last event is stored", async || {
             world
@@ -114,7 +121,7 @@ async fn a_report_is_repeated_until_it_is_stored_and_counts_once() {
         })
         .await;
         let later = at.plus(Duration::from_secs(1));
-        world.handover.flushed(flush(cache, later, 6));
+        world.handover.record(flush(cache, later, 6));
         eventually("a later report is stored", async || {
             world.store.flush_count(cache).await.expect("a count") == 2
         })
@@ -141,7 +148,7 @@ async fn a_flood_of_flushes_adds_up() {
         let cache = world.provision("r-1").await.resource.cache;
         let at = world.clock.now();
         for _ in 0..1_000 {
-            world.handover.flushed(flush(cache, at, 2));
+            world.handover.record(flush(cache, at, 2));
         }
         world.clock.advance(Duration::from_secs(1));
         eventually("all are counted", async || {
@@ -174,7 +181,12 @@ async fn logins_are_written_down() {
             at: world.clock.now(),
             from: "10.0.4.17".to_owned(),
         };
-        world.handover.logged_in(cache, made.username, last.clone());
+        world.handover.record(EngineEvent::LoggedIn {
+            cache,
+            username: made.username,
+            from: Some([10, 0, 4, 17].into()),
+            at: last.at,
+        });
         eventually("the login is stored", async || {
             let credentials = world.store.credentials(cache).await.expect("a list");
             credentials[0].last_used == Some(last.clone())
@@ -191,7 +203,7 @@ async fn what_the_engine_told_before_a_stop_is_stored() {
         let cache = world.provision("r-1").await.resource.cache;
         let at = world.clock.now();
         for _ in 0..30 {
-            world.handover.flushed(flush(cache, at, 1));
+            world.handover.record(flush(cache, at, 1));
         }
         world.clock.advance(Duration::from_secs(1));
         world.stop.cancel();
@@ -212,7 +224,8 @@ async fn a_machine_keeps_its_identity() {
             let mut settings = node_settings(dir);
             settings.proxy_port = port;
             let link = Arc::new(world.cluster.clone());
-            let (plane, handover) = (FakePlane::new(), Arc::new(Handover::default()));
+            let handover = Arc::new(Handover::default());
+            let plane = FakePlane::new(handover.clone());
             let node = Node::join(&settings, link, plane, handover, world.clock.clone()).await;
             node.expect("joined").id().clone()
         };
@@ -228,7 +241,8 @@ async fn a_machine_keeps_its_identity() {
         assert_ne!(join(other.path(), 12000).await, known_by_name);
         std::fs::write(other.path().join("node-id"), "not an id\n").expect("written");
         let link = Arc::new(world.cluster.clone());
-        let (plane, handover) = (FakePlane::new(), Arc::new(Handover::default()));
+        let handover = Arc::new(Handover::default());
+        let plane = FakePlane::new(handover.clone());
         let settings = node_settings(other.path());
         let refused = Node::join(&settings, link, plane, handover, world.clock.clone()).await;
         assert!(refused.is_err());
@@ -252,7 +266,8 @@ async fn two_nodes_of_a_cache_are_both_waited_for_and_flush_once() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = node_settings(dir.path());
         settings.proxy_hostname = "p2.example.net".to_owned();
-        let (plane, handover) = (FakePlane::new(), Arc::new(Handover::default()));
+        let handover = Arc::new(Handover::default());
+        let plane = FakePlane::new(handover.clone());
         let link = Arc::new(far.clone());
         let node = Node::join(
             &settings,

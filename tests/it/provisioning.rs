@@ -61,10 +61,10 @@ async fn credentials_work_before_the_answer() {
 async fn a_node_that_hangs_is_said_to_and_the_repeat_finds_it_done() {
     on_each(async |db| {
         let world = World::start(db).await;
-        world.plane.hang();
+        world.hang();
         let answer = world.provisioning.provision(request("r-1")).await;
         assert!(matches!(answer, Err(ProvisioningError::NodeBehind)));
-        world.plane.go_on();
+        world.go_on();
         let answer = world.provision("r-1").await;
         assert!(!answer.created, "it was made the first time");
         assert_eq!(world.plane.usernames(answer.resource.cache).len(), 1);
@@ -213,14 +213,14 @@ async fn deprovisioning_does_not_wait_for_ever_for_a_node() {
     on_each(async |db| {
         let world = World::start(db).await;
         let cache = world.provision("r-1").await.resource.cache;
-        world.plane.hang();
+        world.hang();
         let id = "r-1".parse().expect("an id");
         let ended = world
             .provisioning
             .deprovision(Marketplace::Heroku, &id)
             .await;
         assert!(ended.is_ok());
-        world.plane.go_on();
+        world.go_on();
         let revision = world.store.last_change(cache).await.expect("answers");
         let follows = world
             .cluster

@@ -14,7 +14,6 @@ use larder::domain::{
 use larder::store::audit::AuditEntry;
 use larder::store::changes::CacheChange;
 use larder::store::credentials::NewCredential;
-use larder::store::flushes::OrderDone;
 use larder::store::nodes::NodeRecord;
 use larder::store::resources::NewResource;
 use larder::store::sessions::{Door, NewSessionRow};
@@ -565,17 +564,23 @@ async fn flushes() {
         tx.commit().await.unwrap();
         assert_eq!(store.flush_result(order.id).await.unwrap(), None);
 
-        let done = |node: &str, items| OrderDone {
+        let done = |node: &str, items| FlushEvent {
             id: order.id,
-            node: node.parse().unwrap(),
+            cache,
+            origin: order.origin,
             proxy: node.replace("node_", "p"),
+            credential: None,
+            remote: None,
+            reason: order.reason.clone(),
             items,
             bytes: items * 10,
+            at: START,
         };
+        let (one, two): (NodeId, NodeId) = (node_id(), "node_2".parse().unwrap());
         let mut tx = store.begin().await.unwrap();
         for _ in 0..2 {
             let half = tx
-                .report_order(cache, &done("node_1", 3), START)
+                .report_order(&one, &done("node_1", 3), START)
                 .await
                 .unwrap();
             assert_eq!(half, None, "the other node has still to report");
@@ -586,7 +591,7 @@ async fn flushes() {
             "begun"
         );
         let event = tx
-            .report_order(cache, &done("node_2", 4), START)
+            .report_order(&two, &done("node_2", 4), START)
             .await
             .unwrap()
             .unwrap();
@@ -596,9 +601,17 @@ async fn flushes() {
         );
         assert_eq!(event.reason.as_deref(), Some("cluster switch"));
         let again = tx
-            .report_order(cache, &done("node_2", 4), START)
+            .report_order(&two, &done("node_2", 4), START)
             .await
             .unwrap();
+        assert_eq!(again, None, "told once");
+        let unordered = FlushEvent {
+            id: FlushId::generate(START),
+            ..done("node_1", 5)
+        };
+        let taken = tx.report_order(&one, &unordered, START).await.unwrap();
+        assert_eq!(taken, Some(unordered.clone()), "a flush of the node's own");
+        let again = tx.report_order(&one, &unordered, START).await.unwrap();
         assert_eq!(again, None, "told once");
         tx.commit().await.unwrap();
         assert_eq!(store.flush_result(order.id).await.unwrap(), Some((7, 70)));
@@ -626,22 +639,14 @@ async fn flushes() {
             ..order.clone()
         };
         tx.order_flush(cache, &withdrawn, START).await.unwrap();
-        assert_eq!(
-            tx.report_order(
-                cache,
-                &OrderDone {
-                    id: withdrawn.id,
-                    ..done("node_1", 1)
-                },
-                START
-            )
-            .await
-            .unwrap(),
-            None
-        );
+        let half = FlushEvent {
+            id: withdrawn.id,
+            ..done("node_1", 1)
+        };
+        assert_eq!(tx.report_order(&one, &half, START).await.unwrap(), None);
         tx.cancel_orders(cache).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(store.flush_count(cache).await.unwrap(), 41);
+        assert_eq!(store.flush_count(cache).await.unwrap(), 42);
     })
     .await;
 }

@@ -23,15 +23,21 @@ pub fn unsigned32(text: &[u8]) -> Option<u32> {
     unsigned(text).and_then(|number| u32::try_from(number).ok())
 }
 
-/// Signed decimal of at most 32 bits, as exptimes are.
+/// Signed decimal. Magnitudes past 63 bits are refused.
 #[inline]
-pub fn signed32(text: &[u8]) -> Option<i32> {
+pub fn signed(text: &[u8]) -> Option<i64> {
     let (digits, sign) = match text.split_first() {
         Some((b'-', digits)) => (digits, -1),
         _ => (text, 1),
     };
     let magnitude = i64::try_from(unsigned(digits)?).ok()?;
-    i32::try_from(sign * magnitude).ok()
+    Some(sign * magnitude)
+}
+
+/// Signed decimal of at most 32 bits.
+#[inline]
+pub fn signed32(text: &[u8]) -> Option<i32> {
+    signed(text).and_then(|number| i32::try_from(number).ok())
 }
 
 /// Length of a data block: 0 to 2^31-3, so that block and line end still fit a signed 32-bit number.

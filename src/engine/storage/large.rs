@@ -84,6 +84,15 @@ impl Upload {
         self.len - self.block.bytes.len()
     }
 
+    /// Announced length of the whole value.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn is_complete(&self) -> bool {
         self.remaining() == 0
     }
@@ -124,6 +133,66 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         self.block.ledger.upload_ended(self.block.charged);
+    }
+}
+
+/// The large values of one shard, by the slot numbers that stand in their records.
+#[derive(Debug, Default)]
+pub(super) struct LargeTable {
+    slots: Vec<Option<SharedValue>>,
+    unused: Vec<u32>,
+}
+
+impl LargeTable {
+    /// Bytes of the table itself, to be charged.
+    pub(super) fn bytes(&self) -> u64 {
+        let slots = self.slots.capacity() * size_of::<Option<SharedValue>>();
+        (slots + self.unused.capacity() * size_of::<u32>()) as u64
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&SharedValue> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    pub(super) fn add(&mut self, value: SharedValue) -> u32 {
+        match self.unused.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(value);
+                slot
+            }
+            None => {
+                self.slots.push(Some(value));
+                // So that letting go never allocates, and never changes what is charged.
+                let unused = self.unused.len();
+                self.unused.reserve_exact(self.slots.capacity() - unused);
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    /// Puts `value` into a used slot; gives back what that one was charged.
+    pub(super) fn replace(&mut self, slot: u32, value: SharedValue) -> u64 {
+        let old = self.slots[slot as usize].replace(value);
+        old.map_or(0, |old| old.charged())
+    }
+
+    /// Lets go of a value; gives back what it was charged. Replies may still hold it.
+    pub(super) fn remove(&mut self, slot: u32) -> u64 {
+        self.unused.push(slot);
+        let old = self.slots[slot as usize].take();
+        old.map_or(0, |old| old.charged())
+    }
+
+    /// Lets go of some values of a table that is no longer used; true when none is left.
+    pub(super) fn dismantle(&mut self, budget: usize) -> bool {
+        let keep = self.slots.len().saturating_sub(budget);
+        self.slots.truncate(keep);
+        self.slots.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn charged(&self) -> u64 {
+        self.slots.iter().flatten().map(SharedValue::charged).sum()
     }
 }
 

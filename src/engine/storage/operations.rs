@@ -1,20 +1,24 @@
 //! What clients can do with a locked shard. Semantics as in `memcached-protocol.md` §2 and §3.
 
-use std::sync::Arc;
-
 use parking_lot::MutexGuard;
 
 use super::clock::Expiry;
 use super::exptime::Exptime;
+use super::item::{Header, Meta};
 use super::key::HashedKey;
-use super::large::{Upload, charge_of};
+use super::large::charge_of;
+use super::pool::SEGMENT_BYTES_MAX;
 use super::request::{
     ArithDirection, ArithOutcome, ArithRequest, DeleteOutcome, DeleteRequest, GetOptions,
     ITEM_BYTES_MAX, NewValue, StoreMode, StoreOutcome, StoreRequest, Touched,
 };
-use super::shard::{Meta, Place, Shard};
+use super::segment::Address;
+use super::shard::{Incoming, NoRoom, Shard};
 use super::tenant::Tenant;
-use super::view::{ItemView, Marks};
+use super::view::{ItemView, Marks, Value};
+
+/// How often the other shards are asked to give way for one store.
+const RELIEF_TRIES: u32 = 8;
 
 /// A locked shard. Short-lived: hold it over a run of commands that are already in memory, never over a wait.
 #[derive(Debug)]
@@ -48,35 +52,48 @@ impl<'t> ShardGuard<'t> {
     }
 
     /// Reads one item. Counts as a get, or as a touch when `options` hold a new life.
+    #[inline]
     pub fn get(&mut self, key: &HashedKey<'_>, options: GetOptions) -> Option<ItemView<'_>> {
-        let found = self.find_counting_expired(key);
+        let expired_before = self.shard.counters.expired;
+        let found = self.find_living(key);
         self.count_read(&options, found.is_some());
-        let Some(place) = found else {
+        let Some(at) = found else {
+            if !options.uncounted {
+                self.shard.counters.get_expired += self.shard.counters.expired - expired_before;
+            }
             return self.vivified(key, options.vivify?);
         };
-        let before = self.shard.meta(place);
+        let (record, base) = self.shard.record(at);
+        let before = Header::read(record);
+        let (flags, cas) = (before.flags(record), before.cas(record));
         let mut after = before;
         if let Some(exptime) = options.touch {
-            after.expiry = self.tenant.clock().expiry(exptime);
+            let expiry = self.tenant.clock().expiry(exptime);
+            after = after.with_expiry(expiry);
+            self.shard.note_expiry(at, expiry);
         }
-        let marks = self.marks(&before, &after, options.recache_below_secs);
-        after.token_sent |= marks.won;
+        let marks = self.marks(before, after, options.recache_below_secs);
+        if marks.won {
+            after = after.with_token_sent();
+        }
         if !options.no_bump {
-            after.fetched = true;
-            after.accessed = self.now;
+            after = after.after_read(self.now, base);
         }
-        self.shard.set_meta(place, after);
+        if after != before {
+            self.shard.set_header(at, after);
+        }
         Some(ItemView {
-            value: self.shard.value(place),
-            flags: before.flags,
-            cas: before.cas,
-            ttl_secs: after.expiry.remaining(self.now),
-            fetched: before.fetched,
-            last_access_secs: self.now.saturating_sub(before.accessed),
+            value: self.shard.value(at, after),
+            flags,
+            cas,
+            ttl_secs: after.expiry().remaining(self.now),
+            fetched: before.is_fetched(),
+            last_access_secs: self.now.saturating_sub(before.accessed(base)),
             marks,
         })
     }
 
+    #[inline]
     fn count_read(&mut self, options: &GetOptions, hit: bool) {
         if options.uncounted {
             return;
@@ -91,15 +108,16 @@ impl<'t> ShardGuard<'t> {
         *counter += 1;
     }
 
-    fn marks(&self, before: &Meta, after: &Meta, recache_below: Option<u32>) -> Marks {
-        let runs_out = match (recache_below, after.expiry.remaining(self.now)) {
+    #[inline]
+    fn marks(&self, before: Header, after: Header, recache_below: Option<u32>) -> Marks {
+        let runs_out = match (recache_below, after.expiry().remaining(self.now)) {
             (Some(below), Some(left)) => left < below,
             _ => false,
         };
         Marks {
-            won: !before.token_sent && (before.stale || runs_out),
-            stale: before.stale,
-            token_sent: before.token_sent,
+            won: !before.is_token_sent() && (before.is_stale() || runs_out),
+            stale: before.is_stale(),
+            token_sent: before.is_token_sent(),
         }
     }
 
@@ -110,9 +128,10 @@ impl<'t> ShardGuard<'t> {
             token_sent: true,
             ..self.fresh(0, expiry, None)
         };
-        let place = self.put(key, None, meta, NewValue::Bytes(&[])).ok()?;
+        self.put(key, &meta, NewValue::Bytes(&[])).ok()?;
+        self.shard.counters.total_items += 1;
         Some(ItemView {
-            value: self.shard.value(place),
+            value: Value::Inline(&[]),
             flags: 0,
             cas: meta.cas,
             ttl_secs: expiry.remaining(self.now),
@@ -131,17 +150,17 @@ impl<'t> ShardGuard<'t> {
         if key.as_bytes().len() + request.value.as_slice().len() > ITEM_BYTES_MAX {
             return self.refuse_too_large(key, request.mode == StoreMode::Set);
         }
-        let found = self.find_counting_expired(key);
+        let found = self.find_living(key);
         match request.mode {
             StoreMode::Append | StoreMode::Prepend => self.join(key, found, request),
-            StoreMode::Add if found.is_some() => {
-                self.bump(found);
-                StoreOutcome::NotStored
-            }
             StoreMode::Replace if found.is_none() && request.cas.is_none() => {
                 StoreOutcome::NotStored
             }
-            StoreMode::Add => self.put_fresh(key, None, request),
+            StoreMode::Add if let Some(at) = found => {
+                self.bump(at);
+                StoreOutcome::NotStored
+            }
+            StoreMode::Add => self.put_fresh(key, request),
             StoreMode::Set | StoreMode::Replace => self.set(key, found, request),
         }
     }
@@ -149,20 +168,20 @@ impl<'t> ShardGuard<'t> {
     fn set(
         &mut self,
         key: &HashedKey<'_>,
-        found: Option<Place>,
+        found: Option<Address>,
         request: StoreRequest<'_>,
     ) -> StoreOutcome {
         let Some(wanted) = request.cas else {
-            return self.put_fresh(key, found, request);
+            return self.put_fresh(key, request);
         };
-        let Some(place) = found else {
+        let Some(at) = found else {
             self.shard.counters.cas_misses += 1;
             return StoreOutcome::NotFound;
         };
-        let old = self.shard.meta(place);
+        let old = self.shard.meta(at);
         if wanted == old.cas {
             self.shard.counters.cas_hits += 1;
-            self.put_fresh(key, found, request)
+            self.put_fresh(key, request)
         } else if request.invalidate && wanted < old.cas {
             self.shard.counters.cas_hits += 1;
             let meta = Meta {
@@ -170,7 +189,7 @@ impl<'t> ShardGuard<'t> {
                 token_sent: old.token_sent,
                 ..self.fresh(request.flags, old.expiry, request.new_cas)
             };
-            self.put_counting(key, found, meta, request.value)
+            self.put_counting(key, &meta, request.value)
         } else {
             self.shard.counters.cas_badval += 1;
             StoreOutcome::Exists
@@ -181,21 +200,24 @@ impl<'t> ShardGuard<'t> {
     fn join(
         &mut self,
         key: &HashedKey<'_>,
-        found: Option<Place>,
+        found: Option<Address>,
         request: StoreRequest<'_>,
     ) -> StoreOutcome {
-        let Some(place) = found else {
+        let Some(at) = found else {
             let Some(exptime) = request.vivify else {
                 return StoreOutcome::NotStored;
             };
-            return self.put_fresh(key, None, StoreRequest { exptime, ..request });
+            return self.put_fresh(key, StoreRequest { exptime, ..request });
         };
-        let old = self.shard.meta(place);
+        let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
             self.shard.counters.cas_badval += 1;
             return StoreOutcome::Exists;
         }
-        let (kept, added) = (self.shard.value(place), request.value.as_slice());
+        let (kept, added) = (
+            self.shard.value(at, self.shard.header(at)),
+            request.value.as_slice(),
+        );
         if key.as_bytes().len() + kept.len() + added.len() > ITEM_BYTES_MAX {
             self.shard.counters.store_too_large += 1;
             return StoreOutcome::NotStored;
@@ -205,7 +227,7 @@ impl<'t> ShardGuard<'t> {
             _ => [kept.as_slice(), added].concat(),
         };
         let meta = self.fresh(old.flags, old.expiry, request.new_cas);
-        self.put_counting(key, found, meta, NewValue::Bytes(&joined))
+        self.put_counting(key, &meta, NewValue::Bytes(&joined))
     }
 
     /// A store whose announced size passes the limit, so that its value was never read. `removes_old` for the
@@ -235,21 +257,21 @@ impl<'t> ShardGuard<'t> {
 
     /// `incr`, `decr` and meta `ma`.
     pub fn arith(&mut self, key: &HashedKey<'_>, request: ArithRequest) -> ArithOutcome {
-        let found = self.find_counting_expired(key);
+        let found = self.find_living(key);
         self.count_arith(request.direction, found.is_some());
-        let Some(place) = found else {
+        let Some(at) = found else {
             let Some((value, exptime)) = request.initial else {
                 return ArithOutcome::NotFound;
             };
             let expiry = self.tenant.clock().expiry(exptime);
             let meta = self.fresh(0, expiry, request.new_cas);
-            return self.put_number(key, None, meta, value, 0);
+            return self.put_number(key, &meta, value, 0);
         };
-        let old = self.shard.meta(place);
+        let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
             return ArithOutcome::Exists;
         }
-        let text = self.shard.value(place);
+        let text = self.shard.value(at, self.shard.header(at));
         let (len, Some(number)) = (text.len(), parse_number(text.as_slice())) else {
             return ArithOutcome::NonNumeric;
         };
@@ -263,7 +285,7 @@ impl<'t> ShardGuard<'t> {
         };
         let cas = self.unique(request.new_cas);
         let meta = Meta { cas, expiry, ..old };
-        self.put_number(key, found, meta, value, len)
+        self.put_number(key, &meta, value, len)
     }
 
     fn count_arith(&mut self, direction: ArithDirection, hit: bool) {
@@ -281,8 +303,7 @@ impl<'t> ShardGuard<'t> {
     fn put_number(
         &mut self,
         key: &HashedKey<'_>,
-        old: Option<Place>,
-        meta: Meta,
+        meta: &Meta,
         value: u64,
         len_min: usize,
     ) -> ArithOutcome {
@@ -290,7 +311,7 @@ impl<'t> ShardGuard<'t> {
         while text.len() < len_min {
             text.push(' ');
         }
-        match self.put(key, old, meta, NewValue::Bytes(text.as_bytes())) {
+        match self.put(key, meta, NewValue::Bytes(text.as_bytes())) {
             Ok(_) => ArithOutcome::Done {
                 value,
                 cas: meta.cas,
@@ -315,98 +336,126 @@ impl<'t> ShardGuard<'t> {
     /// Removes an item, or marks or empties it.
     pub fn delete(&mut self, key: &HashedKey<'_>, request: DeleteRequest) -> DeleteOutcome {
         self.shard.counters.cmd_delete += 1;
-        let Some(place) = self.find_counting_expired(key) else {
+        let Some(at) = self.find_living(key) else {
             self.shard.counters.delete_misses += 1;
             return DeleteOutcome::NotFound;
         };
-        let old = self.shard.meta(place);
+        let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
             self.shard.counters.cas_badval += 1;
             return DeleteOutcome::Exists;
         }
         self.shard.counters.delete_hits += 1;
         if !request.empty && !request.mark_stale {
-            self.shard.remove(place);
+            self.shard.remove(at);
             return DeleteOutcome::Deleted;
         }
-        self.mark(key, place, old, &request);
+        self.mark(key, at, old, &request);
         DeleteOutcome::Deleted
     }
 
-    fn mark(&mut self, key: &HashedKey<'_>, place: Place, old: Meta, request: &DeleteRequest) {
+    fn mark(&mut self, key: &HashedKey<'_>, at: Address, old: Meta, request: &DeleteRequest) {
         let expiry = match request.exptime {
             Some(exptime) => self.tenant.clock().expiry(exptime),
             None if request.empty => Expiry::NEVER,
             None => old.expiry,
         };
-        let cas = self.unique(request.new_cas);
         let marked = Meta {
-            cas,
+            cas: self.unique(request.new_cas),
             expiry,
             stale: request.mark_stale,
             token_sent: false,
             ..old
         };
-        if request.empty {
+        let put = if request.empty {
             let emptied = Meta { flags: 0, ..marked };
-            let put = self.put(key, Some(place), emptied, NewValue::Bytes(&[]));
-            if put.is_err() {
-                self.shard.counters.store_no_memory += 1;
-            }
+            self.put(key, &emptied, NewValue::Bytes(&[]))
+        } else if marked.is_wide() || old.is_wide() {
+            // A unique of another width shifts the whole record.
+            let header = self.shard.header(at);
+            let value = self.shard.value(at, header).as_slice().to_vec();
+            self.put(key, &marked, NewValue::Bytes(&value))
         } else {
-            self.shard.set_meta(place, marked);
+            let (_, base) = self.shard.record(at);
+            let header = self.shard.header(at).with_meta(&marked, base);
+            self.shard.set_header(at, header);
+            self.shard.note_expiry(at, expiry);
+            Ok(())
+        };
+        if put.is_err() {
+            self.shard.counters.store_no_memory += 1;
         }
     }
 
-    fn put_fresh(
-        &mut self,
-        key: &HashedKey<'_>,
-        old: Option<Place>,
-        request: StoreRequest<'_>,
-    ) -> StoreOutcome {
+    fn put_fresh(&mut self, key: &HashedKey<'_>, request: StoreRequest<'_>) -> StoreOutcome {
         let expiry = self.tenant.clock().expiry(request.exptime);
         let meta = self.fresh(request.flags, expiry, request.new_cas);
-        self.put_counting(key, old, meta, request.value)
+        self.put_counting(key, &meta, request.value)
     }
 
     fn put_counting(
         &mut self,
         key: &HashedKey<'_>,
-        old: Option<Place>,
-        meta: Meta,
+        meta: &Meta,
         value: NewValue<'_>,
     ) -> StoreOutcome {
         let value_bytes = value.as_slice().len() as u32;
-        self.shard.counters.total_items += 1;
-        match self.put(key, old, meta, value) {
-            Ok(_) => StoreOutcome::Stored {
-                cas: meta.cas,
-                value_bytes,
-            },
-            Err(_) => self.refuse_no_memory(key, true),
+        match self.put(key, meta, value) {
+            Ok(()) => {
+                self.shard.counters.total_items += 1;
+                StoreOutcome::Stored {
+                    cas: meta.cas,
+                    value_bytes,
+                }
+            }
+            Err(NoRoom) => self.refuse_no_memory(key, true),
         }
     }
 
-    fn put(
+    fn put(&mut self, key: &HashedKey<'_>, meta: &Meta, value: NewValue<'_>) -> Result<(), NoRoom> {
+        let key_bytes = key.as_bytes().len();
+        match value {
+            NewValue::Bytes(bytes) if self.shard.is_large(key_bytes, bytes.len()) => {
+                let charge = charge_of(bytes.len());
+                let large = self.with_relief(charge, |shard, now| shard.large_copy(bytes, now))?;
+                self.put_incoming(key, meta, Incoming::Large(large))
+            }
+            NewValue::Bytes(bytes) => self.put_incoming(key, meta, Incoming::Inline(bytes)),
+            NewValue::Upload(upload) if self.shard.is_large(key_bytes, upload.len()) => {
+                self.put_incoming(key, meta, Incoming::Large(upload.finish()))
+            }
+            NewValue::Upload(upload) => {
+                self.put_incoming(key, meta, Incoming::Inline(upload.as_slice()))
+            }
+        }
+    }
+
+    fn put_incoming(
         &mut self,
         key: &HashedKey<'_>,
-        old: Option<Place>,
-        meta: Meta,
-        value: NewValue<'_>,
-    ) -> Result<Place, super::shard::NoRoom> {
-        let ledger = self.tenant.ledger();
-        let value = match value {
-            NewValue::Bytes(bytes)
-                if super::shard::is_large(key.as_bytes().len(), bytes.len())
-                    && ledger.try_charge(charge_of(bytes.len())) =>
-            {
-                let mut upload = Upload::charged(bytes.len(), Arc::clone(ledger));
-                upload.extend(bytes);
-                NewValue::Upload(upload)
+        meta: &Meta,
+        value: Incoming<'_>,
+    ) -> Result<(), NoRoom> {
+        self.with_relief(SEGMENT_BYTES_MAX as u64, |shard, now| {
+            shard.put(key, meta, value.clone(), now)
+        })
+    }
+
+    /// Tries what needs room; when this shard has nothing left to evict, the tenant's others give way.
+    fn with_relief<T>(
+        &mut self,
+        bytes: u64,
+        mut attempt: impl FnMut(&mut Shard, u32) -> Result<T, NoRoom>,
+    ) -> Result<T, NoRoom> {
+        let mut outcome = attempt(&mut self.shard, self.now);
+        for _ in 0..RELIEF_TRIES {
+            if outcome.is_ok() || self.tenant.shard_count() == 1 {
+                break;
             }
-            other => other,
-        };
-        self.shard.put(key, old, meta, value, ledger)
+            self.tenant.evict_elsewhere(self.number, bytes);
+            outcome = attempt(&mut self.shard, self.now);
+        }
+        outcome
     }
 
     /// A new item's data, without marks.
@@ -429,28 +478,32 @@ impl<'t> ShardGuard<'t> {
         }
     }
 
-    fn bump(&mut self, found: Option<Place>) {
-        if let Some(place) = found {
-            let mut meta = self.shard.meta(place);
-            meta.accessed = self.now;
-            self.shard.set_meta(place, meta);
-        }
+    /// A refused `add` still counts as an access for eviction.
+    fn bump(&mut self, at: Address) {
+        let (_, base) = self.shard.record(at);
+        let header = self.shard.header(at);
+        let bumped = header
+            .with_hits(header.hits() + 1)
+            .with_access(self.now, base);
+        self.shard.set_header(at, bumped);
     }
 
     /// Finds a living item; one past its life is removed on the way.
-    fn find_counting_expired(&mut self, key: &HashedKey<'_>) -> Option<Place> {
-        let place = self.shard.find(key)?;
-        let meta = self.shard.meta(place);
-        if !meta.expiry.is_over(self.now) {
-            return Some(place);
+    #[inline]
+    fn find_living(&mut self, key: &HashedKey<'_>) -> Option<Address> {
+        let at = self.shard.find(key)?;
+        if self.shard.header(at).expiry().is_over(self.now) {
+            self.remove_expired(at);
+            return None;
         }
-        self.shard.counters.expired += 1;
-        if !meta.fetched {
-            self.shard.counters.expired_unfetched += 1;
-        }
-        self.shard.counters.get_expired += 1;
-        self.shard.remove(place);
-        None
+        Some(at)
+    }
+
+    #[cold]
+    fn remove_expired(&mut self, at: Address) {
+        let header = self.shard.header(at);
+        self.shard.count_end(header, true);
+        self.shard.remove(at);
     }
 }
 

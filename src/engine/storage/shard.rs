@@ -1,171 +1,385 @@
-//! The items of one shard.
+//! The items of one shard: records in segments, found by the index, queued in two chains.
+//!
+//! Here are the primitives; `operations.rs` gives them their meaning for clients, `eviction.rs`, `compaction.rs`,
+//! `sweep.rs` and `reclaim.rs` make room. Plain data without any lock: the tenant holds one around it.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::balance::LargeShare;
+use super::chain::{Chain, Class, Tier};
 use super::clock::Expiry;
 use super::counters::Counters;
-use super::key::HashedKey;
-use super::large::SharedValue;
+use super::ghost::Ghost;
+use super::index::Index;
+use super::item::{Body, Header, Meta, record_bytes, write_record};
+use super::key::{HashedKey, Hasher};
+use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
-use super::request::NewValue;
-use super::tenant::Flushed;
+use super::reclaim::Retired;
+use super::segment::{Address, ChainKind, Hashed, Queue, Segments, TierKind, segment_bytes};
 use super::view::Value;
 
-/// Header bytes counted per item.
-const HEADER_BYTES: u64 = 16;
-
-pub(super) fn is_large(key_bytes: usize, value_bytes: usize) -> bool {
-    key_bytes + value_bytes > 8 * 1024
-}
-
-/// What is known of an item beside its key and value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Meta {
-    pub flags: u32,
-    pub cas: u64,
-    pub expiry: Expiry,
-    pub stale: bool,
-    pub token_sent: bool,
-    pub fetched: bool,
-    /// Engine time of the last access.
-    pub accessed: u32,
-}
-
-/// Where an item lies. Good until the shard is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
+/// A record of more than this part of a segment is kept in its own allocation, since the rest of a segment that
+/// the next record does not fit into is lost.
+const LARGE_PART: usize = 8;
 
 /// No memory could be had for an item.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-#[derive(Debug)]
-enum Kept {
-    Inline(Box<[u8]>),
-    Shared(SharedValue),
+/// A value on its way into the shard, small or large by the shard's measure.
+#[derive(Clone, Debug)]
+pub(super) enum Incoming<'a> {
+    Inline(&'a [u8]),
+    Large(SharedValue),
 }
 
-#[derive(Debug)]
-struct Item {
-    key: Box<[u8]>,
-    meta: Meta,
-    value: Kept,
+impl Incoming<'_> {
+    fn tier(&self) -> TierKind {
+        match self {
+            Incoming::Inline(_) => TierKind::Inline,
+            Incoming::Large(_) => TierKind::Large,
+        }
+    }
+
+    /// What stands in the record: the bytes, or the number of the large value's slot.
+    fn body(&self, slot: u32) -> Body<'_> {
+        match self {
+            Incoming::Inline(bytes) => Body::Inline(bytes),
+            Incoming::Large(shared) => Body::Large {
+                slot,
+                len: shared.as_slice().len(),
+            },
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Shard {
     pub counters: Counters,
-    places: HashMap<Box<[u8]>, u32>,
-    items: Vec<Option<Item>>,
     next_unique: u64,
-    unique_step: u64,
+    /// Number of shards of the tenant; each hands out every so-manieth unique.
+    pub(super) shards: usize,
+    pub(super) hasher: Hasher,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) segments: Segments,
+    pub(super) index: Index,
+    pub(super) inline_tier: Tier,
+    pub(super) large_tier: Tier,
+    pub(super) large_share: LargeShare,
+    pub(super) ghost: Ghost,
+    pub(super) large: LargeTable,
+    /// Charged memory kept back, so that eviction can copy what stays before it frees anything.
+    pub(super) spare: Option<Box<[u8]>>,
+    /// What is charged for index, ghost and the table of large values.
+    pub(super) lists_charged: u64,
+    pub(super) retired: Vec<Retired>,
+    /// Nothing has been evicted since the start, a flush, or a raise of the limit.
+    pub(super) filling: bool,
+    pub(super) next_swept: u16,
+    /// A segment that eviction has walked in part.
+    pub(super) walking: Option<u16>,
 }
 
 impl Shard {
-    pub(super) fn new(unique_start: u64, unique_step: u64) -> Shard {
+    pub(super) fn new(unique_start: u64, shards: usize, ledger: &Arc<Ledger>) -> Shard {
         Shard {
             counters: Counters::default(),
-            places: HashMap::new(),
-            items: Vec::new(),
             next_unique: unique_start,
-            unique_step,
+            shards,
+            hasher: Hasher::of_process(),
+            ledger: Arc::clone(ledger),
+            segments: Segments::default(),
+            index: Index::default(),
+            inline_tier: Tier::default(),
+            large_tier: Tier::default(),
+            large_share: LargeShare::default(),
+            ghost: Ghost::default(),
+            large: LargeTable::default(),
+            spare: None,
+            lists_charged: 0,
+            retired: Vec::new(),
+            filling: true,
+            next_swept: 0,
+            walking: None,
         }
     }
 
     pub(super) fn next_unique(&mut self) -> u64 {
         let unique = self.next_unique;
-        self.next_unique += self.unique_step;
+        self.next_unique += self.shards as u64;
         unique
     }
 
-    pub(super) fn find(&self, key: &HashedKey<'_>) -> Option<Place> {
-        self.places.get(key.as_bytes()).copied().map(Place)
+    #[inline]
+    pub(super) fn find(&self, key: &HashedKey<'_>) -> Option<Address> {
+        let matches = |place| {
+            self.segments
+                .has_key(Address::from_raw(place), key.as_bytes())
+        };
+        self.index.find(key.hash(), matches).map(Address::from_raw)
     }
 
-    fn item(&self, place: Place) -> Option<&Item> {
-        self.items.get(place.0 as usize)?.as_ref()
+    #[inline]
+    pub(super) fn header(&self, at: Address) -> Header {
+        self.segments.header(at)
     }
 
-    pub(super) fn meta(&self, place: Place) -> Meta {
-        self.item(place).map_or(Meta::EMPTY, |item| item.meta)
+    /// The record, and the time its segment counts accesses from.
+    #[inline]
+    pub(super) fn record(&self, at: Address) -> (&[u8], u32) {
+        let segment = self.segments.get(at.segment());
+        (segment.record(at.offset()), segment.base)
     }
 
-    pub(super) fn set_meta(&mut self, place: Place, meta: Meta) {
-        if let Some(Some(item)) = self.items.get_mut(place.0 as usize) {
-            item.meta = meta;
+    pub(super) fn meta(&self, at: Address) -> Meta {
+        let (record, base) = self.record(at);
+        Header::read(record).meta(record, base)
+    }
+
+    /// Changes what the header holds; the expiry, if new, is noted in the segment.
+    #[inline]
+    pub(super) fn set_header(&mut self, at: Address, header: Header) {
+        self.segments.set_header(at, header);
+    }
+
+    pub(super) fn note_expiry(&mut self, at: Address, expiry: Expiry) {
+        self.segments.get_mut(at.segment()).note_expiry(expiry);
+    }
+
+    #[inline]
+    pub(super) fn value(&self, at: Address, header: Header) -> Value<'_> {
+        let record = self.segments.record(at);
+        if header.is_large() {
+            self.large
+                .get(header.slot(record))
+                .map_or(Value::Inline(&[]), Value::Shared)
+        } else {
+            Value::Inline(header.value(record))
         }
     }
 
-    pub(super) fn value(&self, place: Place) -> Value<'_> {
-        match self.item(place).map(|item| &item.value) {
-            Some(Kept::Inline(bytes)) => Value::Inline(bytes),
-            Some(Kept::Shared(shared)) => Value::Shared(shared),
-            None => Value::Inline(&[]),
-        }
+    pub(super) fn is_large(&self, key_bytes: usize, value_bytes: usize) -> bool {
+        is_large(&self.ledger, self.shards, key_bytes, value_bytes)
     }
 
+    /// A value in an allocation of its own, charged; evicts until it fits.
+    pub(super) fn large_copy(&mut self, bytes: &[u8], now: u32) -> Result<SharedValue, NoRoom> {
+        if !self.make_room_for(charge_of(bytes.len()), now) {
+            return Err(NoRoom);
+        }
+        let mut upload = Upload::charged(bytes.len(), Arc::clone(&self.ledger));
+        upload.extend(bytes);
+        Ok(upload.finish())
+    }
+
+    /// Stores an item over whatever is there under its key. Evicts as much as it takes; the place of every other
+    /// item may change.
     pub(super) fn put(
         &mut self,
         key: &HashedKey<'_>,
-        old: Option<Place>,
-        meta: Meta,
-        value: NewValue<'_>,
-        _ledger: &Ledger,
-    ) -> Result<Place, NoRoom> {
-        if let Some(old) = old {
-            self.remove(old);
+        meta: &Meta,
+        value: Incoming<'_>,
+        now: u32,
+    ) -> Result<(), NoRoom> {
+        let bytes = record_bytes(meta, key.as_bytes().len(), &value.body(0));
+        let old = self.find(key);
+        if let Some(at) = old
+            && self.fits_in_place(at, &value, bytes)
+        {
+            self.overwrite(at, key, meta, value);
+        } else {
+            let tier = value.tier();
+            let chain = match old {
+                Some(at) => self.segments.get(at.segment()).queue.chain,
+                None => self.chain_for_new(key.hash(), tier),
+            };
+            let number = self.room_in(Queue { tier, chain }, meta.expiry, bytes, now)?;
+            // Making room may have moved or dropped the old item.
+            let old = self.find(key);
+            self.append(number, key, meta, value, bytes, old);
+            self.walk_ahead(bytes, now);
         }
-        let value = match value {
-            NewValue::Bytes(bytes) => Kept::Inline(bytes.into()),
-            NewValue::Upload(upload) => Kept::Shared(upload.finish()),
+        self.recharge();
+        self.settle(now);
+        Ok(())
+    }
+
+    /// A key that was dropped too early before goes to the main chain; so does what comes while there is room
+    /// for everything and the small chain has its share.
+    fn chain_for_new(&mut self, hash: u64, tier: TierKind) -> ChainKind {
+        if let Some(from) = self.ghost.recall(hash) {
+            self.tier_mut(from.tier).share.note_return(from.chain);
+            self.large_share.note_return(from.tier);
+            return ChainKind::Main;
+        }
+        let all = self.ledger.limit() / self.shards as u64;
+        let tier = self.tier(tier);
+        if self.filling && tier.small.bytes >= tier.share.of(all) {
+            ChainKind::Main
+        } else {
+            ChainKind::Small
+        }
+    }
+
+    fn fits_in_place(&self, at: Address, value: &Incoming<'_>, bytes: usize) -> bool {
+        let old = self.header(at);
+        old.is_large() == matches!(value, Incoming::Large(_)) && old.record_bytes() == bytes
+    }
+
+    /// Writes over a record of the same size. The item keeps its place in the queue, with one more hit.
+    fn overwrite(&mut self, at: Address, key: &HashedKey<'_>, meta: &Meta, value: Incoming<'_>) {
+        let old = self.header(at);
+        let segment = self.segments.get_mut(at.segment());
+        let room = &mut segment.data[at.offset()..];
+        let slot = if old.is_large() { old.slot(room) } else { 0 };
+        write_record(room, meta, key.as_bytes(), &value.body(slot), segment.base);
+        let new = Header::read(room).with_hits(old.hits() + 1);
+        new.write(room);
+        segment.note_expiry(meta.expiry);
+        self.counters.bytes = self.counters.bytes - old.item_bytes() + new.item_bytes();
+        if let Incoming::Large(shared) = value {
+            let slot = new.slot(self.segments.record(at));
+            let added = shared.charged();
+            let removed = self.large.replace(slot, shared);
+            self.move_large_bytes(at.segment(), removed, added);
+        }
+    }
+
+    fn append(
+        &mut self,
+        number: u16,
+        key: &HashedKey<'_>,
+        meta: &Meta,
+        value: Incoming<'_>,
+        bytes: usize,
+        old: Option<Address>,
+    ) {
+        let (charged, slot) = match &value {
+            Incoming::Inline(_) => (0, 0),
+            Incoming::Large(shared) => (shared.charged(), self.large.add(shared.clone())),
         };
-        let place = self.items.len() as u32;
-        self.items.push(Some(Item {
-            key: key.as_bytes().into(),
-            meta,
-            value,
-        }));
-        self.places.insert(key.as_bytes().into(), place);
+        let segment = self.segments.get_mut(number);
+        let at = Address::new(number, segment.tail);
+        let room = &mut segment.data[at.offset()..];
+        write_record(room, meta, key.as_bytes(), &value.body(slot), segment.base);
+        let new = Header::read(room);
+        segment.tail += bytes as u32;
+        segment.live += bytes as u32;
+        segment.note_expiry(meta.expiry);
+        self.move_large_bytes(number, 0, charged);
         self.counters.curr_items += 1;
-        self.counters.bytes += self.bytes(Place(place));
-        Ok(Place(place))
-    }
-
-    fn bytes(&self, place: Place) -> u64 {
-        let key = self.item(place).map_or(0, |item| item.key.len());
-        HEADER_BYTES + (key + self.value(place).len()) as u64
-    }
-
-    pub(super) fn remove(&mut self, place: Place) {
-        let bytes = self.bytes(place);
-        if let Some(item) = self.items[place.0 as usize].take() {
-            self.places.remove(&item.key);
-            self.counters.curr_items -= 1;
-            self.counters.bytes -= bytes;
+        self.counters.bytes += new.item_bytes();
+        match old {
+            Some(old) => {
+                let hits = self.header(old).hits() + 1;
+                self.set_header(at, new.with_hits(hits));
+                self.index.relocate(key.hash(), old.raw(), at.raw());
+                self.bury(old);
+            }
+            None => {
+                let items = Hashed {
+                    segments: &self.segments,
+                    hasher: &self.hasher,
+                };
+                self.index.insert(key.hash(), at.raw(), &items);
+            }
         }
     }
 
-    pub(super) fn flush(&mut self) -> Flushed {
-        let flushed = Flushed {
-            items: self.counters.curr_items,
-            bytes: self.counters.bytes,
-        };
-        self.places = HashMap::new();
-        self.items = Vec::new();
-        self.counters.curr_items = 0;
-        self.counters.bytes = 0;
-        flushed
+    /// Removes an item.
+    pub(super) fn remove(&mut self, at: Address) {
+        let record = self.segments.record(at);
+        let hash = self.hasher.hash(Header::read(record).key(record));
+        self.index.remove(hash, at.raw());
+        self.bury(at);
+    }
+
+    /// Marks a record dead that the index no longer knows, and frees its segment if that was the last one.
+    fn bury(&mut self, at: Address) {
+        let header = self.header(at);
+        self.set_header(at, header.dead());
+        self.forget(header, at.segment(), self.slot_of(at, header));
+        let bytes = header.record_bytes() as u32;
+        let segment = self.segments.get_mut(at.segment());
+        segment.live -= bytes;
+        let (empty, queue) = (segment.live == 0, segment.queue);
+        let chain = self.chain_mut(queue);
+        chain.dead_bytes += u64::from(bytes);
+        if empty && !chain.is_open(at.segment()) {
+            self.free_segment(at.segment());
+        }
+    }
+
+    pub(super) fn slot_of(&self, at: Address, header: Header) -> Option<u32> {
+        header
+            .is_large()
+            .then(|| header.slot(self.segments.record(at)))
+    }
+
+    /// Takes an item out of the counts, and lets go of its large value.
+    pub(super) fn forget(&mut self, header: Header, segment: u16, slot: Option<u32>) {
+        self.counters.curr_items -= 1;
+        self.counters.bytes -= header.item_bytes();
+        if let Some(slot) = slot {
+            let removed = self.large.remove(slot);
+            self.move_large_bytes(segment, removed, 0);
+        }
+    }
+
+    pub(super) fn move_large_bytes(&mut self, number: u16, removed: u64, added: u64) {
+        let segment = self.segments.get_mut(number);
+        segment.large_bytes = segment.large_bytes - removed + added;
+        let queue = segment.queue;
+        let chain = self.chain_mut(queue);
+        chain.bytes = chain.bytes - removed + added;
+    }
+
+    pub(super) fn tier(&self, kind: TierKind) -> &Tier {
+        match kind {
+            TierKind::Inline => &self.inline_tier,
+            TierKind::Large => &self.large_tier,
+        }
+    }
+
+    pub(super) fn tier_mut(&mut self, kind: TierKind) -> &mut Tier {
+        match kind {
+            TierKind::Inline => &mut self.inline_tier,
+            TierKind::Large => &mut self.large_tier,
+        }
+    }
+
+    pub(super) fn chain(&self, queue: Queue) -> &Chain {
+        self.tier(queue.tier).chain(queue.chain)
+    }
+
+    pub(super) fn chain_mut(&mut self, queue: Queue) -> &mut Chain {
+        self.tier_mut(queue.tier).chain_mut(queue.chain)
+    }
+
+    pub(super) fn class_of(&self, expiry: Expiry, now: u32) -> Class {
+        Class::of(expiry, now, self.segments.in_use())
+    }
+
+    /// Brings the charge for index, ghost and table of large values up to date.
+    pub(super) fn recharge(&mut self) {
+        let now = self.index.bytes() + self.ghost.bytes() + self.large.bytes();
+        let before = std::mem::replace(&mut self.lists_charged, now);
+        if now > before {
+            self.ledger.charge(now - before);
+        } else if now < before {
+            self.ledger.release(before - now);
+        }
     }
 }
 
-impl Meta {
-    const EMPTY: Meta = Meta {
-        flags: 0,
-        cas: 0,
-        expiry: Expiry::NEVER,
-        stale: false,
-        token_sent: false,
-        fetched: false,
-        accessed: 0,
-    };
+pub(super) fn is_large(
+    ledger: &Ledger,
+    shards: usize,
+    key_bytes: usize,
+    value_bytes: usize,
+) -> bool {
+    // With the widest header, so that the answer depends on nothing else.
+    let record = super::item::HEADER_BYTES + 6 + key_bytes + value_bytes;
+    record > segment_bytes(ledger, shards) / LARGE_PART
 }

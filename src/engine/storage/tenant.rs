@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -12,7 +13,12 @@ use super::large::{Upload, charge_of};
 use super::ledger::Ledger;
 use super::operations::ShardGuard;
 use super::pool::Pool;
-use super::shard::Shard;
+use super::shard::{Shard, is_large};
+
+/// Segments of background work under one hold of a shard's lock.
+const SLICE: u32 = 1;
+/// How long one shard waits for another's lock.
+const TRY_FOR: Duration = Duration::from_millis(1);
 
 /// What a flush removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub struct Tenant {
     /// Engine time at which everything dies; 0 when no flush is pending.
     flush_at: AtomicU32,
     delayed: Mutex<Option<Flushed>>,
+    /// The shard that gives way to the next upload.
+    next_to_give: AtomicU32,
 }
 
 impl Tenant {
@@ -58,10 +66,14 @@ impl Tenant {
             clock: clock.clone(),
             hasher: Hasher::of_process(),
             shards: (0..shards)
-                .map(|number| Mutex::new(Shard::new(unique_start + number, shards)))
+                .map(|number| {
+                    let first = unique_start + number as u64;
+                    Mutex::new(Shard::new(first, shards, &ledger))
+                })
                 .collect(),
             flush_at: AtomicU32::new(0),
             delayed: Mutex::new(None),
+            next_to_give: AtomicU32::new(0),
             ledger,
         }
     }
@@ -98,7 +110,7 @@ impl Tenant {
 
     /// Whether a value of this size is kept in its own allocation. Only for such values an [`Upload`] pays.
     pub fn is_large(&self, key_bytes: usize, value_bytes: usize) -> bool {
-        super::shard::is_large(key_bytes, value_bytes)
+        is_large(&self.ledger, self.shards.len(), key_bytes, value_bytes)
     }
 
     /// Begins a large value of `len` bytes, charged from now on; room is made for it.
@@ -110,10 +122,15 @@ impl Tenant {
         if !self.ledger.may_upload(charge) {
             return Err(UploadRefused);
         }
-        if !self.ledger.try_charge(charge) {
-            return Err(UploadRefused);
+        let start = self.next_to_give.fetch_add(1, Ordering::Relaxed) as usize;
+        let mut order = (0..self.shards.len()).map(|step| (start + step) % self.shards.len());
+        let now = self.clock.now();
+        let charged = self.ledger.try_charge(charge)
+            || order.any(|number| self.shards[number].lock().make_room_for(charge, now));
+        match charged {
+            true => Ok(Upload::charged(len, Arc::clone(&self.ledger))),
+            false => Err(UploadRefused),
         }
-        Ok(Upload::charged(len, Arc::clone(&self.ledger)))
     }
 
     /// Removes everything at once. Costs the same however much is stored; the memory comes back in slices.
@@ -148,23 +165,57 @@ impl Tenant {
     }
 
     /// Background work in bounded slices: due flushes, memory of flushed items, expired items, a lowered limit,
-    /// half-dead segments. `budget` is the number of segments looked into per shard. Call it about once a second,
-    /// and again soon while it says `unfinished`.
+    /// half-dead segments. `budget` is the number of slices per shard, each of about a segment under one hold of the
+    /// lock. Call it about once a second, and again soon while it says `unfinished`.
     pub fn maintain(&self, budget: u32) -> Maintained {
-        let _ = budget;
         self.flush_if_due();
+        let now = self.clock.now();
+        let mut unfinished = false;
+        for shard in &self.shards {
+            let mut left = budget;
+            let mut more = true;
+            while more && left > 0 {
+                let slice = left.min(SLICE);
+                more = shard.lock().maintain(slice, now);
+                left -= slice;
+            }
+            unfinished |= more;
+        }
         Maintained {
             flushed: self.delayed.lock().take(),
-            unfinished: false,
+            unfinished,
         }
+    }
+
+    /// Lets the other shards evict about `bytes`, when one shard has nothing left to evict. The caller holds the
+    /// lock of shard `except`; so the others are only tried, each for a moment.
+    #[cold]
+    pub(super) fn evict_elsewhere(&self, except: usize, bytes: u64) {
+        let now = self.clock.now();
+        let others = self.shards.iter().enumerate();
+        for (_, shard) in others.filter(|&(number, _)| number != except) {
+            if let Some(mut shard) = shard.try_lock_for(TRY_FOR) {
+                shard.evict_bytes(bytes, now);
+            }
+        }
+    }
+
+    /// What a tenant costs by itself, without anything stored.
+    pub fn fixed_bytes(&self) -> usize {
+        // The account lies behind an `Arc` with its two counts.
+        let account = size_of::<Ledger>() + 2 * size_of::<usize>();
+        size_of::<Tenant>() + account + size_of_val(&*self.shards)
     }
 
     pub(super) fn clock(&self) -> &EngineClock {
         &self.clock
     }
 
-    pub(super) fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+    /// Compares every count with a full walk. For a tenant without uploads and without pinned replies.
+    #[cfg(test)]
+    pub(super) fn audit(&self) {
+        let held: u64 = self.shards.iter().map(|shard| shard.lock().audit()).sum();
+        assert_eq!(held, self.ledger.used(), "charged against held");
     }
 
     pub(super) fn shard_count(&self) -> usize {
@@ -211,12 +262,12 @@ impl Tenant {
 }
 
 /// One shard below 256 MiB, then more as the limit grows, a power of two for cheap choice.
-fn shards_for(limit_bytes: u64) -> u64 {
+fn shards_for(limit_bytes: u64) -> usize {
     const MIB: u64 = 1 << 20;
     match limit_bytes / MIB {
         0..=256 => 1,
         257..=1024 => 2,
-        mib => (mib / 256).next_power_of_two().clamp(4, 64),
+        mib => (mib as usize / 256).next_power_of_two().clamp(4, 64),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::sandbox::*;
 
 /// Says its password, then waits for SIGTERM and says so.
 const COMMAND: &str = "trap 'echo bye $MEMCACHIER_PASSWORD; exit 0' TERM; \
-    echo hello $MEMCACHIER_PASSWORD; echo oops >&2; while :; do sleep 0.05; done";
+    echo hello $MEMCACHIER_PASSWORD; echo oops >&2; \
+    while :; do echo tick $MEMCACHIER_PASSWORD; sleep 0.05; done";
 
 fn running() -> SandboxSettings {
     SandboxSettings {
@@ -26,10 +27,19 @@ async fn said(world: &World, app: AppId, start: &str) -> LogLine {
     world.sandbox.wait_for(SOON, find).await.unwrap()
 }
 
-/// Killed processes stay as zombies until someone asks for them.
-fn runs(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z ")
+/// Waits until a killed process has ended; as a zombie it stays until someone asks for it.
+async fn ended(pid: &str) {
+    let ended = async {
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(SOON, ended).await;
+    assert!(waited.is_ok(), "process {pid} goes on");
 }
 
 fn place(lines: &[LogLine], text: &str) -> usize {
@@ -52,12 +62,13 @@ async fn a_release_starts_the_new_process_before_the_old_one_ends() {
 
     let (token, _) = world.tokens_of(&addon).await;
     assert_eq!(status(world.push(&addon, &token, "second")).await, 200);
-    said(&world, app, "hello second").await;
-    let lines = world.sandbox.log_lines(app);
-    assert!(
-        lines.iter().all(|line| line.text != "bye first"),
-        "both run side by side"
-    );
+    let second = said(&world, app, "hello second").await;
+    let old_goes_on = |market: &Market| {
+        let log = market.app(app)?.log.iter();
+        let ticks = log.filter(|line| line.seq > second.seq && line.text == "tick first");
+        (ticks.count() >= 3).then_some(())
+    };
+    world.sandbox.wait_for(SOON, old_goes_on).await.unwrap();
     let (state, restarts) = world.sandbox.read(|market| {
         let app = market.app(app).unwrap();
         (app.process, app.restarts)
@@ -74,15 +85,12 @@ async fn a_release_starts_the_new_process_before_the_old_one_ends() {
 #[tokio::test]
 async fn a_dropped_sandbox_leaves_no_process() {
     let mut settings = running();
-    settings.app_command = Some("sleep 600 & echo child $!; wait".to_owned());
+    settings.app_command = Some("trap '' TERM; sleep 600 & echo child $!; wait".to_owned());
     let world = World::with(settings).await;
     let (app, _) = world.ready_addon("shop").await;
     let child = said(&world, app, "child ").await.text.replace("child ", "");
     drop(world);
-    // The tasks of a dropped sandbox end when the runtime gets to them.
-    while runs(&child) {
-        tokio::task::yield_now().await;
-    }
+    ended(&child).await;
 }
 
 #[tokio::test]
@@ -101,7 +109,7 @@ async fn a_stubborn_process_is_killed_with_all_it_started() {
         .wait_for_line(app, "SIGKILL", SOON)
         .await
         .unwrap();
-    assert!(!runs(&child));
+    ended(&child).await;
 }
 
 #[tokio::test]

@@ -259,18 +259,19 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
             last_error,
             next_attempt,
         } => {
-            let reason = match last_error {
-                Some(error) => format!(" Reason: {error}."),
-                None => String::new(),
+            let due = words::ago(*since, now);
+            let next = words::ahead(*next_attempt, now);
+            let text = match last_error {
+                Some(error) => format!(
+                    "{provider} has not taken the new values yet; they were due {due}. Reason: {error}. Next try \
+                     {next}."
+                ),
+                None => format!("{provider} is being given the new values, due {due}."),
             };
             ConfigPush {
                 tone: Tone::Fair,
                 title: "Pending",
-                text: format!(
-                    "{provider} has not taken the new values yet; they were due {}.{reason} Next try {}.",
-                    words::ago(*since, now),
-                    words::ahead(*next_attempt, now)
-                ),
+                text,
             }
         }
         ConfigState::Refused { last_error, since } => ConfigPush {

@@ -103,6 +103,7 @@ async fn promotion_moves_the_mark_and_waits_for_the_provider() {
     let page = owner.page(cache).await;
     assert!(page.contains(&format!("{new} is now the primary")));
     assert!(page.contains("Config vars: Pending"));
+    assert!(page.contains("Heroku is being given the new values"));
     assert!(row(&page, &new).contains("Primary"));
     assert!(!row(&page, &old).contains("Primary"));
     assert_eq!(owner.usernames(cache).await, [new, old]);
@@ -128,7 +129,7 @@ async fn deleting_asks_when_something_is_connected() {
     owner.act(cache, &action, "confirmed=yes").await;
     let page = owner.page(cache).await;
     assert!(page.contains(&format!("Credential {name} was deleted")));
-    assert_eq!(owner.usernames(cache).await, [primary.clone()]);
+    assert_eq!(owner.usernames(cache).await, vec![primary.clone()]);
     let again = owner.act(cache, &action, "confirmed=yes").await;
     assert_eq!(again.location(), format!("/caches/{cache}"));
 

@@ -13,14 +13,14 @@ use tokio_util::sync::DropGuard;
 
 use crate::access::Access;
 use crate::cluster::{
-    Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
-    NodeSettings,
+    Cluster, ClusterSettings, ControlLink, DataPlane, Figures, Handover, Node, NodeSettings,
 };
 use crate::domain::secret::digest_hex;
 use crate::domain::{
-    BoxFuture, CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plan, Plans, Resource,
+    CacheId, CacheSpec, Clock, ExternalId, FlushEvent, FlushId, Marketplace, Plan, Plans, Resource,
     Timestamp, Username,
 };
+use crate::engine::{EngineEvent, EventSink};
 use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::{ProvisionRequest, Provisioning};
 use crate::store::seal::MasterKey;
@@ -165,7 +165,7 @@ async fn start_node(
         data_dir: folder.path().to_owned(),
     };
     let link: Arc<dyn ControlLink> = Arc::new(cluster.clone());
-    let handover = Arc::new(Handover::default());
+    let handover = Arc::clone(&plane.told);
     let node = Node::join(&settings, link, plane, handover, clock).await;
     let node = node.unwrap();
     cluster.attach(&node);
@@ -193,11 +193,16 @@ impl Clock for Hand {
 
 /// The node's engine: only figures, as the test sets them.
 #[derive(Default)]
-pub struct Shelf(Mutex<HashMap<CacheId, Figures>>);
+pub struct Shelf {
+    figures: Mutex<HashMap<CacheId, Figures>>,
+    /// Flush orders carried out.
+    done: Mutex<Vec<FlushId>>,
+    told: Arc<Handover>,
+}
 
 impl Shelf {
     fn caches(&self) -> MutexGuard<'_, HashMap<CacheId, Figures>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn fill(&self, cache: CacheId, items: u64, used_bytes: u64) {
@@ -216,31 +221,36 @@ impl Shelf {
 }
 
 impl DataPlane for Shelf {
-    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()> {
+    fn apply(&self, spec: &CacheSpec) {
         let mut caches = self.caches();
         let figures = caches.entry(spec.cache).or_default();
         figures.limit_bytes = spec.limit_bytes;
-        Box::pin(async {})
-    }
-
-    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()> {
-        self.caches().remove(&cache);
-        Box::pin(async {})
-    }
-
-    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied> {
-        let emptied = match self.caches().get_mut(&cache) {
-            Some(figures) => Emptied {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        for order in &spec.flush_orders {
+            if done.contains(&order.id) {
+                continue;
+            }
+            done.push(order.id);
+            self.told.record(EngineEvent::Flushed(FlushEvent {
+                id: order.id,
+                cache: spec.cache,
+                origin: order.origin,
+                proxy: "p1.example.net".to_owned(),
+                credential: None,
+                remote: None,
+                reason: order.reason.clone(),
                 items: std::mem::take(&mut figures.items),
                 bytes: std::mem::take(&mut figures.used_bytes),
-            },
-            None => Emptied::default(),
-        };
-        Box::pin(async move { emptied })
+                at: Timestamp::from_secs(1_795_372_200),
+            }));
+        }
     }
 
-    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
-        let figures = self.caches().get(&cache).cloned();
-        Box::pin(async move { figures })
+    fn forget(&self, cache: CacheId) {
+        self.caches().remove(&cache);
+    }
+
+    fn figures(&self, cache: CacheId) -> Option<Figures> {
+        self.caches().get(&cache).cloned()
     }
 }

@@ -44,11 +44,8 @@ pub async fn on_each(test: impl AsyncFn(&TestDb)) {
     let Some(server) = postgres_server() else {
         return;
     };
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("larder_test_{}_{count}", std::process::id());
-    run(&server, format!("CREATE DATABASE {name}")).await;
-    let postgres = postgres(&server, &name).await;
+    let (name, url) = create_on(&server).await;
+    let postgres = postgres(url).await;
     test(&postgres).await;
     postgres.store.close().await;
     run(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
@@ -64,9 +61,8 @@ pub async fn sqlite() -> TestDb {
     }
 }
 
-async fn postgres(server: &str, name: &str) -> TestDb {
-    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-    let settings = settings(format!("{base}/{name}"));
+async fn postgres(url: String) -> TestDb {
+    let settings = settings(url);
     TestDb {
         store: opened(&settings).await,
         kind: Kind::Postgres,
@@ -108,4 +104,56 @@ async fn run(server: &str, sql: String) {
         .execute(&mut connection)
         .await
         .expect("a database can be made and dropped");
+}
+
+/// A database for a whole service: it opens the database itself, so this is only an address.
+pub struct Database {
+    url: String,
+    /// The server to drop it from.
+    server: Option<(String, String)>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    pub fn sqlite() -> Database {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", folder.path().join("larder.db").display());
+        Database {
+            url,
+            server: None,
+            _folder: Some(folder),
+        }
+    }
+
+    /// A fresh database on the test server; `None` where there is none.
+    pub async fn postgres() -> Option<Database> {
+        let server = postgres_server()?;
+        let (name, url) = create_on(&server).await;
+        Some(Database {
+            url,
+            server: Some((server, name)),
+            _folder: None,
+        })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn drop(self) {
+        if let Some((server, name)) = self.server {
+            run(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+/// Makes a database with a name of its own; answers that and its address.
+async fn create_on(server: &str) -> (String, String) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("larder_test_{}_{count}", std::process::id());
+    run(server, format!("CREATE DATABASE {name}")).await;
+    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
+    let url = format!("{base}/{name}");
+    (name, url)
 }

@@ -1,4 +1,43 @@
-//! What several subjects need: databases, and a control plane with one node on top of them.
+//! What the scenarios share: databases, a whole world, and the people and programs that act in it.
 
+pub mod dashboard;
 pub mod db;
+pub mod looping;
+pub mod process;
+pub mod scene;
 pub mod world;
+
+/// Something the machine may lack. Without it the test says so and passes; on CI nothing may be lacking.
+pub fn needs<T>(found: Option<T>, what: &str) -> Option<T> {
+    if found.is_none() {
+        assert!(
+            std::env::var("CI").is_err(),
+            "{what}: missing, and on CI nothing is skipped"
+        );
+        println!("skipped: {what} missing; scripts/test brings it");
+    }
+    found
+}
+
+/// Runs a scenario on SQLite and on PostgreSQL, as two tests.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($scenario:ident) => {
+        mod $scenario {
+            use $crate::support::{db, needs};
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$scenario(db::Database::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(database) = needs(db::Database::postgres().await, "PostgreSQL") {
+                    super::$scenario(database).await;
+                }
+            }
+        }
+    };
+}
+pub use on_both_databases;

@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use larder::access::{Access, Owner, SsoVisit};
+use larder::cluster::link::{Changes, Introduction, Report};
 use larder::cluster::{
-    Cluster, ClusterSettings, ControlLink, DataPlane, Emptied, Figures, Handover, Node,
+    Cluster, ClusterSettings, ControlLink, DataPlane, Figures, Handover, LinkError, Node,
     NodeSettings,
 };
-use larder::domain::{BoxFuture, CacheId, CacheSpec, Clock, Marketplace, Plan, Plans, Timestamp};
+use larder::domain::{
+    BoxFuture, CacheId, CacheSpec, Clock, FlushEvent, FlushId, Marketplace, NodeId, Plan, Plans,
+    Revision, Timestamp,
+};
+use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{Connection, ProvisionRequest, Provisioning};
 use larder::store::Store;
 use parking_lot::Mutex;
@@ -44,28 +49,20 @@ impl Clock for TestClock {
     }
 }
 
-/// An engine that remembers. While the gate is shut it does nothing, like a node that hangs.
+/// An engine that only remembers what it was told. Each flush removes three items.
 pub struct FakePlane {
-    pub caches: Mutex<HashMap<CacheId, CacheSpec>>,
-    pub flushed: Mutex<Vec<CacheId>>,
-    gate: watch::Sender<bool>,
+    pub flushed: Mutex<Vec<FlushId>>,
+    caches: Mutex<HashMap<CacheId, CacheSpec>>,
+    sink: Arc<Handover>,
 }
 
 impl FakePlane {
-    pub fn new() -> Arc<FakePlane> {
+    pub fn new(sink: Arc<Handover>) -> Arc<FakePlane> {
         Arc::new(FakePlane {
-            caches: Mutex::default(),
             flushed: Mutex::default(),
-            gate: watch::Sender::new(true),
+            caches: Mutex::default(),
+            sink,
         })
-    }
-
-    pub fn hang(&self) {
-        self.gate.send_replace(false);
-    }
-
-    pub fn go_on(&self) {
-        self.gate.send_replace(true);
     }
 
     pub fn spec(&self, cache: CacheId) -> Option<CacheSpec> {
@@ -82,45 +79,76 @@ impl FakePlane {
         names.sort();
         names
     }
-
-    async fn pass(&self) {
-        let mut gate = self.gate.subscribe();
-        gate.wait_for(|open| *open).await.expect("the gate stays");
-    }
 }
 
 impl DataPlane for FakePlane {
-    fn apply(&self, spec: CacheSpec) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.pass().await;
-            self.caches.lock().insert(spec.cache, spec);
-        })
-    }
-
-    fn forget(&self, cache: CacheId) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.pass().await;
-            self.caches.lock().remove(&cache);
-        })
-    }
-
-    fn flush(&self, cache: CacheId) -> BoxFuture<'_, Emptied> {
-        Box::pin(async move {
-            self.pass().await;
-            self.flushed.lock().push(cache);
-            Emptied {
+    fn apply(&self, spec: &CacheSpec) {
+        self.caches.lock().insert(spec.cache, spec.clone());
+        let mut flushed = self.flushed.lock();
+        for order in &spec.flush_orders {
+            if flushed.contains(&order.id) {
+                continue;
+            }
+            flushed.push(order.id);
+            self.sink.record(EngineEvent::Flushed(FlushEvent {
+                id: order.id,
+                cache: spec.cache,
+                origin: order.origin,
+                proxy: "p1.example.net".to_owned(),
+                credential: None,
+                remote: None,
+                reason: order.reason.clone(),
                 items: 3,
                 bytes: 300,
-            }
+                at: START,
+            }));
+        }
+    }
+
+    fn forget(&self, cache: CacheId) {
+        self.caches.lock().remove(&cache);
+    }
+
+    fn figures(&self, cache: CacheId) -> Option<Figures> {
+        let spec = self.spec(cache)?;
+        Some(Figures {
+            limit_bytes: spec.limit_bytes,
+            ..Figures::default()
+        })
+    }
+}
+
+/// A link whose node hears of no change while the gate is shut: a node that hangs.
+struct GatedLink {
+    link: Arc<dyn ControlLink>,
+    gate: watch::Sender<bool>,
+}
+
+impl ControlLink for GatedLink {
+    fn join(&self, node: Introduction) -> BoxFuture<'_, Result<NodeId, LinkError>> {
+        self.link.join(node)
+    }
+
+    fn changes_since<'a>(
+        &'a self,
+        node: &'a NodeId,
+        known: Revision,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Changes, LinkError>> {
+        Box::pin(async move {
+            let changes = self.link.changes_since(node, known, wait).await;
+            let mut gate = self.gate.subscribe();
+            gate.wait_for(|open| *open).await.expect("the gate stays");
+            changes
         })
     }
 
-    fn figures(&self, cache: CacheId) -> BoxFuture<'_, Option<Figures>> {
-        let figures = self.spec(cache).map(|spec| Figures {
-            limit_bytes: spec.limit_bytes,
-            ..Figures::default()
-        });
-        Box::pin(async { figures })
+    fn report<'a>(
+        &'a self,
+        node: &'a NodeId,
+        report: &'a Report,
+    ) -> BoxFuture<'a, Result<(), LinkError>> {
+        self.link.report(node, report)
     }
 }
 
@@ -154,6 +182,7 @@ pub struct World {
     pub handover: Arc<Handover>,
     pub node: Arc<Node>,
     pub stop: CancellationToken,
+    link: Arc<GatedLink>,
     _data_dir: tempfile::TempDir,
 }
 
@@ -173,10 +202,15 @@ impl World {
         };
         let cluster = Cluster::new(store.clone(), Arc::clone(&plans), clock.clone(), settings);
         let data_dir = tempfile::tempdir().expect("a temporary directory");
-        let (plane, handover) = (FakePlane::new(), Arc::new(Handover::default()));
+        let handover = Arc::new(Handover::default());
+        let plane = FakePlane::new(handover.clone());
+        let gated = Arc::new(GatedLink {
+            link: link(cluster.clone()),
+            gate: watch::Sender::new(true),
+        });
         let node = Node::join(
             &node_settings(data_dir.path()),
-            link(cluster.clone()),
+            gated.clone(),
             plane.clone(),
             handover.clone(),
             clock.clone(),
@@ -198,9 +232,19 @@ impl World {
             plane,
             handover,
             node,
+            link: gated,
             stop,
             _data_dir: data_dir,
         }
+    }
+
+    /// From here on the node hears of nothing new.
+    pub fn hang(&self) {
+        self.link.gate.send_replace(false);
+    }
+
+    pub fn go_on(&self) {
+        self.link.gate.send_replace(true);
     }
 
     pub async fn provision(&self, id: &str) -> Connection {
@@ -237,7 +281,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.plane.go_on();
         self.stop.cancel();
     }
 }
@@ -262,7 +305,8 @@ pub fn request(id: &str) -> ProvisionRequest {
         region: "amazon-web-services::us-east-1".to_owned(),
         callback_url: None,
         grant: None,
-        log_url: None,
+        // Events become lines, as they do where there is a log.
+        log_url: Some("https://token:t.0@logs.example.net/logs".to_owned().into()),
     }
 }
 

@@ -34,7 +34,6 @@ pub enum SaslRequest<'a> {
 ///
 /// # Errors
 /// [`Parsed::Partial`] when more bytes are needed.
-#[expect(clippy::type_complexity, reason = "three outcomes, each used once")]
 pub fn parse_sasl<'a>(
     input: &'a [u8],
     limits: &Limits,

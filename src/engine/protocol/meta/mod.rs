@@ -33,6 +33,8 @@ pub struct MetaForm<'a> {
     pub value: bool,
     /// `C` of an `mg`: a value with this unique is not sent again.
     pub known_cas: Option<u64>,
+    /// Length of the block of an `ms`.
+    pub sent_bytes: usize,
     /// All flags as sent: the reply names them in this order.
     pub flags: &'a [u8],
 }
@@ -47,6 +49,7 @@ impl MetaForm<'_> {
             quiet: false,
             value: false,
             known_cas: None,
+            sent_bytes: 0,
             flags: &[],
         }
     }

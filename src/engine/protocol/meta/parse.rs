@@ -125,7 +125,11 @@ pub(in crate::engine::protocol) fn parse_store<'a>(
     let Some(mode) = store_mode(line.flags.mode) else {
         return refuse_block(Fault::BadStoreMode);
     };
-    let (key, form) = (line.key, Form::Meta(line.form));
+    let key = line.key;
+    let form = Form::Meta(MetaForm {
+        sent_bytes: length,
+        ..line.form
+    });
     if limits.is_too_large(key.len(), length) {
         let command = Command::StoreTooLarge {
             key,
@@ -206,6 +210,7 @@ impl<'a> Line<'a> {
             quiet: flags.quiet,
             value: flags.value,
             known_cas: flags.cas,
+            sent_bytes: 0,
             flags: words.rest(),
         };
         Ok(Line { key, flags, form })

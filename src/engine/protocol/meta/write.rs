@@ -20,15 +20,13 @@ pub fn write(form: &MetaForm<'_>, reply: &Reply<'_>, out: &mut Output) {
             ttl_secs,
         } => write_number(form, *value, *cas, *ttl_secs, out),
         Reply::Stored { cas, value_bytes } if !form.quiet => {
-            out.push(b"HD");
-            write_stored_flags(form, *cas, *value_bytes, out);
-            out.push(LINE_END);
+            write_store(b"HD", form, *cas, u64::from(*value_bytes), out);
         }
         Reply::Deleted if !form.quiet => short(b"HD", form, out),
         Reply::Stored { .. } | Reply::Deleted => {}
-        Reply::NotStored => short(b"NS", form, out),
-        Reply::Exists => short(b"EX", form, out),
-        Reply::NotFound => short(b"NF", form, out),
+        Reply::NotStored => write_failure(b"NS", form, out),
+        Reply::Exists => write_failure(b"EX", form, out),
+        Reply::NotFound => write_failure(b"NF", form, out),
         Reply::Refused(Refusal::Change) if form.command == MetaCommand::Delete => {
             short(b"EX", form, out);
         }
@@ -146,15 +144,26 @@ fn write_marks(marks: Marks, out: &mut Output) {
     }
 }
 
-fn write_stored_flags(form: &MetaForm<'_>, cas: u64, value_bytes: u32, out: &mut Output) {
+fn write_store(code: &[u8], form: &MetaForm<'_>, cas: u64, value_bytes: u64, out: &mut Output) {
+    out.push(code);
     for word in Words::new(form.flags) {
         match word[0] {
             b'c' => write_letter(b'c', cas, out),
-            b's' => write_letter(b's', u64::from(value_bytes), out),
+            b's' => write_letter(b's', value_bytes, out),
             b'O' => write_word(word, out),
             b'k' => write_key(form, out),
             _ => {}
         }
+    }
+    out.push(LINE_END);
+}
+
+/// A store that did not happen has the unique 0 and the size that was sent.
+fn write_failure(code: &[u8], form: &MetaForm<'_>, out: &mut Output) {
+    if form.command == MetaCommand::Store {
+        write_store(code, form, 0, form.sent_bytes as u64, out);
+    } else {
+        short(code, form, out);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{TextForm, Words};
-use crate::engine::protocol::number::{block_length, signed32, unsigned, unsigned32};
+use crate::engine::protocol::number::{block_length, signed, unsigned, unsigned32};
 use crate::engine::protocol::{
     BlockSource, Command, Fault, Form, Limits, Parsed, Request, is_text_key,
 };
@@ -187,7 +187,8 @@ fn numbers(verb: Verb, words: &StoreWords<'_>) -> Option<(u32, Exptime, Option<u
         return None;
     }
     let flags = unsigned32(words.flags)?;
-    let exptime = Exptime::from_text(i64::from(signed32(words.exptime)?));
+    // Wider than the 32 bits of other commands: memcached stores these as well, and Unix times past 2038 need it.
+    let exptime = Exptime::from_text(signed(words.exptime)?);
     let cas = match verb {
         Verb::Cas => Some(unsigned(words.unique?)?),
         Verb::Store(_) => None,

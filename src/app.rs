@@ -1,0 +1,421 @@
+//! The composition root: builds the rooms, wires their ports, owns the order of start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::Access;
+use crate::cluster::{Cluster, ClusterSettings, Handover, Node, NodeSettings};
+use crate::config::Config;
+use crate::domain::{CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plans, Timestamp};
+use crate::engine::{
+    Engine, EngineSettings, EventSink, Limits, Listeners, OpenListener, TlsListener,
+};
+use crate::marketplace::heroku::client::HerokuClient;
+use crate::marketplace::heroku::routes::{self, HerokuRoutes};
+use crate::marketplace::heroku::sso::SsoSettings;
+use crate::marketplace::heroku::{self, HerokuSettings};
+use crate::outbox::ports::{Provider, Providers};
+use crate::outbox::{Outbox, OutboxSettings};
+use crate::provisioning::Provisioning;
+use crate::store::{Schema, Store, StoreSettings};
+use crate::telemetry;
+use crate::web::{self, PublicUrl, Web, WebSettings, server};
+
+/// How long a start waits for the node to know the caches of an earlier run.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+const TIDY_EVERY: Duration = Duration::from_secs(300);
+
+/// The name and number of the private cache behind an open listener. Caches in the database count from 1.
+const PRIVATE_CACHE: &str = "dev";
+const PRIVATE_CACHE_ID: CacheId = CacheId(0);
+
+/// One call to a provider ends by then.
+const CALL_MAX: Duration = Duration::from_secs(15);
+
+/// A running service: both planes in one process.
+pub struct Service {
+    store: Store,
+    engine: Engine,
+    /// The doors for HTTP close first,
+    stop_http: CancellationToken,
+    http: TaskTracker,
+    /// then what works in the background.
+    stop_background: CancellationToken,
+    background: TaskTracker,
+    shutdown: Duration,
+}
+
+impl Service {
+    /// Builds and starts everything. When this returns, the caches of earlier runs take logins and the HTTP
+    /// doors are open.
+    pub async fn start(config: &Config, schema: Schema) -> anyhow::Result<Service> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Store::open(&store_settings(config), schema, clock.now()).await?;
+        let plans = Arc::new(config.plans.clone());
+        let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
+        let (http, background) = (TaskTracker::new(), TaskTracker::new());
+
+        let settings = ClusterSettings {
+            regions_allowed: config.manifest.api.regions.clone(),
+        };
+        let cluster = Cluster::new(
+            store.clone(),
+            Arc::clone(&plans),
+            Arc::clone(&clock),
+            settings,
+        );
+        let engine = start_node(
+            config,
+            &store,
+            &cluster,
+            &clock,
+            &stop_background,
+            &background,
+        )
+        .await?;
+
+        let heroku = Arc::new(heroku_settings(config)?);
+        let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
+        let stop = stop_background.clone();
+        background.spawn(async move { outbox.run(stop).await });
+
+        let access = Access::new(
+            store.clone(),
+            cluster.clone(),
+            Arc::clone(&plans),
+            Arc::clone(&clock),
+        );
+        background.spawn(tidy(
+            cluster.clone(),
+            access.clone(),
+            stop_background.clone(),
+        ));
+
+        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock)?;
+        open_http(config, router, &stop_http, &http).await?;
+        let shutdown = config.shutdown;
+        Ok(Service {
+            store,
+            engine,
+            stop_http,
+            http,
+            stop_background,
+            background,
+            shutdown,
+        })
+    }
+
+    /// Reads the certificate files again.
+    pub fn reload_tls(&self) {
+        match self.engine.reload_tls() {
+            Ok(()) => tracing::info!("read the certificate again"),
+            Err(error) => tracing::error!(%error, "the old certificate stays"),
+        }
+    }
+
+    /// Winds down in the order in which callers suffer least: no new requests, memcached clients between two
+    /// commands, then the background, which records what it has begun. Ends within the shutdown time.
+    pub async fn stop(self) {
+        let (engine, shutdown) = (self.engine.clone(), self.shutdown);
+        self.stop_http.cancel();
+        self.http.close();
+        let wind_down = async {
+            self.http.wait().await;
+            let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
+            if let Err(error) = stopped {
+                tracing::error!(%error, "the engine did not stop cleanly");
+            }
+            self.stop_background.cancel();
+            self.background.close();
+            self.background.wait().await;
+        };
+        if tokio::time::timeout(shutdown, wind_down).await.is_err() {
+            tracing::warn!(
+                "the shutdown time is over; what is unfinished goes on after the next start"
+            );
+        }
+        self.store.close().await;
+    }
+}
+
+/// Brings the schema up to date, for `larder migrate`.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let store = Store::open(&store_settings(config), Schema::Migrate, SystemClock.now()).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// The machine's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+fn store_settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        url: config.database_url.clone(),
+        master_key: config.master_key.clone(),
+        previous_keys: config.previous_keys.clone(),
+        connections_max: config.database_connections,
+    }
+}
+
+/// Starts the engine as this process's node. Its doors open only after it knows the caches of earlier runs, so
+/// that no known login is refused.
+async fn start_node(
+    config: &Config,
+    store: &Store,
+    cluster: &Cluster,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Engine> {
+    let memcached = &config.memcached;
+    let settings = EngineSettings {
+        threads: memcached.threads,
+        memory_max_bytes: memcached.memory_bytes,
+        proxy_hostname: memcached.proxy_hostname.clone(),
+        limits: Limits::default(),
+        engine_clock: None,
+    };
+    let handover = Arc::new(Handover::default());
+    let engine = Engine::new(
+        settings,
+        store.verifier_key().clone(),
+        Arc::clone(clock),
+        Arc::clone(&handover) as Arc<dyn EventSink>,
+    );
+    let settings = NodeSettings {
+        cluster: config.cluster.clone(),
+        region: config.region.clone(),
+        proxy_hostname: memcached.proxy_hostname.clone(),
+        proxy_port: memcached.proxy_port,
+        memory_bytes: memcached.memory_bytes,
+        data_dir: config.data_dir.clone(),
+    };
+    let (link, plane) = (Arc::new(cluster.clone()), Arc::new(engine.clone()));
+    let node = Arc::new(Node::join(&settings, link, plane, handover, Arc::clone(clock)).await?);
+    cluster.attach(&node);
+    let (running, stopping) = (Arc::clone(&node), stop.clone());
+    tasks.spawn(async move { running.run(stopping).await });
+    tokio::time::timeout(CATCH_UP, node.informed())
+        .await
+        .context("the node did not learn its caches in time")?;
+    let addresses = engine.start(listeners(config, store, &engine).await?)?;
+    tracing::info!(node = %node.id(), plain = ?addresses.plain, tls = ?addresses.tls, "memcached listens");
+    Ok(engine)
+}
+
+/// Where the engine is to listen; makes or finds the cache behind the open listener.
+async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::Result<Listeners> {
+    let tls = config.memcached.tls.as_ref().map(|tls| TlsListener {
+        addr: tls.addr,
+        cert: tls.certificate.clone(),
+        key: tls.key.clone(),
+    });
+    let open = match &config.memcached.open {
+        None => None,
+        Some(open) => {
+            let cache = open_cache(config, store, engine, &open.cache).await?;
+            Some(OpenListener {
+                addr: open.addr,
+                cache,
+            })
+        }
+    };
+    Ok(Listeners {
+        plain: Some(config.memcached.addr),
+        tls,
+        open,
+    })
+}
+
+/// The cache of the open listener: a customer's by its external id, or a private one that only this node knows,
+/// without credentials and outside the database.
+async fn open_cache(
+    config: &Config,
+    store: &Store,
+    engine: &Engine,
+    name: &str,
+) -> anyhow::Result<CacheId> {
+    if name == PRIVATE_CACHE {
+        let plan = config.plans.find_or_smallest(&PRIVATE_CACHE.parse()?);
+        engine.apply(&CacheSpec {
+            cache: PRIVATE_CACHE_ID,
+            label: PRIVATE_CACHE.to_owned(),
+            limit_bytes: plan.limit_bytes(),
+            connections_max: plan.connections_max,
+            credentials: Vec::new(),
+            flush_orders: Vec::new(),
+        });
+        return Ok(PRIVATE_CACHE_ID);
+    }
+    let id: ExternalId = name.parse().context("LARDER_MEMCACHED_OPEN_CACHE")?;
+    for marketplace in [
+        Marketplace::Heroku,
+        Marketplace::Manifold,
+        Marketplace::Direct,
+    ] {
+        if let Some(resource) = store.resource_by_external(marketplace, &id).await?
+            && resource.state.is_live()
+        {
+            return Ok(resource.cache);
+        }
+    }
+    anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
+}
+
+fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
+    let shared = &config.heroku;
+    let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
+        std::iter::once(current.clone())
+            .chain(previous.clone())
+            .collect::<Vec<_>>()
+    };
+    let log_hosts: Result<_, _> = shared.log_hosts.iter().map(|host| host.parse()).collect();
+    Ok(HerokuSettings {
+        id: config.manifest.id.clone(),
+        user_agent: format!(
+            "{}/{} ({})",
+            config.manifest.id,
+            env!("CARGO_PKG_VERSION"),
+            config.public_url
+        ),
+        passwords: pair(&shared.password, &shared.password_previous),
+        sso: SsoSettings {
+            salts: pair(&shared.sso_salt, &shared.sso_salt_previous),
+            legacy: shared.legacy,
+        },
+        client_secret: shared.client_secret.clone(),
+        id_url: shared.id_url.clone(),
+        api_url: shared.api_url.clone(),
+        log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
+        legacy: shared.legacy,
+        variables: heroku::VariableNames {
+            servers: config.manifest.variable("SERVERS"),
+            username: config.manifest.variable("USERNAME"),
+            password: config.manifest.variable("PASSWORD"),
+        },
+        allow_http: config.allow_http,
+        call_max: CALL_MAX,
+    })
+}
+
+fn build_outbox(
+    heroku: &Arc<HerokuSettings>,
+    store: &Store,
+    cluster: &Cluster,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Outbox> {
+    let client: Arc<dyn Provider> = Arc::new(HerokuClient::new(HerokuSettings::clone(heroku))?);
+    let providers = Providers::from([(Marketplace::Heroku, client)]);
+    let nodes = Arc::new(cluster.clone());
+    Ok(Outbox::new(
+        store.clone(),
+        Arc::clone(clock),
+        nodes,
+        providers,
+        OutboxSettings::default(),
+    ))
+}
+
+/// Removes what has outlived its use, now and then, until `stop`.
+async fn tidy(cluster: Cluster, access: Access, stop: CancellationToken) {
+    loop {
+        let tidied = async {
+            cluster.tidy().await?;
+            access.tidy().await
+        };
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "tidying up did not work, the next turn tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TIDY_EVERY) => {}
+        }
+    }
+}
+
+fn build_router(
+    config: &Config,
+    heroku: &Arc<HerokuSettings>,
+    store: &Store,
+    cluster: &Cluster,
+    access: Access,
+    plans: &Arc<Plans>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Router> {
+    let public_url: PublicUrl = config.public_url.parse().context("LARDER_PUBLIC_URL")?;
+    let names = web::VariableNames::with_prefix(&config.manifest.prefix());
+    let name = config.manifest.display_name().to_owned();
+    let provisioning = Provisioning::new(
+        store.clone(),
+        cluster.clone(),
+        Arc::clone(plans),
+        Arc::clone(clock),
+    );
+    let web = Web {
+        access,
+        provisioning: provisioning.clone(),
+        store: store.clone(),
+        plans: Arc::clone(plans),
+        heroku_sso: heroku.sso.clone(),
+        clock: Arc::clone(clock),
+        settings: Arc::new(WebSettings::new(
+            public_url,
+            !config.allow_http,
+            name,
+            names,
+        )),
+    };
+    let heroku_routes = HerokuRoutes {
+        settings: Arc::clone(heroku),
+        provisioning,
+        clock: Arc::clone(clock),
+    };
+    Ok(web::app(web, routes::router(heroku_routes)))
+}
+
+/// Opens the public door and the operators' own.
+async fn open_http(
+    config: &Config,
+    router: Router,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    let metrics = telemetry::metrics()?;
+    let metrics_router = Router::new().route("/metrics", get(async move || metrics.render()));
+    for (name, addr, router) in [
+        ("LARDER_HTTP_ADDR", config.http_addr, router),
+        ("LARDER_METRICS_ADDR", config.metrics_addr, metrics_router),
+    ] {
+        let listener = bind(name, addr).await?;
+        tasks.spawn(server::serve(listener, router, stop.clone()));
+    }
+    tracing::info!(http = %config.http_addr, public = config.public_url, metrics = %config.metrics_addr, "http listens");
+    Ok(())
+}
+
+async fn bind(name: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("cannot listen on {addr} ({name})"))
+}

@@ -1,0 +1,48 @@
+//! The engine as this room's [`DataPlane`].
+
+use super::Figures;
+use super::node::DataPlane;
+use crate::domain::{CacheId, CacheSpec};
+use crate::engine::{self, Engine};
+
+impl DataPlane for Engine {
+    fn apply(&self, spec: &CacheSpec) {
+        Engine::apply(self, spec);
+    }
+
+    fn forget(&self, cache: CacheId) {
+        Engine::forget(self, cache);
+    }
+
+    fn figures(&self, cache: CacheId) -> Option<Figures> {
+        Engine::figures(self, cache).map(from_engine)
+    }
+}
+
+fn from_engine(figures: engine::Figures) -> Figures {
+    let (counters, traffic) = (figures.counters, figures.traffic);
+    let of_traffic = [
+        ("bytes_read", traffic.bytes_read),
+        ("bytes_written", traffic.bytes_written),
+        ("total_connections", traffic.connections),
+        ("auth_cmds", traffic.auth_cmds),
+        ("auth_errors", traffic.auth_errors),
+    ];
+    let credentials = figures.credentials.into_iter();
+    Figures {
+        items: counters.curr_items,
+        used_bytes: figures.used_bytes,
+        limit_bytes: figures.limit_bytes,
+        evictions: counters.evictions,
+        get_hits: counters.get_hits,
+        get_misses: counters.get_misses,
+        sets: counters.cmd_set,
+        flushes: counters.cmd_flush,
+        connections: figures.connections.into(),
+        connections_max: figures.connections_max.into(),
+        counters: counters.named().chain(of_traffic).collect(),
+        connections_by_credential: credentials
+            .map(|credential| (credential.username, credential.connections.into()))
+            .collect(),
+    }
+}

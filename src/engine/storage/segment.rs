@@ -1,0 +1,304 @@
+//! The log: numbered segments, and records in them addressed by 32 bits.
+
+use super::clock::Expiry;
+use super::index::Rehash;
+use super::item::Header;
+use super::key::Hasher;
+use super::ledger::Ledger;
+use super::pool::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+
+/// Addresses count units of eight bytes: 16 bits within a segment, 16 bits of segment number.
+const UNIT_BYTES: u32 = 8;
+const UNIT_BITS: u32 = 16;
+/// 16 GiB in one shard, at the usual size of segments.
+pub(super) const SEGMENTS_MAX: usize = (1 << (32 - UNIT_BITS)) - 1;
+/// Charged per segment beside its bytes: its entry in the table and the queues.
+const ENTRY_BYTES: u64 = 96;
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address(u32);
+
+impl Address {
+    #[inline]
+    pub(super) const fn new(segment: u16, offset: u32) -> Address {
+        Address(((segment as u32) << UNIT_BITS) | (offset / UNIT_BYTES))
+    }
+
+    #[inline]
+    pub(super) const fn from_raw(raw: u32) -> Address {
+        Address(raw)
+    }
+
+    #[inline]
+    pub(super) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) const fn segment(self) -> u16 {
+        (self.0 >> UNIT_BITS) as u16
+    }
+
+    #[inline]
+    pub(super) const fn offset(self) -> usize {
+        ((self.0 & ((1 << UNIT_BITS) - 1)) * UNIT_BYTES) as usize
+    }
+}
+
+/// Items of very different size do not compete for the same bytes: an item of 200 KiB in the place of a thousand
+/// small ones would have to be read a thousand times as often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TierKind {
+    /// Values in the log.
+    #[default]
+    Inline,
+    /// Values in their own allocations.
+    Large,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ChainKind {
+    /// Items that have yet to prove themselves.
+    #[default]
+    Small,
+    Main,
+}
+
+/// Which queue a segment stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    pub tier: TierKind,
+    pub chain: ChainKind,
+}
+
+impl Queue {
+    pub(super) const ALL: [Queue; 4] = [
+        Queue {
+            tier: TierKind::Inline,
+            chain: ChainKind::Small,
+        },
+        Queue {
+            tier: TierKind::Inline,
+            chain: ChainKind::Main,
+        },
+        Queue {
+            tier: TierKind::Large,
+            chain: ChainKind::Small,
+        },
+        Queue {
+            tier: TierKind::Large,
+            chain: ChainKind::Main,
+        },
+    ];
+
+    /// The main chain of the same tier.
+    pub(super) const fn main(self) -> Queue {
+        Queue {
+            chain: ChainKind::Main,
+            ..self
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    /// Empty when the number is not in use.
+    pub data: Box<[u8]>,
+    pub queue: Queue,
+    /// Records end here.
+    pub tail: u32,
+    /// Records before this have been evicted.
+    pub head: u32,
+    /// Bytes of living records.
+    pub live: u32,
+    /// Charged bytes of the large values that living records here stand for.
+    pub large_bytes: u64,
+    /// Access times count from here.
+    pub base: u32,
+    /// Earliest and latest end of life of the items written here; the latest is `u32::MAX` when one never ends.
+    pub expiry_min: u32,
+    pub expiry_max: u32,
+    /// The sweeper need not look again before this time.
+    pub sweep_at: u32,
+}
+
+impl Segment {
+    pub(super) fn room(&self) -> usize {
+        self.data.len() - self.tail as usize
+    }
+
+    /// Bytes of records that nobody can reach any more.
+    pub(super) fn dead(&self) -> u32 {
+        self.tail - self.live
+    }
+
+    pub(super) fn note_expiry(&mut self, expiry: Expiry) {
+        if expiry.is_never() {
+            self.expiry_max = u32::MAX;
+        } else {
+            self.expiry_min = self.expiry_min.min(expiry.raw());
+            self.expiry_max = self.expiry_max.max(expiry.raw());
+            self.sweep_at = self.sweep_at.min(expiry.raw());
+        }
+    }
+
+    /// Nothing known of any item's end.
+    pub(super) fn clear_expiry(&mut self) {
+        self.expiry_min = u32::MAX;
+        self.expiry_max = 0;
+        self.sweep_at = u32::MAX;
+    }
+
+    #[inline]
+    pub(super) fn record(&self, offset: usize) -> &[u8] {
+        &self.data[offset..]
+    }
+
+    #[inline]
+    pub(super) fn header(&self, offset: usize) -> Header {
+        Header::read(self.record(offset))
+    }
+}
+
+/// The table of segments. Numbers are used again.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    table: Vec<Segment>,
+    unused: Vec<u16>,
+}
+
+impl Segments {
+    pub(super) fn in_use(&self) -> usize {
+        self.table.len() - self.unused.len()
+    }
+
+    /// One more than the highest number in use.
+    pub(super) fn numbers(&self) -> u16 {
+        self.table.len() as u16
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: u16) -> &Segment {
+        &self.table[number as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, number: u16) -> &mut Segment {
+        &mut self.table[number as usize]
+    }
+
+    /// Puts memory to use, with access times counted from `base`. None when the numbers have run out.
+    pub(super) fn open(&mut self, data: Box<[u8]>, queue: Queue, base: u32) -> Option<u16> {
+        let mut segment = Segment {
+            data,
+            queue,
+            base,
+            ..Segment::default()
+        };
+        segment.clear_expiry();
+        match self.unused.pop() {
+            Some(number) => {
+                self.table[number as usize] = segment;
+                Some(number)
+            }
+            None if self.table.len() < SEGMENTS_MAX => {
+                self.table.push(segment);
+                Some((self.table.len() - 1) as u16)
+            }
+            None => None,
+        }
+    }
+
+    /// Takes the memory of a segment out of use.
+    pub(super) fn close(&mut self, number: u16) -> Box<[u8]> {
+        self.unused.push(number);
+        std::mem::take(self.get_mut(number)).data
+    }
+
+    /// Takes the memory of any segment out of use for good.
+    pub(super) fn pop(&mut self) -> Option<Box<[u8]>> {
+        while let Some(segment) = self.table.pop() {
+            if !segment.data.is_empty() {
+                return Some(segment.data);
+            }
+        }
+        *self = Segments::default();
+        None
+    }
+
+    #[inline]
+    pub(super) fn header(&self, address: Address) -> Header {
+        self.get(address.segment()).header(address.offset())
+    }
+
+    #[inline]
+    pub(super) fn record(&self, address: Address) -> &[u8] {
+        self.get(address.segment()).record(address.offset())
+    }
+
+    pub(super) fn set_header(&mut self, address: Address, header: Header) {
+        let segment = self.get_mut(address.segment());
+        header.write(&mut segment.data[address.offset()..]);
+    }
+
+    #[inline]
+    pub(super) fn has_key(&self, address: Address, key: &[u8]) -> bool {
+        let record = self.record(address);
+        let header = Header::read(record);
+        header.key_bytes() == key.len() && header.key(record) == key
+    }
+}
+
+/// The segments with the hash function, as the index wants them.
+pub(super) struct Hashed<'a> {
+    pub segments: &'a Segments,
+    pub hasher: &'a Hasher,
+}
+
+impl Rehash for Hashed<'_> {
+    fn hash_at(&self, place: u32) -> u64 {
+        let record = self.segments.record(Address::from_raw(place));
+        self.hasher.hash(Header::read(record).key(record))
+    }
+}
+
+/// Size of new segments: a 512th of the shard's share, rounded to a power of two.
+pub(super) fn segment_bytes(ledger: &Ledger, shards: usize) -> usize {
+    let wanted = ledger.limit() / shards as u64 / 512;
+    let wanted = usize::try_from(wanted).unwrap_or(SEGMENT_BYTES_MAX);
+    let wanted = wanted.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    // To the nearest power in proportion: one and a half goes up, less goes down.
+    (wanted * 3 / 4 + 1)
+        .next_power_of_two()
+        .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
+/// What a segment of `len` bytes is charged.
+pub(super) fn segment_charge(len: usize) -> u64 {
+    len as u64 + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pool::Pool;
+    use super::*;
+
+    #[test]
+    fn addresses_hold_segment_and_offset() {
+        for (segment, offset) in [(0, 0), (1, 8), (65_534, 524_280)] {
+            let address = Address::new(segment, offset);
+            assert_eq!(address.segment(), segment);
+            assert_eq!(address.offset(), offset as usize);
+        }
+    }
+
+    #[test]
+    fn segments_fit_the_limit() {
+        let size = |mib: u64| {
+            let ledger = Ledger::new(mib << 20, Pool::new(u64::MAX));
+            segment_bytes(&ledger, 1) >> 10
+        };
+        assert_eq!([1, 25, 100, 256, 2_000].map(size), [16, 64, 256, 256, 256]);
+    }
+}

@@ -1,0 +1,250 @@
+//! Eviction on: what is read is what was stored last, the limit holds, and no store is refused.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set { key: u16, len: usize, life: u8 },
+    Get { key: u16 },
+    Delete { key: u16 },
+    Flush,
+    Limit { kib: u64 },
+    Pass { secs: u32 },
+    Maintain,
+}
+
+fn lens() -> impl Strategy<Value = usize> {
+    prop_oneof![8 => 0usize..200, 4 => 200usize..1_800, 2 => 1_800usize..9_000, 1 => 9_000usize..40_000]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        60 => (0u16..700, lens(), 0u8..40).prop_map(|(key, len, life)| Step::Set { key, len, life }),
+        40 => (0u16..700).prop_map(|key| Step::Get { key }),
+        6 => (0u16..700).prop_map(|key| Step::Delete { key }),
+        1 => Just(Step::Flush),
+        1 => (128u64..1_024).prop_map(|kib| Step::Limit { kib }),
+        3 => (1u32..8).prop_map(|secs| Step::Pass { secs }),
+        4 => Just(Step::Maintain),
+    ]
+}
+
+/// Every version of every key of every tenant has its own bytes.
+fn value(tenant: usize, key: u16, version: usize, len: usize) -> Vec<u8> {
+    let seed = (tenant * 7_919 + key as usize * 104_729 + version * 31) as u32;
+    (0..len as u32)
+        .map(|at| (seed.wrapping_add(at).wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
+}
+
+fn key_of(key: u16) -> Vec<u8> {
+    format!("key-{key:0>width$}", width = 3 + key as usize % 40).into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_stale_never_foreign_never_over_never_refused(
+        steps in proptest::collection::vec((0usize..2, step()), 100..2_500)
+    ) {
+        let world = World::new();
+        let tenants = [world.tenant(512 << 10), world.tenant(512 << 10)];
+        let mut models: [HashMap<u16, (usize, usize)>; 2] = Default::default();
+        let mut lowered = [false; 2];
+        for (version, (number, step)) in steps.into_iter().enumerate() {
+            let (tenant, model) = (&tenants[number], &mut models[number]);
+            match step {
+                Step::Set { key, len, life } => {
+                    let exptime = match life {
+                        0..20 => Exptime::Never,
+                        life => Exptime::Relative(u32::from(life) - 19),
+                    };
+                    let outcome = set_for(tenant, &key_of(key), &value(number, key, version, len), exptime);
+                    prop_assert!(is_stored(outcome), "{:?}", outcome);
+                    model.insert(key, (version, len));
+                    if tenant.used_bytes() <= tenant.limit_bytes() {
+                        lowered[number] = false;
+                    }
+                    prop_assert!(lowered[number] || tenant.used_bytes() <= tenant.limit_bytes());
+                }
+                Step::Get { key } => if let Some(found) = get(tenant, &key_of(key)) {
+                    let Some(&(version, len)) = model.get(&key) else {
+                        panic!("a key came back");
+                    };
+                    prop_assert!(found == value(number, key, version, len), "stale or foreign");
+                },
+                Step::Delete { key } => {
+                    let hashed = key_of(key);
+                    let hashed = tenant.key(&hashed);
+                    tenant.lock(&hashed).delete(&hashed, DeleteRequest::default());
+                    model.remove(&key);
+                }
+                Step::Flush => {
+                    let items = tenant.counters().curr_items;
+                    prop_assert_eq!(tenant.flush().items, items);
+                    model.clear();
+                }
+                Step::Limit { kib } => {
+                    tenant.set_limit(kib << 10);
+                    lowered[number] = true;
+                }
+                Step::Pass { secs } => world.clock.advance(secs),
+                Step::Maintain => { tenant.maintain(3); }
+            }
+            tenant.audit();
+        }
+        drop(tenants);
+        prop_assert_eq!(world.pool.used_bytes(), 0);
+    }
+}
+
+/// A small fast generator, so that a run is the same each time.
+struct Mix(u64);
+
+impl Mix {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+#[test]
+fn mixed_sets_under_full_eviction_refuse_none() {
+    let world = World::new();
+    let tenant = world.tenant(4 * MIB);
+    let mut mix = Mix(1);
+    let filler = vec![7; 300_000];
+    for round in 0..300_000_u32 {
+        let key = mix.next(200_000).to_string();
+        let len = match mix.next(1_000) {
+            0 => mix.next(300_000),
+            1..50 => mix.next(5_000),
+            _ => mix.next(200),
+        };
+        assert!(
+            is_stored(set(&tenant, key.as_bytes(), &filler[..len as usize])),
+            "{round}"
+        );
+        assert!(tenant.used_bytes() <= tenant.limit_bytes(), "{round}");
+    }
+    tenant.audit();
+    assert_eq!(tenant.counters().store_no_memory, 0);
+    assert!(tenant.counters().evictions > 200_000);
+}
+
+#[test]
+fn what_is_read_stays_and_what_is_not_goes() {
+    let world = World::new();
+    let tenant = world.tenant(2 * MIB);
+    for hot in 0..500_u32 {
+        set(&tenant, format!("hot-{hot}").as_bytes(), &[1; 100]);
+    }
+    for cold in 0..200_000_u32 {
+        set(&tenant, format!("cold-{cold}").as_bytes(), &[2; 100]);
+        let hot = format!("hot-{}", cold % 500);
+        get(&tenant, hot.as_bytes());
+    }
+    let kept = (0..500_u32).filter(|hot| get(&tenant, format!("hot-{hot}").as_bytes()).is_some());
+    assert_eq!(kept.count(), 500);
+}
+
+#[test]
+fn a_key_that_comes_back_soon_is_kept_longer() {
+    let world = World::new();
+    let tenant = world.tenant(MIB);
+    let fill = |from: u32, to: u32| {
+        (from..to).for_each(|n| {
+            set(&tenant, format!("one-off-{n}").as_bytes(), &[3; 100]);
+        })
+    };
+    fill(0, 40_000);
+    set(&tenant, b"returns", &[1; 100]);
+    // Through the small chain, but not through the ghost.
+    let key = tenant.key(b"returns");
+    let look = GetOptions {
+        no_bump: true,
+        ..GetOptions::default()
+    };
+    let mut pushed = 40_000;
+    while tenant.lock(&key).get(&key, look).is_some() {
+        fill(pushed, pushed + 100);
+        pushed += 100;
+        assert!(pushed < 60_000);
+    }
+    set(&tenant, b"returns", &[1; 100]);
+    fill(pushed, pushed + 2_000);
+    assert!(
+        get(&tenant, b"returns").is_some(),
+        "a returning key goes to the main chain"
+    );
+}
+
+#[test]
+fn a_lowered_limit_is_reached_and_a_raised_one_is_used() {
+    let world = World::new();
+    let tenant = world.tenant(16 * MIB);
+    let fill = || {
+        (0..60_000_u32)
+            .for_each(|n| assert!(is_stored(set(&tenant, n.to_string().as_bytes(), &[4; 400]))))
+    };
+    fill();
+    assert!(tenant.used_bytes() > 15 * MIB);
+    tenant.set_limit(2 * MIB);
+    let mut turns = 0;
+    while tenant.maintain(16).unfinished {
+        turns += 1;
+        assert!(turns < 100);
+    }
+    assert!(tenant.used_bytes() <= 2 * MIB);
+    tenant.audit();
+    fill();
+    assert!(tenant.used_bytes() <= 2 * MIB);
+    tenant.set_limit(16 * MIB);
+    fill();
+    assert!(tenant.used_bytes() > 15 * MIB && tenant.used_bytes() <= 16 * MIB);
+    tenant.audit();
+}
+
+#[test]
+fn a_large_item_is_taken_by_a_tenant_of_many_shards_lowered_far() {
+    let world = World::new();
+    let tenant = world.tenant(2_048 * MIB);
+    for n in 0..40_000_u32 {
+        set(&tenant, n.to_string().as_bytes(), &[5; 1_000]);
+    }
+    tenant.set_limit(3 * MIB);
+    while tenant.maintain(64).unfinished {}
+    for n in 0..50_u32 {
+        let outcome = set(
+            &tenant,
+            format!("large-{n}").as_bytes(),
+            &vec![6; 1_000_000],
+        );
+        assert!(is_stored(outcome), "{outcome:?}");
+        tenant.audit();
+    }
+    assert!(tenant.used_bytes() <= 3 * MIB);
+}
+
+#[test]
+fn at_the_ceiling_of_the_process_a_tenant_lives_on_its_own_memory() {
+    let world = World {
+        clock: EngineClock::manual(0),
+        pool: Pool::new(8 * MIB),
+    };
+    let (first, second) = (world.tenant(6 * MIB), world.tenant(6 * MIB));
+    for n in 0..100_000_u32 {
+        for tenant in [&first, &second] {
+            assert!(is_stored(set(tenant, n.to_string().as_bytes(), &[7; 300])));
+        }
+        assert!(world.pool.used_bytes() <= 8 * MIB + (64 << 10));
+    }
+}

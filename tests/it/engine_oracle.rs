@@ -1,0 +1,367 @@
+//! Random streams of commands: cut anywhere they give the same replies, and two tenants on one node each see what
+//! they would see alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use larder::engine::EngineClock;
+use larder::engine::node::Node;
+use larder::engine::protocol::Output;
+use larder::engine::session::{Door, Next, Session};
+use proptest::prelude::*;
+
+use crate::conversations::login_bytes;
+use crate::engine_stage::{Diary, OWNER, STRANGER, WallClock, alice, bob, key, packet, settings};
+
+fn node() -> Arc<Node> {
+    let settings = larder::engine::EngineSettings {
+        engine_clock: Some(EngineClock::manual(1_800_000_000)),
+        ..settings()
+    };
+    let sink = Arc::new(Diary::default());
+    let node = Arc::new(Node::new(settings, key(), Arc::new(WallClock), sink));
+    node.apply(&alice());
+    node.apply(&bob());
+    node
+}
+
+/// A session and the bytes that a socket loop would keep for it.
+struct Line {
+    session: Session,
+    pending: Vec<u8>,
+    closed: bool,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line {
+            session: Session::new(Door::Locked, None, 0),
+            pending: Vec::new(),
+            closed: false,
+        }
+    }
+
+    fn send(&mut self, node: &Node, bytes: &[u8]) -> Vec<u8> {
+        let mut received = Vec::new();
+        self.pending.extend_from_slice(bytes);
+        while !self.closed {
+            let mut out = Output::default();
+            let fed = self.session.feed(node, &self.pending, &mut out);
+            received.extend(out.to_vec());
+            self.pending.drain(..fed.used);
+            match fed.next {
+                Next::Read => break,
+                Next::Again => {}
+                Next::Wait => panic!("no room"),
+                Next::Close => self.closed = true,
+            }
+        }
+        received
+    }
+}
+
+/// Words that commands are made of, good and bad.
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[a-d]",
+        2 => Just("noreply".to_owned()),
+        2 => "[0-9]{1,3}",
+        1 => Just("-1".to_owned()),
+        1 => Just("x".repeat(251)),
+        1 => "[!-~]{1,8}",
+        1 => Just(String::new()),
+        1 => "[NTRCEFJDM][0-9]{0,3}",
+        1 => "[bkqvcsfthlu]",
+        1 => Just("MA".to_owned()),
+    ]
+}
+
+fn verb() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "get",
+        "gets",
+        "gat",
+        "gats",
+        "set",
+        "add",
+        "replace",
+        "append",
+        "prepend",
+        "cas",
+        "delete",
+        "incr",
+        "decr",
+        "touch",
+        "mg",
+        "ms",
+        "md",
+        "ma",
+        "me",
+        "mn",
+        "flush_all",
+        "verbosity",
+        "version",
+        "stats items",
+        "nonsense",
+        "GET",
+        "",
+    ])
+}
+
+/// A piece of a text stream: most are whole commands, some are not.
+fn text_piece() -> impl Strategy<Value = Vec<u8>> {
+    let line = (verb(), proptest::collection::vec(word(), 0..6));
+    let any_line =
+        line.prop_map(|(verb, words)| format!("{verb} {}\r\n", words.join(" ")).into_bytes());
+    let stores = proptest::sample::select(vec!["set", "add", "append", "replace", "prepend"]);
+    let store =
+        (stores, "[a-d]", 0usize..40_000, any::<bool>()).prop_map(|(verb, key, length, quiet)| {
+            let noreply = if quiet { " noreply" } else { "" };
+            let value = "v".repeat(length);
+            format!("{verb} {key} 0 0 {length}{noreply}\r\n{value}\r\n").into_bytes()
+        });
+    let meta = (
+        "[a-d]",
+        0usize..100,
+        proptest::collection::vec(word(), 0..4),
+    )
+        .prop_map(|(key, length, flags)| {
+            let value = "m".repeat(length);
+            format!("ms {key} {length} {}\r\n{value}\r\n", flags.join(" ")).into_bytes()
+        });
+    let garbage = proptest::collection::vec(any::<u8>(), 0..40);
+    prop_oneof![6 => any_line, 4 => store, 2 => meta, 1 => garbage]
+}
+
+fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
+    let extras = prop_oneof![Just(0usize), Just(4), Just(8), Just(20), 0usize..30];
+    let packets = (0u8..0x28, extras, "[a-d]{0,2}", 0usize..3000, 0u64..3).prop_map(
+        |(opcode, extras, key, value, cas)| {
+            let value = vec![b'v'; if value > 2900 { value * 20 } else { value % 3 }];
+            packet(opcode, 7, &vec![0; extras], key.as_bytes(), &value, cas)
+        },
+    );
+    let sets = ("[a-d]", 0usize..40_000)
+        .prop_map(|(key, length)| packet(0x01, 8, &[0; 8], key.as_bytes(), &vec![b'w'; length], 0));
+    let gets = "[a-d]".prop_map(|key| packet(0x0c, 9, &[], key.as_bytes(), b"", 0));
+    let garbage = proptest::collection::vec(any::<u8>(), 1..40);
+    prop_oneof![6 => packets, 6 => sets, 6 => gets, 1 => garbage]
+}
+
+/// Sends `stream` whole to one node and in pieces to another.
+fn same_when_cut(login: &[u8], stream: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
+    let (whole_node, cut_node) = (node(), node());
+    let (mut whole, mut cut) = (Line::new(), Line::new());
+    let expected = [
+        whole.send(&whole_node, login),
+        whole.send(&whole_node, stream),
+    ]
+    .concat();
+    let mut got = cut.send(&cut_node, login);
+    let mut lengths = cuts.iter().cycle();
+    let mut rest = stream;
+    while let (Some(&length), false) = (lengths.next(), rest.is_empty()) {
+        let (piece, more) = rest.split_at(length.min(rest.len()));
+        got.extend(cut.send(&cut_node, piece));
+        rest = more;
+    }
+    prop_assert_eq!(whole.closed, cut.closed);
+    prop_assert!(
+        expected == got,
+        "whole: {}\ncut: {}",
+        crate::engine_script::show(&expected),
+        crate::engine_script::show(&got)
+    );
+    Ok(())
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    let length = prop_oneof![3 => 1usize..8, 2 => 8usize..200, 1 => 200usize..20_000];
+    proptest::collection::vec(length, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_text_stream_may_be_cut_anywhere(
+        pieces in proptest::collection::vec(text_piece(), 1..25),
+        cuts in cuts(),
+        logs_in in any::<bool>(),
+    ) {
+        let login = if logs_in { login_bytes(OWNER.0, OWNER.1, b's') } else { Vec::new() };
+        same_when_cut(&login, &pieces.concat(), &cuts)?;
+    }
+
+    #[test]
+    fn a_binary_stream_may_be_cut_anywhere(
+        pieces in proptest::collection::vec(binary_piece(), 1..25),
+        cuts in cuts(),
+        logs_in in any::<bool>(),
+    ) {
+        let login = if logs_in { login_bytes(OWNER.0, OWNER.1, 0x80) } else { Vec::new() };
+        same_when_cut(&login, &pieces.concat(), &cuts)?;
+    }
+}
+
+/// A command of the oracle's language.
+#[derive(Clone, Debug)]
+enum Op {
+    Get(u8),
+    Store(&'static str, u8, u8),
+    Arith(&'static str, u8, u64),
+    Delete(u8),
+    Touch(u8),
+    Flush,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0u8..12;
+    let stores =
+        proptest::sample::select(vec!["set", "set", "add", "replace", "append", "prepend"]);
+    let ariths = proptest::sample::select(vec!["incr", "decr"]);
+    prop_oneof![
+        30 => key.clone().prop_map(Op::Get),
+        40 => (stores, key.clone(), any::<u8>()).prop_map(|(verb, key, value)| Op::Store(verb, key, value)),
+        15 => (ariths, key.clone(), 0u64..1000).prop_map(|(verb, key, delta)| Op::Arith(verb, key, delta)),
+        10 => key.clone().prop_map(Op::Delete),
+        4 => key.prop_map(Op::Touch),
+        1 => Just(Op::Flush),
+    ]
+}
+
+/// What one tenant alone would hold.
+#[derive(Default)]
+struct Oracle {
+    items: HashMap<u8, (u32, Vec<u8>)>,
+    /// Marks values, so that one tenant's would be known in another's replies.
+    name: &'static str,
+}
+
+impl Oracle {
+    /// Short numbers, or a text of the tenant's own, up to some thousand bytes.
+    fn value(&self, seed: u8) -> Vec<u8> {
+        match seed {
+            0..=99 => seed.to_string().into_bytes(),
+            100..=219 => format!("{}{seed}", self.name).into_bytes(),
+            _ => self.name.repeat(usize::from(seed - 219) * 100).into_bytes(),
+        }
+    }
+
+    /// The request, and the reply that a memcached must give.
+    fn apply(&mut self, op: &Op) -> (Vec<u8>, Vec<u8>) {
+        match op {
+            Op::Get(key) => {
+                let hit = self.items.get(key).map(|(flags, value)| {
+                    let head = format!("VALUE k{key} {flags} {}\r\n", value.len());
+                    [head.as_bytes(), value, b"\r\n"].concat()
+                });
+                let reply = [hit.unwrap_or_default(), b"END\r\n".to_vec()].concat();
+                (format!("get k{key}\r\n").into_bytes(), reply)
+            }
+            Op::Store(verb, key, seed) => {
+                let (value, flags) = (self.value(*seed), u32::from(*seed));
+                let head = format!("{verb} k{key} {flags} 0 {}\r\n", value.len());
+                let request = [head.as_bytes(), &value, b"\r\n"].concat();
+                let stored = self.store(verb, *key, flags, value);
+                let reply: &[u8] = if stored {
+                    b"STORED\r\n"
+                } else {
+                    b"NOT_STORED\r\n"
+                };
+                (request, reply.to_vec())
+            }
+            Op::Arith(verb, key, delta) => {
+                let request = format!("{verb} k{key} {delta}\r\n").into_bytes();
+                (request, self.arith(verb, *key, *delta))
+            }
+            Op::Delete(key) => {
+                let found = self.items.remove(key).is_some();
+                let reply: &[u8] = if found {
+                    b"DELETED\r\n"
+                } else {
+                    b"NOT_FOUND\r\n"
+                };
+                (format!("delete k{key}\r\n").into_bytes(), reply.to_vec())
+            }
+            Op::Touch(key) => {
+                let found = self.items.contains_key(key);
+                let reply: &[u8] = if found {
+                    b"TOUCHED\r\n"
+                } else {
+                    b"NOT_FOUND\r\n"
+                };
+                (format!("touch k{key} 0\r\n").into_bytes(), reply.to_vec())
+            }
+            Op::Flush => {
+                self.items.clear();
+                (b"flush_all\r\n".to_vec(), b"OK\r\n".to_vec())
+            }
+        }
+    }
+
+    fn store(&mut self, verb: &str, key: u8, flags: u32, value: Vec<u8>) -> bool {
+        let old = self.items.get(&key).cloned();
+        let new = match (verb, old) {
+            ("set", _) | ("add", None) | ("replace", Some(_)) => (flags, value),
+            ("append", Some((flags, old))) => (flags, [old, value].concat()),
+            ("prepend", Some((flags, old))) => (flags, [value, old].concat()),
+            _ => return false,
+        };
+        if new.1.len() > 500_000 {
+            // Far from any limit; the oracle knows none.
+            return self.store("set", key, flags, Vec::new());
+        }
+        self.items.insert(key, new);
+        true
+    }
+
+    fn arith(&mut self, verb: &str, key: u8, delta: u64) -> Vec<u8> {
+        let Some((_, value)) = self.items.get_mut(&key) else {
+            return b"NOT_FOUND\r\n".to_vec();
+        };
+        let text = String::from_utf8_lossy(value);
+        let Ok(number) = text.trim_end_matches(' ').parse::<u64>() else {
+            let fault = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+            return fault.as_bytes().to_vec();
+        };
+        let changed = match verb {
+            "incr" => number.wrapping_add(delta),
+            _ => number.saturating_sub(delta),
+        };
+        let width = value.len();
+        *value = format!("{changed:<width$}").into_bytes();
+        format!("{changed}\r\n").into_bytes()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn two_tenants_each_see_what_they_would_see_alone(
+        ops in proptest::collection::vec((any::<bool>(), op()), 1..2_000),
+    ) {
+        let node = node();
+        let mut lines = [Line::new(), Line::new()];
+        let mut oracles = [
+            Oracle { name: "alice", ..Oracle::default() },
+            Oracle { name: "bob", ..Oracle::default() },
+        ];
+        for (line, who) in lines.iter_mut().zip([OWNER, STRANGER]) {
+            line.send(&node, &login_bytes(who.0, who.1, b's'));
+        }
+        for (second, op) in &ops {
+            let tenant = usize::from(*second);
+            let (request, expected) = oracles[tenant].apply(op);
+            let got = lines[tenant].send(&node, &request);
+            prop_assert!(
+                got == expected,
+                "{op:?} of {}\nexpected {}\n     got {}",
+                oracles[tenant].name,
+                crate::engine_script::show(&expected),
+                crate::engine_script::show(&got)
+            );
+        }
+    }
+}

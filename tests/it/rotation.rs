@@ -1,0 +1,147 @@
+//! The main job: a marketplace provisions a cache, a real client uses it, the owner rotates its credentials
+//! without a failed operation, and flushes show up in the app's log.
+
+use larder::sandbox::{AddonId, AppId, ProvisionOptions};
+
+use crate::support::dashboard::Dashboard;
+use crate::support::db::Database;
+use crate::support::looping::{LoopClient, Tally, loop_script, python, tally};
+use crate::support::scene::{PATIENCE, PROXY, Scene, Wishes};
+use crate::support::{needs, on_both_databases};
+
+on_both_databases!(rotation_costs_no_operation);
+on_both_databases!(every_flush_puts_one_line_in_the_right_log);
+
+/// Shop's app runs a real client in a loop; its owner adds a credential, promotes it, and deletes the old one.
+async fn rotation_costs_no_operation(database: Database) {
+    let Some(python) = needs(python(), "Python clients") else {
+        return;
+    };
+    let command = format!("exec {python} {}", loop_script());
+    let world = Scene::start(
+        database,
+        Wishes {
+            app_command: Some(command),
+            ..Wishes::default()
+        },
+    )
+    .await;
+    let (shop, addon) = provision(&world, "shop").await;
+    let vars = world.sandbox.config_vars(shop);
+    let (servers, old) = (
+        vars["MEMCACHIER_SERVERS"].clone(),
+        vars["MEMCACHIER_USERNAME"].clone(),
+    );
+    wait_for_line(&world, shop, &format!("ready user={old}")).await;
+    let releases_before = world.sandbox.releases(shop).len();
+
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    assert_eq!(owner.usernames().await, std::slice::from_ref(&old));
+    let new = owner.add_credentials().await;
+    let new_password = owner.reveal(&new).await;
+    let old_client = LoopClient::start(&python, &servers, &old, &vars["MEMCACHIER_PASSWORD"]).await;
+    let new_client = LoopClient::start(&python, &servers, &new, &new_password).await;
+
+    assert!(owner.promote(&new).await.status.is_redirection());
+    let pushed = world
+        .sandbox
+        .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE)
+        .await;
+    pushed.expect("the push arrives");
+    wait_for_line(&world, shop, &format!("ready user={new}")).await;
+    let stopped = wait_for_line(&world, shop, &format!("stopped user={old}")).await;
+    assert_eq!(tally(&stopped).failed, 0, "{stopped}");
+
+    let Tally { operations, failed } = old_client.stop().await;
+    assert!(
+        operations > 0 && failed == 0,
+        "{failed} of {operations} failed on the old credential"
+    );
+    assert!(owner.delete(&old).await.status.is_redirection());
+    assert_eq!(owner.usernames().await, std::slice::from_ref(&new));
+    let Tally { operations, failed } = new_client.stop().await;
+    assert!(
+        operations > 0 && failed == 0,
+        "{failed} of {operations} failed on the new credential"
+    );
+
+    let vars = world.sandbox.config_vars(shop);
+    assert_eq!(vars["MEMCACHIER_USERNAME"], new);
+    assert_eq!(vars["MEMCACHIER_PASSWORD"], new_password);
+    assert_eq!(
+        world.sandbox.releases(shop).len(),
+        releases_before + 1,
+        "exactly one release"
+    );
+    world.stop().await;
+}
+
+/// Shop and Blog each have a cache. Shop's client flushes, then Shop's owner presses the button.
+async fn every_flush_puts_one_line_in_the_right_log(database: Database) {
+    let Some(python) = needs(python(), "Python clients") else {
+        return;
+    };
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world, "shop").await;
+    let (blog, _) = provision(&world, "blog").await;
+    let vars = world.sandbox.config_vars(shop);
+    let user = &vars["MEMCACHIER_USERNAME"];
+
+    let mut client = LoopClient::start(
+        &python,
+        &vars["MEMCACHIER_SERVERS"],
+        user,
+        &vars["MEMCACHIER_PASSWORD"],
+    )
+    .await;
+    client.flush().await;
+    let by_client = wait_for_line(&world, shop, "event=flush ").await;
+    assert!(
+        by_client.contains("origin=\"memcache client\""),
+        "{by_client}"
+    );
+    assert!(
+        by_client.contains(&format!("proxy={PROXY} ")),
+        "{by_client}"
+    );
+    assert!(
+        by_client.contains(&format!("credential={user} remote=127.0.0.1 items=")),
+        "{by_client}"
+    );
+
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    assert!(owner.flush().await.status.is_redirection());
+    let by_owner = wait_for_line(&world, shop, "event=flush origin=\"web interface\"").await;
+    assert!(by_owner.contains(&format!("proxy={PROXY} ")), "{by_owner}");
+    assert!(!by_owner.contains("credential="), "{by_owner}");
+
+    client.stop().await;
+    assert_eq!(world.lines_of(shop, "flush").len(), 2);
+    assert_eq!(
+        world.lines_of(blog, "flush").len(),
+        0,
+        "nobody else hears of it"
+    );
+    world.stop().await;
+}
+
+async fn provision(world: &Scene, name: &str) -> (AppId, AddonId) {
+    let app = world.sandbox.create_app(name).expect("a new app");
+    let addon = world
+        .sandbox
+        .provision(app, "dev", ProvisionOptions::default())
+        .await
+        .expect("a cache");
+    (app, addon.id)
+}
+
+async fn wait_for_line(world: &Scene, app: AppId, start: &str) -> String {
+    let found = world.sandbox.wait_for_line(app, start, PATIENCE).await;
+    match found {
+        Ok(line) => line.text,
+        Err(late) => panic!(
+            "{late}: {start}; the log holds {:#?}",
+            world.sandbox.log_lines(app)
+        ),
+    }
+}

@@ -1,0 +1,73 @@
+//! `larder serve` as a process of its own, to be killed.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::scene::PATIENCE;
+
+/// A running `larder serve`.
+pub struct Process {
+    child: Child,
+    base: String,
+}
+
+impl Process {
+    /// Starts it with exactly these settings and waits until it is ready.
+    pub async fn start(base: &str, settings: &[(String, String)]) -> Process {
+        let child = Command::new(env!("CARGO_BIN_EXE_larder"))
+            .arg("serve")
+            .env_clear()
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("larder starts");
+        let mut process = Process {
+            child,
+            base: base.to_owned(),
+        };
+        process.wait_ready().await;
+        process
+    }
+
+    /// `kill -9`.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(mut self) -> std::process::ExitStatus {
+        let pid = self.child.id().expect("still running").to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .expect("kill runs");
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it winds down")
+            .expect("it ends")
+    }
+
+    async fn wait_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let url = format!("{}/readyz", self.base);
+        loop {
+            if let Ok(answer) = reqwest::get(&url).await
+                && answer.status().is_success()
+            {
+                return;
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("larder ended with {status} instead of getting ready");
+            }
+            assert!(Instant::now() < deadline, "larder is not ready in time");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A whole Larder with a marketplace beside it, each on ports of its own: what scenario tests act in.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use base64::Engine as _;
+use larder::app::Service;
+use larder::config::{Config, Surroundings};
+use larder::sandbox::{AppId, LogLine, Manifest, Sandbox, SandboxSettings};
+use larder::store::Schema;
+use tempfile::TempDir;
+
+use super::db::Database;
+
+/// How long a scenario waits for something that must happen. Generous: it only bounds a failing test.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The name that nodes of a test announce; it must resolve, as clients connect to it.
+pub const PROXY: &str = "localhost";
+
+/// The service, its marketplace, and the folder they keep things in.
+pub struct Scene {
+    pub service: Service,
+    pub sandbox: Sandbox,
+    /// `http://127.0.0.1:…` of the service.
+    pub base: String,
+    pub database: Database,
+    _data: TempDir,
+}
+
+/// How a test's scene differs from the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Run for every app of the sandbox.
+    pub app_command: Option<String>,
+    /// Settings over the usual ones.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Scene {
+    /// Starts everything on this database.
+    pub async fn start(database: Database, wishes: Wishes) -> Scene {
+        let data = tempfile::tempdir().expect("a folder");
+        let sandbox = Sandbox::start(sandbox_settings(wishes.app_command))
+            .await
+            .expect("the sandbox starts");
+        let base = format!("http://127.0.0.1:{}", free_port());
+        let mut settings = settings(&base, sandbox.url(), &database, &data);
+        settings.splice(0..0, wishes.settings);
+        let config = Config::read(Surroundings {
+            environment: settings,
+            ..Surroundings::default()
+        });
+        let service = Service::start(&config.expect("sound settings"), Schema::Expect)
+            .await
+            .expect("the service starts");
+        sandbox.set_provider(
+            &format!("{base}/heroku/resources"),
+            &format!("{base}/heroku/sso"),
+        );
+        Scene {
+            service,
+            sandbox,
+            base,
+            database,
+            _data: data,
+        }
+    }
+
+    /// Winds everything down.
+    pub async fn stop(self) {
+        self.sandbox.stop().await;
+        self.service.stop().await;
+        self.database.drop().await;
+    }
+
+    /// Lines that Larder wrote into this app's log, in order.
+    pub fn lines_of(&self, app: AppId, event: &str) -> Vec<String> {
+        lines_of(&self.sandbox.log_lines(app), event)
+    }
+}
+
+/// The texts of lines that begin with `event=…` of this kind.
+pub fn lines_of(lines: &[LogLine], event: &str) -> Vec<String> {
+    let start = format!("event={event} ");
+    lines
+        .iter()
+        .map(|line| line.text.clone())
+        .filter(|text| text.starts_with(&start))
+        .collect()
+}
+
+/// The manifest's secrets as a test world knows them.
+pub const PASSWORD: &str = "test-manifest-password";
+pub const SALT: &str = "test-sso-salt";
+pub const CLIENT_SECRET: &str = "test-client-secret";
+
+/// A sandbox on a free port with the secrets of test worlds.
+pub fn sandbox_settings(app_command: Option<String>) -> SandboxSettings {
+    let text = include_str!("../../../addon-manifest.json");
+    let mut manifest = Manifest::parse(text).expect("a sound manifest");
+    manifest.api.password = PASSWORD.to_owned().into();
+    manifest.api.sso_salt = SALT.to_owned().into();
+    let mut settings = SandboxSettings::new(manifest, CLIENT_SECRET.to_owned().into());
+    settings.addr = ([127, 0, 0, 1], 0).into();
+    settings.plans = vec!["dev".to_owned(), "100".to_owned()];
+    settings.app_command = app_command;
+    settings
+}
+
+/// Settings of a service in a test, as environment variables. The first of equal names wins.
+pub fn settings(
+    base: &str,
+    sandbox: &str,
+    database: &Database,
+    data: &TempDir,
+) -> Vec<(String, String)> {
+    let addr = base.trim_start_matches("http://");
+    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    [
+        ("LARDER_ALLOW_HTTP", "on"),
+        ("LARDER_DATABASE_URL", database.url()),
+        ("LARDER_DATABASE_CONNECTIONS", "8"),
+        ("LARDER_DATA_DIR", &data.path().display().to_string()),
+        ("LARDER_ENGINE_MEMORY", "256MiB"),
+        ("LARDER_ENGINE_THREADS", "1"),
+        ("LARDER_HEROKU_API_URL", sandbox),
+        ("LARDER_HEROKU_CLIENT_SECRET", CLIENT_SECRET),
+        ("LARDER_HEROKU_ID_URL", sandbox),
+        ("LARDER_HEROKU_LOG_HOSTS", "127.0.0.1"),
+        ("LARDER_HEROKU_PASSWORD", PASSWORD),
+        ("LARDER_HEROKU_SSO_SALT", SALT),
+        ("LARDER_HTTP_ADDR", addr),
+        ("LARDER_MASTER_KEY", &key),
+        (
+            "LARDER_MEMCACHED_ADDR",
+            &format!("127.0.0.1:{}", free_port()),
+        ),
+        ("LARDER_METRICS_ADDR", "127.0.0.1:0"),
+        ("LARDER_PROXY_HOSTNAME", PROXY),
+        ("LARDER_PUBLIC_URL", base),
+        ("LARDER_SHUTDOWN_SECS", "5"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// A port nobody listens on. Another process may take it before we do; then the test says so.
+pub fn free_port() -> u16 {
+    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    socket.local_addr().expect("an address").port()
+}
