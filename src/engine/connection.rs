@@ -240,9 +240,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.flush().await?;
         self.control.enter(Phase::Closing);
         self.stream.shutdown().await?;
-        let mut sink = [0u8; 1024];
-        while self.stream.read(&mut sink).await? > 0 {}
-        Ok(())
+        std::future::poll_fn(|cx| self.poll_discard(cx)).await
+    }
+
+    /// Reads to the end and keeps nothing.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut buffer = ReadBuf::new(&mut scratch.input);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Doors to the engine: sockets that listen, one set per thread.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,35 +149,41 @@ struct Guest {
 }
 
 impl Guest {
+    /// The rarer doors are boxed, so that their needs do not swell the state of every connection.
     async fn visit(self, stream: TcpStream, guests: Guests) {
-        let remote = Some(self.peer.ip().to_canonical());
         match guests {
             Guests::Plain => {
-                let session = Session::new(Door::Locked, remote, self.thread);
+                let session = Session::new(Door::Locked, self.remote(), self.thread);
                 self.serve(stream, session).await;
             }
-            Guests::Tls(certificates) => {
-                // The sweep ends a handshake that outlasts the login deadline.
-                let Ok(stream) = certificates.acceptor().accept(stream).await else {
-                    return;
-                };
-                let session = Session::new(Door::Locked, remote, self.thread);
-                self.serve(stream, session).await;
-            }
-            Guests::Open(cache) => self.visit_openly(stream, cache).await,
+            Guests::Tls(certificates) => Box::pin(self.visit_by_tls(stream, certificates)).await,
+            Guests::Open(cache) => Box::pin(self.visit_openly(stream, cache)).await,
         }
+    }
+
+    /// The peer's address; IPv4 in its own form.
+    fn remote(&self) -> Option<IpAddr> {
+        Some(self.peer.ip().to_canonical())
+    }
+
+    async fn visit_by_tls(self, stream: TcpStream, certificates: Arc<Certificates>) {
+        // The sweep ends a handshake that outlasts the login deadline.
+        let Ok(stream) = certificates.acceptor().accept(stream).await else {
+            return;
+        };
+        let session = Session::new(Door::Locked, self.remote(), self.thread);
+        self.serve(stream, session).await;
     }
 
     async fn visit_openly(self, mut stream: TcpStream, cache: CacheId) {
         let Some(account) = self.node.directory.open_account(cache) else {
             return;
         };
-        let remote = Some(self.peer.ip().to_canonical());
         match self.node.seat(Arc::clone(&account)) {
             Ok(seat) => {
                 self.registered.control.hold_account(&account);
                 self.registered.control.enter(super::registry::Phase::Idle);
-                let session = Session::open(seat, remote, self.thread);
+                let session = Session::open(seat, self.remote(), self.thread);
                 self.serve(stream, session).await;
             }
             Err(_) => {

@@ -28,13 +28,22 @@ fn text_commands() -> Vec<(Needs, String)> {
     for key in KEYS {
         for verb in ["set", "add", "replace", "append", "prepend"] {
             for noreply in ["", " noreply"] {
-                add(Needs::Write, format!("{verb} {key} 1 0 2{noreply}\r\n77\r\n"));
+                add(
+                    Needs::Write,
+                    format!("{verb} {key} 1 0 2{noreply}\r\n77\r\n"),
+                );
             }
         }
         for noreply in ["", " noreply"] {
-            add(Needs::Write, format!("cas {key} 1 0 2 1{noreply}\r\n77\r\n"));
+            add(
+                Needs::Write,
+                format!("cas {key} 1 0 2 1{noreply}\r\n77\r\n"),
+            );
             for line in ["delete {}", "incr {} 1", "decr {} 1", "touch {} 100"] {
-                add(Needs::Write, format!("{}{noreply}\r\n", line.replace("{}", key)));
+                add(
+                    Needs::Write,
+                    format!("{}{noreply}\r\n", line.replace("{}", key)),
+                );
             }
         }
         for quiet in ["", " q"] {
@@ -44,7 +53,9 @@ fn text_commands() -> Vec<(Needs, String)> {
             for flags in [" T10", " N10", " R10", " v T0", " N0 R0 T0"] {
                 add(Needs::Write, format!("mg {key}{flags}{quiet}\r\n"));
             }
-            for flags in ["", " ME", " MA", " MP", " MR", " MA N0", " I C1", " C1", " E9"] {
+            for flags in [
+                "", " ME", " MA", " MP", " MR", " MA N0", " I C1", " C1", " E9",
+            ] {
                 add(Needs::Write, format!("ms {key} 2{flags}{quiet}\r\n77\r\n"));
             }
             for flags in ["", " I", " I T9", " x", " C1"] {
@@ -65,7 +76,14 @@ fn text_commands() -> Vec<(Needs, String)> {
         add(Needs::Flush, format!("flush_all 1{noreply}\r\n"));
         add(Needs::Nothing, format!("verbosity 1{noreply}\r\n"));
     }
-    for line in ["version", "mn", "stats", "stats settings", "stats items", "nonsense"] {
+    for line in [
+        "version",
+        "mn",
+        "stats",
+        "stats settings",
+        "stats items",
+        "nonsense",
+    ] {
         add(Needs::Nothing, format!("{line}\r\n"));
     }
     commands
@@ -81,11 +99,21 @@ fn binary_commands() -> Vec<(Needs, Vec<u8>)> {
             }
         };
         add(Needs::Nothing, &[0x00, 0x09, 0x0c, 0x0d], &[], b"");
-        add(Needs::Write, &[0x01, 0x02, 0x03, 0x11, 0x12, 0x13], &[0; 8], b"77");
+        add(
+            Needs::Write,
+            &[0x01, 0x02, 0x03, 0x11, 0x12, 0x13],
+            &[0; 8],
+            b"77",
+        );
         add(Needs::Write, &[0x0e, 0x0f, 0x19, 0x1a], &[], b"77");
         add(Needs::Write, &[0x04, 0x14], &[], b"");
         add(Needs::Write, &[0x05, 0x06, 0x15, 0x16], &[0; 20], b"");
-        add(Needs::Write, &[0x1c, 0x1d, 0x1e, 0x23, 0x24], &[0, 0, 0, 9], b"");
+        add(
+            Needs::Write,
+            &[0x1c, 0x1d, 0x1e, 0x23, 0x24],
+            &[0, 0, 0, 9],
+            b"",
+        );
     }
     for opcode in [0x08, 0x18] {
         commands.push((Needs::Flush, packet(opcode, 0, &[], b"", b"", 0)));
@@ -153,7 +181,9 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
     twice.extend_from_slice(fence);
     let reply = kitchen.talk(&mut session, &twice);
     let mark: &[u8] = if fence[0] == 0x80 {
-        &[0x81, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0]
+        &[
+            0x81, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]
     } else {
         b"MN\r\n"
     };
@@ -172,13 +202,22 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
         );
     }
     if needs == Needs::Flush && permitted && !shown.to_string().contains('1') {
-        assert_ne!(kitchen.dump(), before, "{shown} did nothing with {granted:?}");
+        assert_ne!(
+            kitchen.dump(),
+            before,
+            "{shown} did nothing with {granted:?}"
+        );
     }
 }
 
 fn sets() -> [Capabilities; 4] {
     let both = Capabilities::WRITE.with(Capabilities::FLUSH, true);
-    [Capabilities::NONE, Capabilities::WRITE, Capabilities::FLUSH, both]
+    [
+        Capabilities::NONE,
+        Capabilities::WRITE,
+        Capabilities::FLUSH,
+        both,
+    ]
 }
 
 #[test]

@@ -159,7 +159,10 @@ fn a_slow_reader_is_paused_and_closed_and_nobody_else_notices() {
             break;
         }
     }
-    assert!(failed, "the engine took 70 MB of requests for 5 TB of replies");
+    assert!(
+        failed,
+        "the engine took 70 MB of requests for 5 TB of replies"
+    );
     other.talk("mn\r\n", "MN\r\n");
     wait_until(|| stage.engine.figures(ALICE).unwrap().connections == 1);
 }
@@ -232,7 +235,9 @@ fn the_open_listener_needs_no_login_and_knows_no_sasl() {
     let stage = Stage::start();
     let mut client = stage.open();
     client.talk("set k 0 0 1\r\nv\r\n", "STORED\r\n");
-    stage.text(OWNER).talk("get k\r\n", "VALUE k 0 1\r\nv\r\nEND\r\n");
+    stage
+        .text(OWNER)
+        .talk("get k\r\n", "VALUE k 0 1\r\nv\r\nEND\r\n");
     let mut binary = stage.open();
     binary.send(&packet(0x20, 0, &[], b"", b"", 0));
     assert_eq!(binary.packet().status, 0x81);

@@ -136,7 +136,9 @@ fn stock_memcached_answers_alike() {
         })
         .collect();
     for word in used.symmetric_difference(&listed) {
-        failures.push(format!("{word} is met but not listed, or listed but not met"));
+        failures.push(format!(
+            "{word} is met but not listed, or listed but not met"
+        ));
     }
     assert!(
         failures.is_empty(),

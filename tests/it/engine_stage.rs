@@ -65,7 +65,6 @@ pub struct Stage {
     pub engine: Engine,
     pub diary: Arc<Diary>,
     pub addresses: Addresses,
-    pub key: VerifierKey,
 }
 
 impl Drop for Stage {
@@ -152,7 +151,6 @@ impl Stage {
             engine,
             diary,
             addresses,
-            key: key(),
         }
     }
 

@@ -91,10 +91,13 @@ fn logins_are_told_once_a_minute_and_kept_as_last_use() {
     let stage = Stage::start();
     let clients: Vec<Client> = (0..5).map(|_| stage.text(OWNER)).collect();
     let logins = |username: &str| {
-        let of_user = |event: &EngineEvent| {
-            matches!(event, EngineEvent::LoggedIn { username: known, .. } if known.as_str() == username)
-        };
-        stage.diary.events().iter().filter(|event| of_user(event)).count()
+        let of_user = |event: &EngineEvent| matches!(event, EngineEvent::LoggedIn { username: known, .. } if known.as_str() == username);
+        stage
+            .diary
+            .events()
+            .iter()
+            .filter(|event| of_user(event))
+            .count()
     };
     assert_eq!(logins(OWNER.0), 1);
     let _reader = stage.binary(READER);
@@ -142,9 +145,13 @@ fn a_full_cache_is_told() {
     });
     let value = "v".repeat(10_000);
     for number in 0..400 {
-        owner.talk(&format!("set k{number} 0 0 10000\r\n{value}\r\n"), "STORED\r\n");
+        owner.talk(
+            &format!("set k{number} 0 0 10000\r\n{value}\r\n"),
+            "STORED\r\n",
+        );
     }
-    let full = |event: &EngineEvent| matches!(event, EngineEvent::MemoryFull { evictions: 1.., .. });
+    let full =
+        |event: &EngineEvent| matches!(event, EngineEvent::MemoryFull { evictions: 1.., .. });
     wait_until(|| stage.diary.events().iter().any(full));
 }
 
@@ -167,7 +174,10 @@ fn stats_count_the_caller_s_cache_only() {
     let stage = Stage::start();
     let (mut alice, mut bob) = (stage.text(OWNER), stage.text(STRANGER));
     alice.talk("set k 0 0 1\r\n1\r\n", "STORED\r\n");
-    alice.talk("get k k absent\r\n", "VALUE k 0 1\r\n1\r\nVALUE k 0 1\r\n1\r\nEND\r\n");
+    alice.talk(
+        "get k k absent\r\n",
+        "VALUE k 0 1\r\n1\r\nVALUE k 0 1\r\n1\r\nEND\r\n",
+    );
     alice.talk("incr k 1\r\n", "2\r\n");
     alice.talk("delete absent\r\n", "NOT_FOUND\r\n");
     alice.talk("touch k 0\r\n", "TOUCHED\r\n");

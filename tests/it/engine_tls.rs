@@ -15,7 +15,14 @@ use crate::engine_stage::{OWNER, Stage, loopback, settings};
 
 fn make_certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-nodes", "-days", "30", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
@@ -25,12 +32,18 @@ fn make_certificate(folder: &Path, name: &str) {
         .arg(folder.join(format!("{name}.pem")))
         .output()
         .expect("the openssl program");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
 }
 
 fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(trusted).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(trusted).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -79,12 +92,20 @@ fn clients_log_in_and_work_over_tls_and_the_certificate_can_change() {
     talk(&mut client, "get k\r\n", "CLIENT_ERROR unauthenticated\r\n").unwrap();
     talk(&mut client, &login, "STORED\r\n").unwrap();
     let value = "v".repeat(900_000);
-    talk(&mut client, &format!("set k 0 0 900000\r\n{value}\r\n"), "STORED\r\n").unwrap();
+    talk(
+        &mut client,
+        &format!("set k 0 0 900000\r\n{value}\r\n"),
+        "STORED\r\n",
+    )
+    .unwrap();
     let answer = format!("VALUE k 0 900000\r\n{value}\r\nEND\r\n");
     talk(&mut client, "get k\r\n", &answer).unwrap();
 
     std::fs::copy(folder.path().join("second.pem"), &cert).unwrap();
-    assert!(stage.engine.reload_tls().is_err(), "the key is still the first");
+    assert!(
+        stage.engine.reload_tls().is_err(),
+        "the key is still the first"
+    );
     std::fs::copy(folder.path().join("second.key"), &key).unwrap();
     stage.engine.reload_tls().unwrap();
     talk(&mut client, "mn\r\n", "MN\r\n").unwrap();

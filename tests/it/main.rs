@@ -1,4 +1,12 @@
 //! All integration tests, linked once.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests may stop at the first surprise, as tests may"
+)]
+
 mod conversations;
 mod engine_capabilities;
 mod engine_connections;

@@ -3,7 +3,6 @@
 //! Readers take no lock: a user name falls into one of many small maps, and a change replaces one of them whole.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -35,7 +35,7 @@ impl Flags {
     /// Reads `words`; `before` words of the line came earlier. A wrong letter or a repeated one ends the reading;
     /// a wrong number is told only when nothing worse follows, as in memcached.
     pub fn parse(words: Words<'_>, before: usize) -> Result<Flags, Fault> {
-        if words.clone().count() + before > WORDS_MAX {
+        if words.count() + before > WORDS_MAX {
             return Err(Fault::FlagsTooLong);
         }
         let mut flags = Flags::default();
