@@ -251,6 +251,12 @@ const UPKEEP_TURNS_MAX: u32 = 16;
 #[derive(Debug)]
 pub struct OpenSocket(Arc<Node>);
 
+impl OpenSocket {
+    pub fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+}
+
 impl Drop for OpenSocket {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
