@@ -5,15 +5,16 @@
 
 use super::segment::{ChainKind, TierKind};
 
-/// Evictions after which a share is looked at again, and by how many thousandths it then moves.
+/// Evictions after which a share is looked at again.
 const PERIOD: u32 = 1_000;
-const STEP: u32 = 20;
 /// What is kept of the old counts when new ones begin.
 const FADE: f32 = 0.9;
 
 /// The small chain's share at the start, which is also the smallest, and the largest.
 const SMALL_START: u32 = 100;
 const SMALL_MAX: u32 = 900;
+/// By how many thousandths it moves at a time.
+const SMALL_STEP: u32 = 10;
 /// The small chain's share grows when this part of what it dropped comes back, and so many times the part of the
 /// main chain. Measured: drifting traces show 0.25 and a factor of 20, all others less than 2, or 0.07.
 const GROW_FROM: f32 = 0.1;
@@ -27,6 +28,7 @@ const SMALL_LONG: u32 = 300;
 const LARGE_START: u32 = 250;
 const LARGE_MIN: u32 = 20;
 const LARGE_MAX: u32 = 950;
+const LARGE_STEP: u32 = 20;
 
 /// What was evicted from two rivals and what of it came back, fading.
 #[derive(Debug, Default)]
@@ -91,9 +93,9 @@ impl SmallShare {
         if self.returns.note_eviction(from as usize, 1.0) {
             let [small, main] = self.returns.parts();
             if small > main * GROW_FACTOR && small > GROW_FROM {
-                self.thousandths = (self.thousandths + STEP).min(SMALL_MAX);
+                self.thousandths = (self.thousandths + SMALL_STEP).min(SMALL_MAX);
             } else if small < main * SHRINK_FACTOR {
-                self.thousandths = (self.thousandths - STEP).max(SMALL_START);
+                self.thousandths = (self.thousandths - SMALL_STEP).max(SMALL_START);
             }
         }
     }
@@ -129,9 +131,9 @@ impl LargeShare {
         if self.returns.note_eviction(from as usize, bytes as f32) {
             let [inline, large] = self.returns.parts();
             if large > inline {
-                self.thousandths = (self.thousandths + STEP).min(LARGE_MAX);
+                self.thousandths = (self.thousandths + LARGE_STEP).min(LARGE_MAX);
             } else {
-                self.thousandths = (self.thousandths - STEP).max(LARGE_MIN);
+                self.thousandths = (self.thousandths - LARGE_STEP).max(LARGE_MIN);
             }
         }
     }

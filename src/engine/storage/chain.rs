@@ -77,15 +77,33 @@ impl Chain {
     }
 }
 
+/// An item of so many times the usual size must have been read once more to stay; of so many, twice.
+const BIG: f32 = 3.0;
+const HUGE: f32 = 9.0;
+/// How quickly the usual size follows.
+const USUAL_WEIGHT: f32 = 1.0 / 256.0;
+
 /// The two chains of one tier, and how they share its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Tier {
     pub small: Chain,
     pub main: Chain,
     pub share: SmallShare,
+    /// Usual bytes of an item here, following those that are walked.
+    usual_bytes: f32,
 }
 
 impl Tier {
+    /// Further hits that an item must show to stay, for being larger than usual.
+    pub(super) fn surcharge(&mut self, item_bytes: u64) -> u8 {
+        let bytes = item_bytes as f32;
+        if self.usual_bytes == 0.0 {
+            self.usual_bytes = bytes;
+        }
+        self.usual_bytes += (bytes - self.usual_bytes) * USUAL_WEIGHT;
+        u8::from(bytes > self.usual_bytes * BIG) + u8::from(bytes > self.usual_bytes * HUGE)
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.small.bytes + self.main.bytes
     }

@@ -13,18 +13,20 @@
 use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
-use super::item::Header;
-use super::segment::{Address, ChainKind, Queue, Segment, segment_bytes, segment_charge};
+use super::item::{HITS_MAX, Header};
+use super::segment::{
+    Address, ChainKind, Queue, SEGMENTS_MAX, Segment, TierKind, segment_bytes, segment_charge,
+};
 use super::shard::{NoRoom, Shard};
 
-/// An item over this part of the shard's share must have been read once more to stay.
-const BIG_PART: u64 = 512;
 /// After so many walks in a row that gave no memory back, everything in the next segment is dropped.
 const WALKS_MAX: u32 = 4;
 /// Over the limit by more than this part of it: the limit was lowered, and is reached in bounded steps.
 const LOWERED_PART: u64 = 64;
-/// Such steps in one store.
-const LOWERED_WALKS: u32 = 2;
+/// Bytes of records walked in one such step.
+const STEP_BYTES: usize = 32 * 1024;
+/// Bytes of records walked ahead for each byte stored: enough while a third of what is walked goes.
+const WALK_AHEAD: usize = 3;
 /// How far back a main segment counts access times: items come there with a past.
 const MAIN_BASE_SECS: u32 = 3_600;
 /// From so many segments on, one is kept back for copying.
@@ -97,6 +99,9 @@ impl Shard {
     }
 
     fn charged_memory(&mut self) -> Option<Box<[u8]>> {
+        if self.segments.in_use() >= SEGMENTS_MAX {
+            return None;
+        }
         let bytes = segment_bytes(&self.ledger, self.shards);
         while !self.ledger.try_charge(segment_charge(bytes)) {
             if !self.has_retired() {
@@ -129,25 +134,38 @@ impl Shard {
         self.recharge();
     }
 
-    /// After a store: comes back under the limit, by a bounded step when that was lowered.
+    /// After a store: comes back under the limit, or one step nearer when that was lowered.
     pub(super) fn settle(&mut self, now: u32) {
+        let (used, limit) = (self.ledger.used(), self.ledger.limit());
+        if used <= limit {
+            return;
+        }
+        if used - limit > limit / LOWERED_PART {
+            self.shrink(now);
+            return;
+        }
         let mut walks = 0;
-        for step in 0.. {
-            let (used, limit) = (self.ledger.used(), self.ledger.limit());
-            let lowered = used.saturating_sub(limit) > limit / LOWERED_PART;
-            if used <= limit || lowered && step >= LOWERED_WALKS || !self.shrink(now, &mut walks) {
+        while self.ledger.is_over() {
+            if self.has_retired() {
+                self.reclaim(1);
+            } else if !self.evict(now, &mut walks) && !self.give_up_spare() {
                 return;
             }
+            self.recharge();
         }
     }
 
-    /// Gives back one segment's worth of memory in one way or another; false when there is nothing to give.
-    pub(super) fn shrink(&mut self, now: u32, walks: &mut u32) -> bool {
+    /// One bounded step towards the limit; false when there is nothing to give.
+    pub(super) fn shrink(&mut self, now: u32) -> bool {
         let progress = if self.has_retired() {
             self.reclaim(1);
             true
+        } else if let Some(number) = self.victim() {
+            self.fit_ghost();
+            self.walk(number, now, STEP_BYTES, false);
+            true
         } else {
-            self.evict(now, walks) || self.give_up_spare()
+            self.give_up_spare()
         };
         self.recharge();
         progress
@@ -171,7 +189,7 @@ impl Shard {
             return false;
         };
         let before = self.ledger.used();
-        self.walk(number, now, *walks >= WALKS_MAX);
+        self.walk(number, now, usize::MAX, *walks >= WALKS_MAX);
         if self.ledger.used() < before {
             *walks = 0;
         } else {
@@ -180,7 +198,12 @@ impl Shard {
         true
     }
 
+    /// The segment to be walked next. A walk in the inline tier is finished before another begins: each may use up
+    /// the spare, and gives it back only at its end.
     fn victim(&self) -> Option<u16> {
+        if self.walking.is_some() {
+            return self.walking;
+        }
         let (inline, large) = (&self.inline_tier, &self.large_tier);
         let is_long = large.bytes() > self.large_share.of(inline.bytes() + large.bytes());
         let (first, second) = if is_long {
@@ -201,15 +224,31 @@ impl Shard {
         }
     }
 
-    /// True when the segment was walked to its end and freed.
-    fn walk(&mut self, number: u16, now: u32, force: bool) -> bool {
+    /// Evicts a little with every store into a full shard, so that the next segment is free by the time it is
+    /// needed and no single store has to walk a whole one.
+    pub(super) fn walk_ahead(&mut self, stored_bytes: usize, now: u32) {
+        if self.filling || self.has_retired() {
+            return;
+        }
+        let wanted = segment_charge(segment_bytes(&self.ledger, self.shards));
+        if !self.ledger.has_room_for(wanted)
+            && let Some(number) = self.victim()
+        {
+            self.walk(number, now, stored_bytes * WALK_AHEAD, false);
+        }
+    }
+
+    /// Walks a segment from where the last walk stopped: to its end, over `budget` bytes of records, or to the
+    /// first large value dropped. At the end it is freed.
+    fn walk(&mut self, number: u16, now: u32, budget: usize, force: bool) {
         let segment = self.segments.get_mut(number);
         let (queue, base, tail) = (segment.queue, segment.base, segment.tail as usize);
         let mut at = segment.head as usize;
+        let stop = tail.min(at.saturating_add(budget));
         // Taken out while records go from here to other segments.
         let data = std::mem::take(&mut segment.data);
         self.chain_mut(queue).seal(number);
-        while at < tail {
+        while at < stop {
             let record = &data[at..];
             let header = Header::read(record);
             let bytes = header.record_bytes();
@@ -239,19 +278,20 @@ impl Shard {
         self.segments.get_mut(number).data = data;
         if at >= tail {
             self.free_segment(number);
+        } else if queue.tier == TierKind::Inline {
+            self.walking = Some(number);
         }
-        at >= tail
     }
 
-    fn judge(&self, queue: Queue, header: Header, now: u32, force: bool) -> Verdict {
+    fn judge(&mut self, queue: Queue, header: Header, now: u32, force: bool) -> Verdict {
         if header.expiry().is_over(now) {
             return Verdict::Expired;
         }
-        let share = self.ledger.limit() / self.shards as u64;
-        let surcharge = u8::from(header.item_bytes() > share / BIG_PART);
+        let tier = self.tier_mut(queue.tier);
+        let surcharge = tier.surcharge(header.item_bytes());
         let (needed, left) = match queue.chain {
-            ChainKind::Small if self.tier(queue.tier).share.is_long() => (1 + surcharge, 0),
-            ChainKind::Small => (2 + surcharge, 0),
+            ChainKind::Small if tier.share.is_long() => (1 + surcharge, 0),
+            ChainKind::Small => ((2 + surcharge).min(HITS_MAX), 0),
             ChainKind::Main => {
                 let needed = 1 + surcharge;
                 (needed, header.hits().saturating_sub(needed))
@@ -360,6 +400,9 @@ impl Shard {
         chain.remove(number, bytes);
         chain.dead_bytes -= buried;
         let data = self.segments.close(number);
+        if self.walking == Some(number) {
+            self.walking = None;
+        }
         let wanted = self.spare.is_none()
             && !self.ledger.is_over()
             && bytes == segment_bytes(&self.ledger, self.shards);

@@ -7,13 +7,13 @@ pub(super) const SHARD_BITS: u32 = 6;
 
 /// Keyed hash, the same for all tenants of this process: clients choose their keys and must not be able to choose
 /// where they fall.
-#[derive(Clone, Debug)]
-pub(super) struct Hasher(ahash::RandomState);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hasher(&'static ahash::RandomState);
 
 impl Hasher {
     pub(super) fn of_process() -> Hasher {
         static SEEDED: OnceLock<ahash::RandomState> = OnceLock::new();
-        Hasher(SEEDED.get_or_init(ahash::RandomState::new).clone())
+        Hasher(SEEDED.get_or_init(ahash::RandomState::new))
     }
 
     #[inline]

@@ -45,6 +45,10 @@ impl Ledger {
         self.used() > self.limit()
     }
 
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit()
+    }
+
     /// Charges `bytes` if limit and ceiling allow.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);

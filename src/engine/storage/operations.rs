@@ -54,9 +54,13 @@ impl<'t> ShardGuard<'t> {
     /// Reads one item. Counts as a get, or as a touch when `options` hold a new life.
     #[inline]
     pub fn get(&mut self, key: &HashedKey<'_>, options: GetOptions) -> Option<ItemView<'_>> {
-        let found = self.find_counting_expired(key);
+        let expired_before = self.shard.counters.expired;
+        let found = self.find_living(key);
         self.count_read(&options, found.is_some());
         let Some(at) = found else {
+            if !options.uncounted {
+                self.shard.counters.get_expired += self.shard.counters.expired - expired_before;
+            }
             return self.vivified(key, options.vivify?);
         };
         let (record, base) = self.shard.record(at);
@@ -146,7 +150,7 @@ impl<'t> ShardGuard<'t> {
         if key.as_bytes().len() + request.value.as_slice().len() > ITEM_BYTES_MAX {
             return self.refuse_too_large(key, request.mode == StoreMode::Set);
         }
-        let found = self.find_counting_expired(key);
+        let found = self.find_living(key);
         match request.mode {
             StoreMode::Append | StoreMode::Prepend => self.join(key, found, request),
             StoreMode::Replace if found.is_none() && request.cas.is_none() => {
@@ -253,7 +257,7 @@ impl<'t> ShardGuard<'t> {
 
     /// `incr`, `decr` and meta `ma`.
     pub fn arith(&mut self, key: &HashedKey<'_>, request: ArithRequest) -> ArithOutcome {
-        let found = self.find_counting_expired(key);
+        let found = self.find_living(key);
         self.count_arith(request.direction, found.is_some());
         let Some(at) = found else {
             let Some((value, exptime)) = request.initial else {
@@ -332,7 +336,7 @@ impl<'t> ShardGuard<'t> {
     /// Removes an item, or marks or empties it.
     pub fn delete(&mut self, key: &HashedKey<'_>, request: DeleteRequest) -> DeleteOutcome {
         self.shard.counters.cmd_delete += 1;
-        let Some(at) = self.find_counting_expired(key) else {
+        let Some(at) = self.find_living(key) else {
             self.shard.counters.delete_misses += 1;
             return DeleteOutcome::NotFound;
         };
@@ -486,7 +490,7 @@ impl<'t> ShardGuard<'t> {
 
     /// Finds a living item; one past its life is removed on the way.
     #[inline]
-    fn find_counting_expired(&mut self, key: &HashedKey<'_>) -> Option<Address> {
+    fn find_living(&mut self, key: &HashedKey<'_>) -> Option<Address> {
         let at = self.shard.find(key)?;
         if self.shard.header(at).expiry().is_over(self.now) {
             self.remove_expired(at);
@@ -499,7 +503,6 @@ impl<'t> ShardGuard<'t> {
     fn remove_expired(&mut self, at: Address) {
         let header = self.shard.header(at);
         self.shard.count_end(header, true);
-        self.shard.counters.get_expired += 1;
         self.shard.remove(at);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub(super) const SEGMENT_BYTES_MIN: usize = 16 * 1024;
-pub(super) const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Not more, since eviction, sweeping and compaction take one segment at a time under the shard's lock.
+pub(super) const SEGMENT_BYTES_MAX: usize = 256 * 1024;
 const CLASSES: usize = (SEGMENT_BYTES_MAX.ilog2() - SEGMENT_BYTES_MIN.ilog2() + 1) as usize;
 
 /// Free segments of this many bytes at most wait for reuse; the rest goes back to the system.

@@ -39,6 +39,7 @@ impl Shard {
         self.large_tier = Default::default();
         self.large_share = Default::default();
         self.filling = true;
+        self.walking = None;
         let retired = Retired {
             segments: std::mem::take(&mut self.segments),
             large: std::mem::take(&mut self.large),

@@ -7,10 +7,11 @@ use super::key::Hasher;
 use super::ledger::Ledger;
 use super::pool::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
-/// Addresses count units of eight bytes: 17 bits within a segment, 15 bits of segment number.
+/// Addresses count units of eight bytes: 16 bits within a segment, 16 bits of segment number.
 const UNIT_BYTES: u32 = 8;
-const UNIT_BITS: u32 = 17;
-pub(super) const SEGMENTS_MAX: usize = 1 << (32 - UNIT_BITS);
+const UNIT_BITS: u32 = 16;
+/// 16 GiB in one shard, at the usual size of segments.
+pub(super) const SEGMENTS_MAX: usize = (1 << (32 - UNIT_BITS)) - 1;
 /// Charged per segment beside its bytes: its entry in the table and the queues.
 const ENTRY_BYTES: u64 = 96;
 
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn addresses_hold_segment_and_offset() {
-        for (segment, offset) in [(0, 0), (1, 8), (32_767, 1_048_568)] {
+        for (segment, offset) in [(0, 0), (1, 8), (65_534, 524_280)] {
             let address = Address::new(segment, offset);
             assert_eq!(address.segment(), segment);
             assert_eq!(address.offset(), offset as usize);
@@ -298,6 +299,6 @@ mod tests {
             let ledger = Ledger::new(mib << 20, Pool::new(u64::MAX));
             segment_bytes(&ledger, 1) >> 10
         };
-        assert_eq!([1, 25, 100, 256, 2_000].map(size), [16, 64, 256, 512, 1024]);
+        assert_eq!([1, 25, 100, 256, 2_000].map(size), [16, 64, 256, 256, 256]);
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Shard {
     /// Nothing has been evicted since the start, a flush, or a raise of the limit.
     pub(super) filling: bool,
     pub(super) next_swept: u16,
+    /// A segment that eviction has walked in part.
+    pub(super) walking: Option<u16>,
 }
 
 impl Shard {
@@ -99,6 +101,7 @@ impl Shard {
             retired: Vec::new(),
             filling: true,
             next_swept: 0,
+            walking: None,
         }
     }
 
@@ -195,6 +198,7 @@ impl Shard {
             // Making room may have moved or dropped the old item.
             let old = self.find(key);
             self.append(number, key, meta, value, bytes, old);
+            self.walk_ahead(bytes, now);
         }
         self.recharge();
         self.settle(now);

@@ -3,6 +3,8 @@
 use super::segment::{Address, Queue};
 use super::shard::Shard;
 
+/// Items removed from one segment under one hold of the lock.
+const REMOVED_MAX: usize = 2_000;
 /// Index tables looked at per segment of the budget.
 const TABLES_PER_SEGMENT: u32 = 4;
 
@@ -10,9 +12,8 @@ impl Shard {
     /// One slice of background work, of about `budget` segments; true when more is waiting.
     pub(super) fn maintain(&mut self, budget: u32, now: u32) -> bool {
         self.reclaim(budget);
-        let mut walks = 0;
         for _ in 0..budget {
-            if !self.ledger.is_over() || !self.shrink(now, &mut walks) {
+            if !self.ledger.is_over() || !self.shrink(now) {
                 break;
             }
         }
@@ -56,13 +57,18 @@ impl Shard {
             if walked == budget {
                 return false;
             }
-            self.sweep_segment(self.next_swept, now);
+            if !self.sweep_segment(self.next_swept, now) {
+                // The next turn begins with this segment again.
+                self.next_swept = self.next_swept.checked_sub(1).unwrap_or(count - 1);
+                return false;
+            }
             walked += 1;
         }
         true
     }
 
-    fn sweep_segment(&mut self, number: u16, now: u32) {
+    /// Removes what is over in one segment, but only so much at once; true when that was all.
+    fn sweep_segment(&mut self, number: u16, now: u32) -> bool {
         let segment = self.segments.get_mut(number);
         let (mut at, tail) = (segment.head, segment.tail);
         segment.clear_expiry();
@@ -72,6 +78,10 @@ impl Shard {
             let header = segment.header(at as usize);
             let expiry = header.expiry();
             if !header.is_dead() && expiry.is_over(now) {
+                if over.len() == REMOVED_MAX {
+                    segment.note_expiry(expiry);
+                    break;
+                }
                 over.push(Address::new(number, at));
             } else if !header.is_dead() {
                 segment.note_expiry(expiry);
@@ -81,11 +91,18 @@ impl Shard {
         }
         // A segment of many lives is not walked for every item that ends.
         let pause = 1 + (last - now) / 8;
-        segment.sweep_at = segment.expiry_min.max(now.saturating_add(pause));
+        let all = at >= tail;
+        if all {
+            segment.sweep_at = segment.expiry_min.max(now.saturating_add(pause));
+        } else {
+            // What was not looked at may never end.
+            segment.expiry_max = u32::MAX;
+        }
         for address in over {
             let header = self.header(address);
             self.count_end(header, true);
             self.remove(address);
         }
+        all
     }
 }

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::shard::{Shard, is_large};
 
 /// Segments of background work under one hold of a shard's lock.
-const SLICE: u32 = 4;
+const SLICE: u32 = 1;
 /// How long one shard waits for another's lock.
 const TRY_FOR: Duration = Duration::from_millis(1);
 
@@ -165,8 +165,8 @@ impl Tenant {
     }
 
     /// Background work in bounded slices: due flushes, memory of flushed items, expired items, a lowered limit,
-    /// half-dead segments. `budget` is the number of segments looked into per shard. Call it about once a second,
-    /// and again soon while it says `unfinished`.
+    /// half-dead segments. `budget` is the number of slices per shard, each of about a segment under one hold of the
+    /// lock. Call it about once a second, and again soon while it says `unfinished`.
     pub fn maintain(&self, budget: u32) -> Maintained {
         self.flush_if_due();
         let now = self.clock.now();
