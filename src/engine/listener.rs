@@ -31,6 +31,8 @@ pub struct Listeners {
     pub plain: Option<SocketAddr>,
     pub tls: Option<TlsListener>,
     pub open: Option<OpenListener>,
+    /// The plain listener also takes TLS, told by the first byte, with the certificate of `tls`.
+    pub tls_on_plain: bool,
 }
 
 /// The same with TLS from the first byte.
@@ -62,6 +64,8 @@ pub struct Addresses {
 pub enum Guests {
     Plain,
     Tls(Arc<Certificates>),
+    /// Plain or TLS, as the first byte has it.
+    Either(Arc<Certificates>),
     Open(CacheId),
 }
 
@@ -122,9 +126,29 @@ pub async fn accept(entrance: Entrance, node: Arc<Node>, registry: Arc<Registry>
             Guests::Tls(certificates) => {
                 tokio::spawn(serve_by_tls(stream, Arc::clone(certificates), place))
             }
+            Guests::Either(certificates) => {
+                tokio::spawn(serve_either(stream, Arc::clone(certificates), place))
+            }
             Guests::Open(cache) => tokio::spawn(serve_openly(stream, *cache, place)),
         };
         registry.bind(number, task.abort_handle());
+    }
+}
+
+/// The first byte of a TLS hello. No dialect begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+async fn serve_either(stream: TcpStream, certificates: Arc<Certificates>, place: Place) {
+    let mut first = [0];
+    let is_tls = match stream.peek(&mut first).await {
+        Ok(1) => first[0] == TLS_HANDSHAKE,
+        _ => return,
+    };
+    if is_tls {
+        Box::pin(serve_by_tls(stream, certificates, place)).await;
+    } else {
+        let session = place.locked_session();
+        Connection::new(stream, session, place).serve().await;
     }
 }
 
