@@ -245,6 +245,7 @@ async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::R
         plain: Some(config.memcached.addr),
         tls,
         open,
+        tls_on_plain: config.memcached.tls_detect,
     })
 }
 

@@ -14,6 +14,7 @@ mod conversations;
 mod engine_capabilities;
 mod engine_connections;
 mod engine_differential;
+mod engine_memcapable;
 mod engine_oracle;
 mod engine_script;
 mod engine_serving;
