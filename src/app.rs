@@ -86,7 +86,7 @@ impl Service {
         )
         .await?;
 
-        let heroku = Arc::new(heroku_settings(config)?);
+        let heroku = Arc::new(heroku_settings(config));
         let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
@@ -284,15 +284,14 @@ async fn open_cache(
     anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
-fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
+fn heroku_settings(config: &Config) -> HerokuSettings {
     let shared = &config.heroku;
     let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
         std::iter::once(current.clone())
             .chain(previous.clone())
             .collect::<Vec<_>>()
     };
-    let log_hosts: Result<_, _> = shared.log_hosts.iter().map(|host| host.parse()).collect();
-    Ok(HerokuSettings {
+    HerokuSettings {
         id: config.manifest.id.clone(),
         user_agent: format!(
             "{}/{} ({})",
@@ -308,7 +307,7 @@ fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
         client_secret: shared.client_secret.clone(),
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
-        log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
+        log_hosts: shared.log_hosts.clone(),
         legacy: shared.legacy,
         variables: heroku::VariableNames {
             servers: config.manifest.variable("SERVERS"),
@@ -317,7 +316,7 @@ fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
         },
         allow_http: config.allow_http,
         call_max: CALL_MAX,
-    })
+    }
 }
 
 fn build_outbox(

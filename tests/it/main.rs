@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bad_input;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -32,8 +33,10 @@ mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
+mod provisioning_storm;
 mod rotation;
 mod store_battery;
 mod store_open;
 mod support;
+mod weather;
 mod whole_node;

@@ -178,3 +178,22 @@ fn usernames(page: &str) -> Vec<String> {
     };
     page.match_indices(ROW).map(|(at, _)| name(at)).collect()
 }
+
+/// What a reader sees of a piece of HTML: its text, blanks joined.
+pub fn visible_text(html: &str) -> String {
+    let mut text = String::new();
+    let mut in_tag = false;
+    for c in html.chars() {
+        match c {
+            '<' => in_tag = true,
+            '>' if in_tag => {
+                in_tag = false;
+                text.push(' ');
+            }
+            _ if !in_tag => text.push(c),
+            _ => {}
+        }
+    }
+    let text = text.replace("&#39;", "'").replace("&amp;", "&");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

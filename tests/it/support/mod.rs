@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod db;
 pub mod looping;
+pub mod plain;
 pub mod process;
 pub mod scene;
 pub mod world;

@@ -1,5 +1,6 @@
 //! `larder serve` as a process of its own, to be killed.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -69,5 +70,34 @@ impl Process {
             assert!(Instant::now() < deadline, "larder is not ready in time");
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// How a command ended that was expected to end by itself.
+#[derive(Debug)]
+pub struct Ended {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `larder VERB` in this folder with exactly these settings in its environment.
+pub async fn larder(verb: &str, settings: &[(String, String)], folder: &Path) -> Ended {
+    let run = Command::new(env!("CARGO_BIN_EXE_larder"))
+        .arg(verb)
+        .env_clear()
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, run)
+        .await
+        .unwrap_or_else(|_| panic!("larder {verb} does not end"))
+        .expect("larder starts");
+    Ended {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
     }
 }
