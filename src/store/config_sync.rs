@@ -207,7 +207,22 @@ impl Tx {
         Ok(rows.into_iter().map(claim).collect())
     }
 
-    /// Records what the provider holds now. When more was wanted meanwhile the row stays due. False when the
+    /// Notes that a push is about to leave: from here until its end is recorded, nobody can tell what the provider
+    /// holds, and a push that broke off may have arrived. False when the lease was lost to another worker.
+    pub async fn begin_config_push(&mut self, claim: &ConfigClaim) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET applied_as = NULL WHERE cache_id = $1 AND fence = $2"
+            )
+            .bind(claim.cache.0)
+            .bind(claim.fence)
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// Records what the provider holds now. When more was wanted meanwhile the row stays due, and what the provider
+    /// holds counts as uncertain: one of those who wanted more may be a worker that pushed late. False when the
     /// lease was lost to another worker.
     pub async fn record_config_applied(
         &mut self,
@@ -218,8 +233,8 @@ impl Tx {
         let rows = exec!(
             self,
             sqlx::query(
-                "UPDATE config_sync SET applied = $3, applied_as = $4, lease_until = NULL, attempt = 0,
-                last_error = NULL, dead_at = NULL, next_attempt_at = $5,
+                "UPDATE config_sync SET applied = $3, lease_until = NULL, attempt = 0, last_error = NULL, dead_at = NULL,
+                next_attempt_at = $5, applied_as = CASE WHEN desired = $3 THEN $4 END,
                 pending_since = CASE WHEN desired = $3 THEN NULL ELSE $5 END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -352,10 +367,9 @@ impl Store {
         }))
     }
 
-    /// The truth as of now, read in one statement; `None` when the resource is gone.
+    /// The truth as of now; `None` when the resource is gone. The count is read first and the servers after it, so
+    /// they are at least as new as the count says.
     pub async fn config_wanted(&self, cache: CacheId) -> Result<Option<ConfigWanted>, StoreError> {
-        let servers: Vec<(String, i64)> =
-            read!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
         let row: Option<WantedRow> = read!(self, c => sqlx::query_as(
                 "SELECT s.desired, s.needs_revision, s.applied_as, r.marketplace, r.external_id, k.id AS credential,
                     k.username, k.password_sealed
@@ -366,6 +380,8 @@ impl Store {
         let Some(row) = row else {
             return Ok(None);
         };
+        let servers: Vec<(String, i64)> =
+            read!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
         let bad = |what: &str| StoreError::BadRow(format!("{what} of cache {cache}"));
         let mut wanted = ConfigWanted {
             desired: row.desired,
