@@ -86,6 +86,8 @@ pub struct SsoVisit {
     pub cache: CacheId,
     /// Digest of the token presented: good for one login.
     pub proof_digest: String,
+    /// Digest of a weaker token that the same visit could have shown instead: used up as well.
+    pub weaker_digest: Option<String>,
     pub person: Option<String>,
     pub context_app: Option<String>,
 }
@@ -99,7 +101,7 @@ pub enum AccessError {
     PrimaryStays,
     #[error("this plan allows {max} credentials")]
     TooManyCredentials { max: u32 },
-    /// The SSO proof was used before, or the resource is gone.
+    /// The SSO proof was used before.
     #[error("this sign-on was used before")]
     UsedProof,
     #[error("the cache was deprovisioned")]
