@@ -66,6 +66,8 @@ pub struct Scripted {
     loses_answers: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
+    /// SERVERS of each push that took effect.
+    pub servers: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -177,6 +179,7 @@ impl Provider for Scripted {
             let arrives = self.loses_answers.load(Ordering::SeqCst);
             if answer.is_ok() || arrives {
                 self.effects.lock().push(username);
+                self.servers.lock().push(values.servers.clone());
             }
             pass(held_after).await;
             answer

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use larder::domain::Clock as _;
 use larder::outbox::ports::SendErrorKind;
 use larder::store::grants::GrantState;
+use larder::store::nodes::NodeRecord;
 
 use crate::outbox_bed::{Bed, Call, code};
 use crate::support::db::on_each;
@@ -50,6 +52,41 @@ async fn there_and_back_is_no_push() {
         assert_eq!(bed.provider.pushes(), Vec::<String>::new());
         let state = bed.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (3, 3));
+    })
+    .await;
+}
+
+/// The machine comes back under another name: SERVERS is among what the provider holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_new_address_is_pushed() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let node = |host: &str| NodeRecord {
+            id: bed.world.node.id().clone(),
+            cluster: "c1".parse().expect("a cluster"),
+            region: "us".to_owned(),
+            proxy_hostname: host.to_owned(),
+            proxy_port: 11211,
+            memory_bytes: 1 << 30,
+        };
+        let start = async |host: &str| {
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            tx.register_node(&node(host), bed.world.clock.now())
+                .await
+                .expect("registered");
+            tx.commit().await.expect("a commit");
+            while bed.work().await > 0 {}
+        };
+        start("p1.example.net").await;
+        assert_eq!(bed.provider.pushes().len(), 0, "the same address");
+        start("p9.example.net").await;
+        assert_eq!(bed.provider.pushes(), [owner.resource().label.clone()]);
+        let servers = bed.provider.servers.lock().clone();
+        assert_eq!(servers, ["p9.example.net:11211"]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (2, 2));
     })
     .await;
 }
