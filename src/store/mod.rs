@@ -74,8 +74,8 @@ pub enum StoreError {
     #[error(transparent)]
     Seal(#[from] SealError),
     /// The database is away, slow or full. Trying again may help.
-    #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
+    #[error("the database is not available: {0}")]
+    Unavailable(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {
