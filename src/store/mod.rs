@@ -15,6 +15,8 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | [`overview`] | what an operator looks at |
+//! | [`rekey`] | sealing everything again under a new master key |
 //! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
@@ -31,6 +33,8 @@ pub mod events;
 pub mod flushes;
 pub mod grants;
 pub mod nodes;
+pub mod overview;
+pub mod rekey;
 pub mod resources;
 mod row;
 pub mod seal;
