@@ -180,8 +180,12 @@ impl Access {
 
     /// Begins a change of the owner's cache. The resource as of now, not as of the session's look-up.
     async fn begin(&self, owner: &Owner) -> Result<(Tx, Resource), AccessError> {
+        self.begin_on(owner.cache()).await
+    }
+
+    async fn begin_on(&self, cache: CacheId) -> Result<(Tx, Resource), AccessError> {
         let mut tx = self.store.begin().await?;
-        match tx.lock_resource(owner.cache()).await? {
+        match tx.lock_resource(cache).await? {
             Some(resource) if resource.state.is_live() => Ok((tx, resource)),
             _ => Err(AccessError::Gone),
         }
