@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod admin;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -31,6 +32,7 @@ mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
+mod roles;
 mod rotation;
 mod store_battery;
 mod store_open;
