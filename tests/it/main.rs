@@ -9,7 +9,7 @@
 )]
 
 mod access;
-mod bad_input;
+mod admin;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -34,6 +34,7 @@ mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
 mod provisioning_storm;
+mod roles;
 mod rotation;
 mod store_battery;
 mod store_open;

@@ -77,12 +77,17 @@ pub struct Scripted {
     pub script: Mutex<VecDeque<SendErrorKind>>,
     pub apps: Mutex<Vec<AttachedApp>>,
     issued: Mutex<u32>,
-    /// While shut, pushes wait here after they were noted as called.
+    /// While shut, pushes wait here after they were noted as called,
     held: Mutex<Option<Arc<Semaphore>>>,
+    /// or here after they took effect.
+    held_after: Mutex<Option<Arc<Semaphore>>>,
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
+    loses_answers: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
+    /// SERVERS of each push that took effect.
+    pub servers: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -100,6 +105,11 @@ impl Scripted {
         self.refuses_logs.store(refuse, Ordering::SeqCst);
     }
 
+    /// Whether a push that the script fails has taken effect all the same.
+    pub fn lose_answers(&self, lose: bool) {
+        self.loses_answers.store(lose, Ordering::SeqCst);
+    }
+
     /// Makes the pushes from now on wait for a permit.
     pub fn hold(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
@@ -107,8 +117,17 @@ impl Scripted {
         gate
     }
 
+    /// Makes the pushes from now on wait for a permit before they are answered.
+    pub fn hold_after(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = None;
+        *self.held_after.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
     pub fn go_on(&self) {
         *self.held.lock() = None;
+        *self.held_after.lock() = None;
     }
 
     pub fn pushes(&self) -> Vec<String> {
@@ -153,6 +172,12 @@ impl Scripted {
     }
 }
 
+async fn pass(gate: Option<Arc<Semaphore>>) {
+    if let Some(gate) = gate {
+        gate.acquire().await.expect("the gate stays").forget();
+    }
+}
+
 impl Provider for Scripted {
     fn push_config<'a>(
         &'a self,
@@ -166,16 +191,17 @@ impl Provider for Scripted {
                 token: token.expose_secret().to_owned(),
                 username: username.clone(),
             });
-            let held = self.held.lock().clone();
-            if let Some(gate) = held {
-                gate.acquire().await.expect("the gate stays").forget();
-            }
+            let (held, held_after) = (self.held.lock().clone(), self.held_after.lock().clone());
+            pass(held).await;
             if self.refuses_tokens.load(Ordering::SeqCst) {
                 return Err(SendError::new(SendErrorKind::Unauthorized, "no such token"));
             }
-            if answer.is_ok() {
+            let arrives = self.loses_answers.load(Ordering::SeqCst);
+            if answer.is_ok() || arrives {
                 self.effects.lock().push(username);
+                self.servers.lock().push(values.servers.clone());
             }
+            pass(held_after).await;
             answer
         })
     }
