@@ -53,6 +53,18 @@ pub struct Connection<S> {
     done: usize,
     /// Replies that the socket did not take at once.
     unsent: Output,
+    farewell: Farewell,
+}
+
+/// How far a connection has come with leaving, once the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Nobody asked for it.
+    Not,
+    /// The request that is half here is still answered. What comes behind it is not: it has no effect.
+    Awaits,
+    /// It was answered.
+    Said,
 }
 
 /// How a turn ended.
@@ -72,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             pending: Vec::new(),
             done: 0,
             unsent: Output::default(),
+            farewell: Farewell::Not,
         }
     }
 
@@ -82,6 +95,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn converse(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            self.control.remember(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let mut next = Next::Read;
         loop {
             let turned = match next {
@@ -99,6 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.settle() {
                 return Ok(());
             }
+            if self.control.is_leaving() && matches!(next, Next::Read) && self.is_done() {
+                return self.close().await;
+            }
             match next {
                 Next::Again => tokio::task::yield_now().await,
                 Next::Wait => tokio::time::sleep(ROOM_PAUSE).await,
@@ -107,8 +128,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Whether a connection that is asked to leave has nothing left to answer.
+    fn is_done(&mut self) -> bool {
+        if self.is_between_requests() || self.farewell == Farewell::Said {
+            return true;
+        }
+        self.farewell = Farewell::Awaits;
+        false
+    }
+
+    fn is_between_requests(&self) -> bool {
+        self.pending.is_empty() && self.session.is_between_requests()
+    }
+
     /// Reads once, executes, writes once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turned>> {
+        if self.control.is_leaving() && self.is_between_requests() {
+            return Poll::Ready(Ok(Turned::Ended));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch.input);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
@@ -160,6 +197,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         out: &mut Output,
     ) -> Poll<io::Result<Turned>> {
         self.session.count_traffic(read, out.len());
+        if self.farewell == Farewell::Awaits && !out.is_empty() {
+            self.farewell = Farewell::Said;
+        }
         while !out.is_empty() {
             match poll_write(&mut self.stream, cx, out) {
                 Poll::Ready(Ok(())) => {}
@@ -217,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Tells the registry where the connection stands. False when its credential went while it logged in.
     fn settle(&mut self) -> bool {
-        let between = self.pending.is_empty() && self.session.is_between_requests();
+        let between = self.is_between_requests();
         match self.session.account() {
             None => {
                 self.control.forget_account();
