@@ -10,6 +10,7 @@
 
 mod access;
 mod bad_input;
+mod browser;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -34,6 +35,8 @@ mod outbox_lines;
 mod provisioning;
 mod provisioning_storm;
 mod rotation;
+mod secrets;
+mod shutdown;
 mod store_battery;
 mod store_open;
 mod support;
