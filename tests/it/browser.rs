@@ -35,8 +35,13 @@ async fn order(world: &Scene, browser: &Browser) {
     let name = browser.find("//input[@name='name']").await;
     name.send_keys("shop").await.expect("typed");
     browser.click("Create").await;
+    browser.reads("App created.").await;
+    looks_right(browser, "console-new-app").await;
+    browser.click("Overview").await;
     browser.click("Provision").await;
     browser.reads("provisioned").await;
+    browser.click("Overview").await;
+    browser.reads("Recent calls").await;
     looks_right(browser, "console").await;
     browser.click("Manage").await;
     browser.reads("Attached apps").await;
