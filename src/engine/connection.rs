@@ -106,6 +106,18 @@ pub struct Connection<S> {
     done: usize,
     /// Replies that the socket did not take at once.
     unsent: Option<Box<Output>>,
+    farewell: Farewell,
+}
+
+/// How far a connection has come with leaving, once the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Nobody asked for it.
+    Not,
+    /// The request that is half here is still answered. What comes behind it is not: it has no effect.
+    Awaits,
+    /// It was answered.
+    Said,
 }
 
 /// How a turn ended.
@@ -124,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             pending: Vec::new(),
             done: 0,
             unsent: None,
+            farewell: Farewell::Not,
         }
     }
 
@@ -134,6 +147,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn converse(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            self.place.control().remember(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let mut next = Next::Read;
         loop {
             let turned = match next {
@@ -151,6 +169,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.settle() {
                 return Ok(());
             }
+            if self.place.control().is_leaving() && matches!(next, Next::Read) && self.is_done() {
+                return self.close().await;
+            }
             match next {
                 Next::Again => tokio::task::yield_now().await,
                 Next::Wait => tokio::time::sleep(ROOM_PAUSE).await,
@@ -159,8 +180,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Whether a connection that is asked to leave has nothing left to answer.
+    fn is_done(&mut self) -> bool {
+        if self.is_between_requests() || self.farewell == Farewell::Said {
+            return true;
+        }
+        self.farewell = Farewell::Awaits;
+        false
+    }
+
+    fn is_between_requests(&self) -> bool {
+        self.pending.is_empty() && self.session.is_between_requests()
+    }
+
     /// Reads once, executes, writes once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turned>> {
+        if self.place.control().is_leaving() && self.is_between_requests() {
+            return Poll::Ready(Ok(Turned::Ended));
+        }
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch.input);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
@@ -214,6 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         out: &mut Output,
     ) -> Poll<io::Result<Turned>> {
         self.session.count_traffic(read, out.len());
+        if self.farewell == Farewell::Awaits && !out.is_empty() {
+            self.farewell = Farewell::Said;
+        }
         while !out.is_empty() {
             match poll_write(&mut self.stream, cx, out) {
                 Poll::Ready(Ok(())) => {}
@@ -272,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Tells the registry where the connection stands. False when its credential went while it logged in.
     fn settle(&mut self) -> bool {
-        let between = self.pending.is_empty() && self.session.is_between_requests();
+        let between = self.is_between_requests();
         match self.session.account() {
             None => {
                 self.place.control().forget_account();

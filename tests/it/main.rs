@@ -10,6 +10,8 @@
 
 mod access;
 mod admin;
+mod bad_input;
+mod browser;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -36,6 +38,8 @@ mod provisioning;
 mod provisioning_storm;
 mod roles;
 mod rotation;
+mod secrets;
+mod shutdown;
 mod store_battery;
 mod store_open;
 mod support;

@@ -18,6 +18,16 @@ pub struct Process {
 impl Process {
     /// Starts it with exactly these settings and waits until it is ready.
     pub async fn start(base: &str, settings: &[(String, String)]) -> Process {
+        Process::start_with(base, settings, Stdio::inherit()).await
+    }
+
+    /// The same, with its log in a file.
+    pub async fn start_logging(base: &str, settings: &[(String, String)], log: &Path) -> Process {
+        let log = std::fs::File::create(log).expect("a new file");
+        Process::start_with(base, settings, log.into()).await
+    }
+
+    async fn start_with(base: &str, settings: &[(String, String)], log: Stdio) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_larder"))
             .arg("serve")
             .env_clear()
@@ -25,6 +35,7 @@ impl Process {
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
@@ -34,6 +45,10 @@ impl Process {
         };
         process.wait_ready().await;
         process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("still running")
     }
 
     /// `kill -9`.
