@@ -65,6 +65,7 @@ impl NodesCaughtUp for Nodes {
 pub enum Call {
     Push { token: String, username: String },
     Exchange,
+    FreshCode,
     Refresh(String),
     Attachments,
     Log { url: String, lines: Vec<String> },
@@ -81,6 +82,7 @@ pub struct Scripted {
     held: Mutex<Option<Arc<Semaphore>>>,
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
+    gives_codes: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
 }
@@ -98,6 +100,11 @@ impl Scripted {
     /// Whether every log input is dead.
     pub fn refuse_logs(&self, refuse: bool) {
         self.refuses_logs.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether a lost code is replaced.
+    pub fn give_codes(&self, give: bool) {
+        self.gives_codes.store(give, Ordering::SeqCst);
     }
 
     /// Makes the pushes from now on wait for a permit.
@@ -182,6 +189,19 @@ impl Provider for Scripted {
 
     fn exchange<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
         Box::pin(async { self.call(Call::Exchange).map(|()| self.issue()) })
+    }
+
+    fn fresh_code<'a>(
+        &'a self,
+        _: &'a ExternalId,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+        Box::pin(async {
+            if !self.gives_codes.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            self.call(Call::FreshCode)?;
+            Ok(Some("fresh".to_owned().into()))
+        })
     }
 
     fn refresh<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
