@@ -65,6 +65,7 @@ impl NodesCaughtUp for Nodes {
 pub enum Call {
     Push { token: String, username: String },
     Exchange,
+    FreshCode,
     Refresh(String),
     Attachments,
     Log { url: String, lines: Vec<String> },
@@ -84,6 +85,7 @@ pub struct Scripted {
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
     loses_answers: AtomicBool,
+    gives_codes: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
     /// SERVERS of each push that took effect.
@@ -108,6 +110,11 @@ impl Scripted {
     /// Whether a push that the script fails has taken effect all the same.
     pub fn lose_answers(&self, lose: bool) {
         self.loses_answers.store(lose, Ordering::SeqCst);
+    }
+
+    /// Whether a lost code is replaced.
+    pub fn give_codes(&self, give: bool) {
+        self.gives_codes.store(give, Ordering::SeqCst);
     }
 
     /// Makes the pushes from now on wait for a permit.
@@ -208,6 +215,19 @@ impl Provider for Scripted {
 
     fn exchange<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
         Box::pin(async { self.call(Call::Exchange).map(|()| self.issue()) })
+    }
+
+    fn fresh_code<'a>(
+        &'a self,
+        _: &'a ExternalId,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+        Box::pin(async {
+            if !self.gives_codes.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            self.call(Call::FreshCode)?;
+            Ok(Some("fresh".to_owned().into()))
+        })
     }
 
     fn refresh<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {

@@ -108,6 +108,11 @@ pub fn sandbox_settings(app_command: Option<String>) -> SandboxSettings {
     settings
 }
 
+/// The master key of services in tests, as their settings hold it.
+pub fn master_key() -> String {
+    base64::engine::general_purpose::STANDARD.encode([7; 32])
+}
+
 /// Settings of a service in a test, as environment variables. The first of equal names wins.
 pub fn settings(
     base: &str,
@@ -116,7 +121,7 @@ pub fn settings(
     data: &TempDir,
 ) -> Vec<(String, String)> {
     let addr = base.trim_start_matches("http://");
-    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    let key = master_key();
     [
         ("LARDER_ALLOW_HTTP", "on"),
         ("LARDER_DATABASE_URL", database.url()),
