@@ -86,8 +86,11 @@ impl Service {
         )
         .await?;
 
-        let heroku = Arc::new(heroku_settings(config)?);
-        let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
+        let secret = store
+            .installation_secret("heroku_webhooks", clock.now())
+            .await?;
+        let heroku = Arc::new(heroku_settings(config, secret)?);
+        let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
 
@@ -283,7 +286,10 @@ async fn open_cache(
     anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
-fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
+fn heroku_settings(
+    config: &Config,
+    webhook_secret: secrecy::SecretString,
+) -> anyhow::Result<HerokuSettings> {
     let shared = &config.heroku;
     let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
         std::iter::once(current.clone())
@@ -308,6 +314,10 @@ fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
         log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
+        webhooks: Some(heroku::Webhooks {
+            url: format!("{}/heroku/webhooks", config.public_url),
+            secret: webhook_secret,
+        }),
         legacy: shared.legacy,
         variables: heroku::VariableNames {
             servers: config.manifest.variable("SERVERS"),
@@ -320,6 +330,7 @@ fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
 }
 
 fn build_outbox(
+    config: &Config,
     heroku: &Arc<HerokuSettings>,
     store: &Store,
     cluster: &Cluster,
@@ -333,7 +344,10 @@ fn build_outbox(
         Arc::clone(clock),
         nodes,
         providers,
-        OutboxSettings::default(),
+        OutboxSettings {
+            look_every: config.heroku.look_every,
+            ..OutboxSettings::default()
+        },
     ))
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -158,6 +159,11 @@ pub(super) fn heroku(
             .map(|host| host.trim().to_lowercase())
             .filter(|host| !host.is_empty())
             .collect(),
+        look_every: Duration::from_secs(
+            source
+                .parsed_or("LARDER_HEROKU_LOOK_SECS", 86_400_u64)
+                .max(1),
+        ),
         legacy: source.switch("LARDER_HEROKU_LEGACY"),
     }
 }

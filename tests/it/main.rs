@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod attachments;
 mod clients;
 mod conversations;
 mod engine_capabilities;
@@ -22,6 +23,7 @@ mod engine_telling;
 mod engine_tls;
 mod heroku_client;
 mod heroku_routes;
+mod heroku_webhooks;
 mod kill;
 mod layering;
 mod node_link;
@@ -30,6 +32,7 @@ mod outbox_claims;
 mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
+mod outbox_looks;
 mod provisioning;
 mod rotation;
 mod store_battery;
