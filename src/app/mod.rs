@@ -87,8 +87,11 @@ impl Service {
         )
         .await?;
 
-        let heroku = Arc::new(heroku_settings(config));
-        let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
+        let secret = store
+            .installation_secret("heroku_webhooks", clock.now())
+            .await?;
+        let heroku = Arc::new(heroku_settings(config, secret));
+        let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
 
@@ -299,7 +302,7 @@ async fn open_cache(
     anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
-fn heroku_settings(config: &Config) -> HerokuSettings {
+fn heroku_settings(config: &Config, webhook_secret: secrecy::SecretString) -> HerokuSettings {
     let shared = &config.heroku;
     let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
         std::iter::once(current.clone())
@@ -323,6 +326,10 @@ fn heroku_settings(config: &Config) -> HerokuSettings {
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
         log_hosts: shared.log_hosts.clone(),
+        webhooks: Some(heroku::Webhooks {
+            url: format!("{}/heroku/webhooks", config.public_url),
+            secret: webhook_secret,
+        }),
         legacy: shared.legacy,
         variables: heroku::VariableNames {
             servers: config.manifest.variable("SERVERS"),
@@ -335,6 +342,7 @@ fn heroku_settings(config: &Config) -> HerokuSettings {
 }
 
 fn build_outbox(
+    config: &Config,
     heroku: &Arc<HerokuSettings>,
     store: &Store,
     cluster: &Cluster,
@@ -348,7 +356,10 @@ fn build_outbox(
         Arc::clone(clock),
         nodes,
         providers,
-        OutboxSettings::default(),
+        OutboxSettings {
+            look_every: config.heroku.look_every,
+            ..OutboxSettings::default()
+        },
     ))
 }
 

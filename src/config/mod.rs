@@ -96,6 +96,8 @@ pub struct Heroku {
     pub api_url: String,
     /// Host patterns that a log input may name, such as `*.logplex.io`.
     pub log_hosts: Vec<HostPattern>,
+    /// How often attached apps are read anew when no webhook gives cause.
+    pub look_every: Duration,
     pub legacy: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -164,6 +165,11 @@ pub(super) fn heroku(
         id_url: url(source, "LARDER_HEROKU_ID_URL", "https://id.heroku.com"),
         api_url: url(source, "LARDER_HEROKU_API_URL", "https://api.heroku.com"),
         log_hosts: log_hosts(source),
+        look_every: Duration::from_secs(
+            source
+                .parsed_or("LARDER_HEROKU_LOOK_SECS", 86_400_u64)
+                .max(1),
+        ),
         legacy: source.switch("LARDER_HEROKU_LEGACY"),
     }
 }

@@ -28,6 +28,12 @@ pub const EXCHANGE: Backoff = Backoff {
     most: Duration::from_secs(30),
 };
 
+/// Looks at a resource: 5 s doubling to an hour, because nobody waits for them.
+pub const LOOK: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    most: Duration::from_secs(3600),
+};
+
 /// Between rounds of log lines: 4 s doubling to a minute, because a line lives fifteen minutes.
 const LINE_ROUNDS: Backoff = Backoff {
     first: Duration::from_secs(4),

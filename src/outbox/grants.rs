@@ -151,10 +151,11 @@ async fn record_failed(
     Ok(())
 }
 
-/// Lets a push that waited for a token go ahead.
+/// Lets a push that waited for a token go ahead, and looks at what the token shows.
 async fn hasten(outbox: &Inner, cache: CacheId) -> Result<(), StoreError> {
     let mut tx = outbox.store.begin().await?;
     tx.hasten_config(cache, outbox.now()).await?;
+    tx.want_look(cache, outbox.now()).await?;
     tx.commit().await
 }
 

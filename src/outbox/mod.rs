@@ -7,6 +7,7 @@ pub mod backoff;
 mod config_sync;
 mod grants;
 mod lines;
+mod looks;
 pub mod ports;
 mod worker;
 

@@ -54,6 +54,13 @@ pub struct AttachedApp {
     pub log_url: Option<SecretString>,
 }
 
+/// A resource as its provider knows it.
+#[derive(Clone, Debug)]
+pub struct ResourceNow {
+    /// The display name.
+    pub name: String,
+}
+
 /// Why a call did not work, and whether it may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -117,6 +124,23 @@ pub trait Provider: Send + Sync {
         resource: &'a ExternalId,
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>>;
+
+    /// What the provider knows of a resource now.
+    fn resource<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<ResourceNow, SendError>>;
+
+    /// Where news of resources is to be sent; `None` where none is asked for.
+    fn news_url(&self) -> Option<&str>;
+
+    /// Asks the provider to send news of a resource to [`news_url`](Provider::news_url). Asking twice is harmless.
+    fn ask_for_news<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>>;
 
     /// Writes lines to an app's log, in order, all or none.
     fn send_log<'a>(

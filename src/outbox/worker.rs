@@ -13,13 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ports::{NodesCaughtUp, Providers};
-use super::{config_sync, grants, lines};
+use super::{config_sync, grants, lines, looks};
 use crate::domain::{Clock, Timestamp};
 use crate::store::config_sync::{Backlog, Caps};
 use crate::store::{Store, StoreError};
 
 /// How long finished deliveries are kept for a look back.
 const DONE_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Providers repeat what they could not deliver for seven days.
+const NEWS_KEPT: Duration = Duration::from_secs(8 * 86_400);
 /// The clocks of two machines may be this far apart.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ pub struct OutboxSettings {
     pub at_once: u32,
     /// The same per destination, over all processes.
     pub per_destination: u32,
+    /// How often a provider is asked what it knows of a resource, when nothing else gives cause.
+    pub look_every: Duration,
 }
 
 impl Default for OutboxSettings {
@@ -47,6 +51,7 @@ impl Default for OutboxSettings {
             nodes_wait: Duration::from_secs(5),
             at_once: 32,
             per_destination: 8,
+            look_every: Duration::from_secs(86_400),
         }
     }
 }
@@ -113,6 +118,7 @@ impl Outbox {
             tend::<config_sync::Pushes>(&self.0, &stop, &attempts),
             tend::<grants::Codes>(&self.0, &stop, &attempts),
             tend::<lines::Lines>(&self.0, &stop, &attempts),
+            tend::<looks::Looks>(&self.0, &stop, &attempts),
             tidy(&self.0, &stop),
         );
         attempts.close();
@@ -125,6 +131,11 @@ impl Outbox {
             + pass::<config_sync::Pushes>(&self.0).await?
             + pass::<lines::Lines>(&self.0).await?;
         Ok(done)
+    }
+
+    /// Takes every look that is due at this moment, once, and tells how many there were.
+    pub async fn look_due(&self) -> Result<usize, StoreError> {
+        pass::<looks::Looks>(&self.0).await
     }
 
     /// What the worker does every minute besides.
@@ -252,5 +263,9 @@ async fn tidy_once(outbox: &Inner) -> Result<(), StoreError> {
     let mut tx = outbox.store.begin().await?;
     tx.undo_clock_jump(now, future, leases_end).await?;
     tx.prune_deliveries(now.minus(DONE_KEPT)).await?;
-    tx.commit().await
+    tx.prune_news(now.minus(NEWS_KEPT)).await?;
+    tx.commit().await?;
+    let candidates = outbox.store.candidates().await?;
+    metrics::gauge!("larder_installs_one_sided", "known_to" => "us").set(candidates as f64);
+    Ok(())
 }

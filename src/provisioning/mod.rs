@@ -4,6 +4,7 @@
 //! external id) of the database: one insert wins, everybody else reads what it wrote.
 
 mod lifecycle;
+mod news;
 mod provision;
 
 use std::sync::Arc;

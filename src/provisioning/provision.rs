@@ -14,6 +14,8 @@ use crate::store::resources::NewResource;
 
 /// How long the answer waits until the credentials work; the marketplace gives up long after.
 const NODE_WAIT: Duration = Duration::from_secs(5);
+/// When the provider is first asked about a new resource, if the grant exchange does not ask before.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// User names drawn before giving up; see `access`.
 const DRAWS_MAX: u32 = 16;
 
@@ -99,6 +101,7 @@ impl Provisioning {
         let log_url = request.log_url.as_ref();
         tx.insert_attachment(cache, OWNING_APP, log_url, now)
             .await?;
+        tx.insert_watch(cache, now.plus(FIRST_LOOK), now).await?;
         if let Some(GrantCode { code, expires_at }) = &request.grant {
             tx.insert_grant(cache, code, *expires_at, now).await?;
         }

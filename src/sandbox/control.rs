@@ -119,6 +119,12 @@ impl Sandbox {
             .change(|market, around| market.detach(addon, app, around))
     }
 
+    /// Gives an add-on another name.
+    pub fn rename(&self, addon: AddonId, name: &str) -> Result<(), NotPossible> {
+        self.hub
+            .change(|market, around| market.rename(addon, name, around))
+    }
+
     /// Where to post the sign-on form, and its fields. The customer comes from the owning app.
     pub fn sso_form(
         &self,

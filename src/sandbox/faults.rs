@@ -23,15 +23,18 @@ pub enum EndpointGroup {
     Token,
     /// `/logs`
     Logs,
+    /// `/addons/{id}/webhooks`
+    Webhooks,
     /// The rest of the platform API.
     Api,
 }
 
 impl EndpointGroup {
-    pub const ALL: [EndpointGroup; 4] = [
+    pub const ALL: [EndpointGroup; 5] = [
         EndpointGroup::Config,
         EndpointGroup::Token,
         EndpointGroup::Logs,
+        EndpointGroup::Webhooks,
         EndpointGroup::Api,
     ];
 }
@@ -51,6 +54,8 @@ pub enum Fault {
     LostReply,
     /// 401, nothing done: a dead log input, or a revoked token.
     Unauthorized,
+    /// 403, nothing done: the provider lacks the permission.
+    Forbidden,
 }
 
 impl Fault {
@@ -62,6 +67,7 @@ impl Fault {
             Fault::Hang => "hang",
             Fault::LostReply => "lost reply",
             Fault::Unauthorized => "401",
+            Fault::Forbidden => "403",
         }
     }
 }
@@ -153,6 +159,7 @@ pub(super) async fn weather(
         }
         Some(Fault::ServerError) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         Some(Fault::Unauthorized) => refuse(StatusCode::UNAUTHORIZED, "unauthorized"),
+        Some(Fault::Forbidden) => refuse(StatusCode::FORBIDDEN, "forbidden"),
         Some(Fault::TooManyRequests { retry_after_secs }) => {
             let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "rate_limit");
             let wait = HeaderValue::from(retry_after_secs);

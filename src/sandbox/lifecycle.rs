@@ -196,6 +196,26 @@ impl Market {
                 log_token: with_log_input.then(Uuid::new_v4),
             });
         });
+        self.tell_attachment(id, app, "create", around);
+        Ok(())
+    }
+
+    /// Gives an add-on another name.
+    pub(super) fn rename(
+        &mut self,
+        id: AddonId,
+        name: &str,
+        around: Around<'_>,
+    ) -> Result<(), NotPossible> {
+        names::check_name(name)?;
+        if self.addons().iter().any(|addon| addon.name == name) {
+            return Err(NotPossible::NameTaken);
+        }
+        let addon = self.live_addon(id)?;
+        addon.name = name.to_owned();
+        addon.updated_at = around.now;
+        let data = json!({ "id": id, "name": name });
+        self.tell(id, "addon", "update", data, around);
         Ok(())
     }
 
@@ -210,6 +230,7 @@ impl Market {
             return Err(NotPossible::OwnerStays);
         }
         let why = format!("Detach {}", addon.name);
+        self.tell_attachment(id, app, "destroy", around);
         self.publish(id, &why, around, |addon| {
             addon.attachments.retain(|attachment| attachment.app != app);
         });
@@ -226,6 +247,7 @@ impl Market {
             addon.state = AddonState::Deprovisioned;
         });
         self.grants.forget(id);
+        self.webhooks.retain(|hook| !hook.is_of(id));
     }
 
     /// Applies `change` to an add-on and cuts one release on every app whose variables it changed.

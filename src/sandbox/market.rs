@@ -14,6 +14,7 @@ use super::applog::LogLine;
 use super::faults::Faults;
 use super::grants::Grants;
 use super::recorder::Requests;
+use super::webhooks::{News, Webhook};
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -169,6 +170,11 @@ pub struct Market {
     pub(super) apps: BTreeMap<AppId, App>,
     pub(super) addons: BTreeMap<AddonId, Addon>,
     pub(super) grants: Grants,
+    #[serde(default)]
+    pub(super) webhooks: Vec<Webhook>,
+    /// Events that wait to be delivered, in order.
+    #[serde(default)]
+    pub(super) news: VecDeque<News>,
     #[serde(skip)]
     pub(super) requests: Requests,
     #[serde(skip)]

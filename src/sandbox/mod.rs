@@ -15,6 +15,7 @@
 //! | `hub` | the market under its lock, the clock, the news of change |
 //! | `calls`, `resources`, `sso` | towards the provider |
 //! | `oauth`, `platform`, `objects`, `paging`, `logplex`, `basic` | from the provider |
+//! | `webhooks` | news for the provider |
 //! | `faults`, `recorder` | what goes wrong, and what was said |
 //! | `process` | real processes for apps, restarted on each release |
 //! | `console`, `guard`, `events` | pages for people |
@@ -49,6 +50,7 @@ mod settings;
 mod sso;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -123,6 +125,7 @@ impl Sandbox {
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(listener, routes(&hub), hub.stop.clone()));
         tasks.spawn(process::run_apps(hub.clone()));
+        tasks.spawn(webhooks::deliver_news(hub.clone()));
         if let Some(path) = hub.settings.state_file.clone() {
             tasks.spawn(persist::keep_saved(hub.clone(), path));
         }
@@ -165,6 +168,7 @@ fn routes(hub: &Arc<Hub>) -> Router {
             platform::config_routes(),
         ))
         .merge(under_weather(EndpointGroup::Api, platform::api_routes()))
+        .merge(under_weather(EndpointGroup::Webhooks, webhooks::routes()))
         .merge(under_weather(EndpointGroup::Logs, logplex::routes()))
         .merge(console::routes())
         .with_state(hub.clone())

@@ -45,7 +45,7 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", "couldn't find that")
     }
 
-    fn invalid(message: impl Into<String>) -> ApiError {
+    pub fn invalid(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_params", message)
     }
 }
@@ -62,7 +62,7 @@ impl IntoResponse for ApiError {
 }
 
 /// The add-on whose token the request carries.
-struct Caller(AddonId);
+pub(super) struct Caller(AddonId);
 
 impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
@@ -109,7 +109,7 @@ pub(super) fn api_routes() -> Router<Arc<Hub>> {
 }
 
 /// Answers with what `show` makes of the add-on, if the caller may see it.
-fn with_addon<T>(
+pub(super) fn with_addon<T>(
     market: &Market,
     caller: &Caller,
     id: &str,

@@ -5,10 +5,20 @@ use secrecy::{ExposeSecret, SecretString};
 use super::dialect::{exec, read, run};
 use super::seal::Place;
 use super::{Store, StoreError, Tx};
+use crate::domain::secret::same_secret;
 use crate::domain::{AttachmentId, CacheId, Timestamp};
 
 /// The attachment that came with the provision request: it names the owning app's log input, not the app.
 pub const OWNING_APP: &str = "owner";
+
+/// An app that the provider says a resource is attached to.
+#[derive(Clone, Copy, Debug)]
+pub struct AppNow<'a> {
+    pub app: &'a str,
+    /// Whether the app owns the resource.
+    pub owns: bool,
+    pub log_url: Option<&'a SecretString>,
+}
 
 /// Where an attachment's lines go.
 #[derive(Clone, Debug)]
@@ -26,6 +36,13 @@ fn place(id: &str) -> Place<'_> {
         column: "log_url_sealed",
         row: id,
     }
+}
+
+fn same_url(left: &SecretString, right: &SecretString) -> bool {
+    same_secret(
+        left.expose_secret().as_bytes(),
+        right.expose_secret().as_bytes(),
+    )
 }
 
 /// The host in a URL, to tell destinations apart; never the token before it.
@@ -56,6 +73,80 @@ impl Tx {
             Some(url) => self.set_log_input(cache, &id, url).await,
             None => Ok(()),
         }
+    }
+
+    /// Makes the attached apps those of the list: new ones get lines from here on, missing ones none any more, and
+    /// a log input is replaced when it differs. The app that came with the provision request keeps its lane when
+    /// the list gives it a name. Tells how many came and went.
+    pub async fn set_attachments(
+        &mut self,
+        cache: CacheId,
+        apps: &[AppNow<'_>],
+        now: Timestamp,
+    ) -> Result<(usize, usize), StoreError> {
+        self.name_owner(cache, apps).await?;
+        let known: Vec<(String, String, Option<Vec<u8>>)> = run!(self, c => sqlx::query_as(
+                "SELECT id, app, log_url_sealed FROM attachments WHERE cache_id = $1 ORDER BY id")
+            .bind(cache.0).fetch_all(c))?;
+        let mut added = 0;
+        for (at, now_app) in apps.iter().enumerate() {
+            // An app may use a resource under several names; it has one log.
+            if apps[..at].iter().any(|earlier| earlier.app == now_app.app) {
+                continue;
+            }
+            let Some((id, _, sealed)) = known.iter().find(|(_, app, _)| app == now_app.app) else {
+                self.insert_attachment(cache, now_app.app, now_app.log_url, now)
+                    .await?;
+                added += 1;
+                continue;
+            };
+            let held = sealed
+                .as_ref()
+                .and_then(|sealed| self.keys.open_text(place(id), sealed).ok());
+            match (now_app.log_url, held) {
+                (Some(url), Some(held)) if same_url(url, &held) => {}
+                (Some(url), _) => self.set_log_input(cache, id, url).await?,
+                (None, _) if sealed.is_some() => {
+                    exec!(
+                        self,
+                        sqlx::query("UPDATE attachments SET log_url_sealed = NULL WHERE id = $1")
+                            .bind(id)
+                    )?;
+                }
+                (None, _) => {}
+            }
+        }
+        let mut removed = 0;
+        for (id, _, _) in known
+            .iter()
+            .filter(|(_, app, _)| !apps.iter().any(|now| now.app == app))
+        {
+            self.cancel_lane(id).await?;
+            exec!(
+                self,
+                sqlx::query("DELETE FROM attachments WHERE id = $1").bind(id)
+            )?;
+            removed += 1;
+        }
+        Ok((added, removed))
+    }
+
+    /// Gives the attachment of the provision request the name that the provider gives its app.
+    async fn name_owner(&mut self, cache: CacheId, apps: &[AppNow<'_>]) -> Result<(), StoreError> {
+        let Some(owner) = apps.iter().find(|app| app.owns || apps.len() == 1) else {
+            return Ok(());
+        };
+        exec!(
+            self,
+            sqlx::query(
+                "UPDATE attachments SET app = $2 WHERE cache_id = $1 AND app = $3
+                 AND NOT EXISTS (SELECT 1 FROM attachments o WHERE o.cache_id = $1 AND o.app = $2)"
+            )
+            .bind(cache.0)
+            .bind(owner.app)
+            .bind(OWNING_APP)
+        )?;
+        Ok(())
     }
 
     /// Stores a log input for an attachment and opens its lane.
@@ -113,6 +204,13 @@ impl Tx {
 }
 
 impl Store {
+    /// The apps of a cache, by the provider's id or [`OWNING_APP`].
+    pub async fn attached_apps(&self, cache: CacheId) -> Result<Vec<String>, StoreError> {
+        Ok(read!(self, c => sqlx::query_scalar(
+                "SELECT app FROM attachments WHERE cache_id = $1 ORDER BY app")
+            .bind(cache.0).fetch_all(c))?)
+    }
+
     /// The log input of an attachment; `None` when the attachment is gone.
     pub async fn log_input(&self, attachment: &str) -> Result<Option<LogInput>, StoreError> {
         let row: Option<(String, Option<Vec<u8>>, Option<i64>)> = read!(self, c => sqlx::query_as(

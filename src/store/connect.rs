@@ -14,7 +14,7 @@ use super::dialect::{Db, DbTx, exec, read, run};
 use super::seal::{KeyRing, MasterKey, Place, SealError};
 use super::{Store, StoreError, Tx};
 use crate::domain::Timestamp;
-use crate::domain::secret::{VerifierKey, random_bytes};
+use crate::domain::secret::{VerifierKey, hex_lower, random_bytes};
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -288,6 +288,24 @@ async fn check_keys(
         .map_err(|_| StoreError::BadRow("verifier_key".to_owned()))?;
     tx.commit().await?;
     Ok(VerifierKey::from_bytes(&bytes))
+}
+
+impl Store {
+    /// A random secret of this installation, 64 hexadecimal characters: made when first asked for, sealed, the
+    /// same in every process from then on.
+    pub async fn installation_secret(
+        &self,
+        name: &'static str,
+        now: Timestamp,
+    ) -> Result<SecretString, OpenError> {
+        let mut tx = self.begin().await?;
+        let fresh = hex_lower(&random_bytes::<32>());
+        let stored = tx.setting_or_insert(name, fresh.as_bytes(), now).await?;
+        tx.commit().await?;
+        let text = std::str::from_utf8(stored.expose_secret())
+            .map_err(|_| StoreError::BadRow(name.to_owned()))?;
+        Ok(text.to_owned().into())
+    }
 }
 
 impl Tx {

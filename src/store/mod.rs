@@ -15,6 +15,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | [`watches`] | looks at what the provider knows, and the news that asks for one |
 //! | `outbound` | the end of all that is on its way out |
 //! | [`overview`] | what an operator looks at |
 //! | [`rekey`] | sealing everything again under a new master key |
@@ -42,6 +43,7 @@ mod row;
 pub mod seal;
 pub mod sessions;
 mod tidy;
+pub mod watches;
 
 use std::sync::Arc;
 

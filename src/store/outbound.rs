@@ -12,6 +12,7 @@ impl Tx {
         for sql in [
             "DELETE FROM grants WHERE cache_id = $1",
             "DELETE FROM config_sync WHERE cache_id = $1",
+            "DELETE FROM watches WHERE cache_id = $1",
             "UPDATE attachments SET log_url_sealed = NULL WHERE cache_id = $1",
         ] {
             exec!(self, sqlx::query(sql).bind(cache.0))?;
@@ -32,6 +33,7 @@ impl Tx {
             "UPDATE lanes SET next_attempt_at = $1, scheduled_at = $1
              WHERE scheduled_at > $2 AND next_attempt_at IS NOT NULL",
             "UPDATE deliveries SET not_before = $1 WHERE created_at > $2 AND not_before > $1",
+            "UPDATE watches SET next_attempt_at = $1, scheduled_at = $1 WHERE scheduled_at > $2",
             "UPDATE grants SET next_attempt_at = $1, updated_at = $1 WHERE state = 'pending' AND updated_at > $2",
         ] {
             let (now, future) = (now.micros(), future.micros());
@@ -41,6 +43,7 @@ impl Tx {
             "UPDATE config_sync SET lease_until = NULL WHERE lease_until > $1",
             "UPDATE lanes SET lease_until = NULL WHERE lease_until > $1",
             "UPDATE grants SET lease_until = NULL WHERE lease_until > $1",
+            "UPDATE watches SET lease_until = NULL WHERE lease_until > $1",
         ] {
             exec!(self, sqlx::query(sql).bind(leases_end.micros()))?;
         }

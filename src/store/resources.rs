@@ -188,6 +188,17 @@ impl Tx {
         Ok(())
     }
 
+    /// Takes over the marketplace's display name.
+    pub async fn rename_resource(&mut self, cache: CacheId, name: &str) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query("UPDATE resources SET name = $1 WHERE cache_id = $2")
+                .bind(name)
+                .bind(cache.0)
+        )?;
+        Ok(())
+    }
+
     /// Whether this is still the digest of a live resource's long-lived URL.
     pub async fn has_sso(&mut self, cache: CacheId, digest: &str) -> Result<bool, StoreError> {
         let row: Option<(i64,)> = run!(self, c => sqlx::query_as(

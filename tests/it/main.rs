@@ -10,6 +10,7 @@
 
 mod access;
 mod admin;
+mod attachments;
 mod bad_input;
 mod browser;
 mod clients;
@@ -26,6 +27,7 @@ mod engine_telling;
 mod engine_tls;
 mod heroku_client;
 mod heroku_routes;
+mod heroku_webhooks;
 mod kill;
 mod layering;
 mod node_link;
@@ -34,6 +36,7 @@ mod outbox_claims;
 mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
+mod outbox_looks;
 mod provisioning;
 mod provisioning_storm;
 mod roles;

@@ -14,7 +14,7 @@ use larder::marketplace::heroku::client::HerokuClient;
 use larder::marketplace::heroku::sso::SsoSettings;
 use larder::marketplace::heroku::{HerokuSettings, VariableNames};
 use larder::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, NodesCaughtUp, Provider, Providers, SendError,
+    AttachedApp, ConfigValues, LogLine, NodesCaughtUp, Provider, Providers, ResourceNow, SendError,
     SendErrorKind, Tokens,
 };
 use larder::outbox::{Outbox, OutboxSettings};
@@ -68,6 +68,8 @@ pub enum Call {
     FreshCode,
     Refresh(String),
     Attachments,
+    Resource,
+    AskForNews,
     Log { url: String, lines: Vec<String> },
 }
 
@@ -75,8 +77,10 @@ pub enum Call {
 #[derive(Default)]
 pub struct Scripted {
     pub calls: Mutex<Vec<Call>>,
-    pub script: Mutex<VecDeque<SendErrorKind>>,
+    pub script: Mutex<VecDeque<Option<SendErrorKind>>>,
     pub apps: Mutex<Vec<AttachedApp>>,
+    /// What the resource is called.
+    pub name: Mutex<String>,
     issued: Mutex<u32>,
     /// While shut, pushes wait here after they were noted as called,
     held: Mutex<Option<Arc<Semaphore>>>,
@@ -94,7 +98,14 @@ pub struct Scripted {
 
 impl Scripted {
     pub fn fail(&self, kinds: impl IntoIterator<Item = SendErrorKind>) {
-        self.script.lock().extend(kinds);
+        self.script.lock().extend(kinds.into_iter().map(Some));
+    }
+
+    /// Lets so many calls pass, and fails the one after.
+    pub fn fail_after(&self, pass: usize, kind: SendErrorKind) {
+        let mut script = self.script.lock();
+        script.extend(std::iter::repeat_n(None, pass));
+        script.push_back(Some(kind));
     }
 
     /// Whether no access token is good for a push.
@@ -163,8 +174,8 @@ impl Scripted {
     fn call(&self, call: Call) -> Result<(), SendError> {
         self.calls.lock().push(call);
         match self.script.lock().pop_front() {
-            Some(kind) => Err(SendError::new(kind, format!("scripted {kind:?}"))),
-            None => Ok(()),
+            Some(Some(kind)) => Err(SendError::new(kind, format!("scripted {kind:?}"))),
+            Some(None) | None => Ok(()),
         }
     }
 
@@ -248,6 +259,31 @@ impl Provider for Scripted {
             self.call(Call::Attachments)?;
             Ok(self.apps.lock().clone())
         })
+    }
+
+    fn resource<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
+        Box::pin(async {
+            self.call(Call::Resource)?;
+            Ok(ResourceNow {
+                name: self.name.lock().clone(),
+            })
+        })
+    }
+
+    fn news_url(&self) -> Option<&str> {
+        Some("https://larder.example.com/heroku/webhooks")
+    }
+
+    fn ask_for_news<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(async { self.call(Call::AskForNews) })
     }
 
     fn send_log<'a>(
@@ -420,6 +456,7 @@ pub fn heroku_settings(api: &str) -> HerokuSettings {
             "*.logplex.io".parse().expect("a pattern"),
             "127.0.0.1".parse().expect("a pattern"),
         ],
+        webhooks: None,
         legacy: false,
         variables: VariableNames {
             servers: name("SERVERS"),

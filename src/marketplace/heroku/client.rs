@@ -8,19 +8,25 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 
 use super::HerokuSettings;
 use super::logplex;
-use super::wire::{ApiError, Attachment, ConfigPatch, ConfigVar, OauthGrant, TokenReply};
+use super::wire::{
+    AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, OauthGrant, Subscribed, Subscription,
+    TokenReply,
+};
 use crate::domain::{BoxFuture, ExternalId};
 use crate::marketplace::outbound::{self, Answer, NoClient};
 use crate::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, SendError, SendErrorKind, Tokens,
+    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Tokens,
 };
 
 const API_ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.heroku+json; version=3");
 /// Logplex answers fast or not at all; its own clients wait this long.
 const LOG_CALL_MAX: Duration = Duration::from_secs(5);
+/// What we want news of: attached apps come and go, a resource is renamed.
+const NEWS_OF: [&str; 2] = ["api:addon-attachment", "api:addon"];
 /// Pages of a list that are followed, at most.
 const PAGES_MAX: usize = 20;
 
@@ -134,12 +140,20 @@ impl HerokuClient {
         resource: &ExternalId,
         token: &SecretString,
     ) -> Result<Vec<AttachedApp>, SendError> {
-        let what = "list of attachments";
-        let url = format!(
-            "{}/addons/{resource}/addon-attachments",
-            self.settings.api_url
-        );
-        let mut apps = Vec::new();
+        let path = format!("addons/{resource}/addon-attachments");
+        let list: Vec<Attachment> = self.list("list of attachments", &path, token).await?;
+        Ok(list.into_iter().map(attached_app).collect())
+    }
+
+    /// A list of the Platform API, with all its pages.
+    async fn list<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+        token: &SecretString,
+    ) -> Result<Vec<T>, SendError> {
+        let url = format!("{}/{path}", self.settings.api_url);
+        let mut entries = Vec::new();
         let mut range: Option<HeaderValue> = None;
         for _ in 0..PAGES_MAX {
             let mut request = authorised(self.http.get(&url), token);
@@ -150,18 +164,68 @@ impl HerokuClient {
             if !answer.status.is_success() {
                 return Err(api_error(what, &answer, &[token.expose_secret()]));
             }
-            let page: Vec<Attachment> = serde_json::from_slice(&answer.body).map_err(|_| {
-                SendError::new(SendErrorKind::Refused, format!("{what}: not as expected"))
-            })?;
-            apps.extend(page.into_iter().map(attached_app));
+            let page: Vec<T> =
+                serde_json::from_slice(&answer.body).map_err(|_| unexpected(what))?;
+            entries.extend(page);
             match answer.headers.get("next-range") {
                 Some(next) if answer.status == StatusCode::PARTIAL_CONTENT => {
                     range = Some(next.clone());
                 }
-                _ => break,
+                _ => return Ok(entries),
             }
         }
-        Ok(apps)
+        // A part of a list, taken for the whole, would detach apps.
+        Err(SendError::new(
+            SendErrorKind::Refused,
+            format!("{what}: more than {PAGES_MAX} pages"),
+        ))
+    }
+
+    async fn read_addon(
+        &self,
+        resource: &ExternalId,
+        token: &SecretString,
+    ) -> Result<ResourceNow, SendError> {
+        let what = "add-on info";
+        let url = format!("{}/addons/{resource}", self.settings.api_url);
+        let answer = outbound::send(what, authorised(self.http.get(url), token)).await?;
+        if !answer.status.is_success() {
+            return Err(api_error(what, &answer, &[token.expose_secret()]));
+        }
+        let addon: AddonNow = serde_json::from_slice(&answer.body).map_err(|_| unexpected(what))?;
+        Ok(ResourceNow { name: addon.name })
+    }
+
+    /// Subscribes, unless an earlier call whose answer was lost has done so.
+    async fn subscribe(
+        &self,
+        resource: &ExternalId,
+        token: &SecretString,
+    ) -> Result<(), SendError> {
+        let Some(webhooks) = &self.settings.webhooks else {
+            return Ok(());
+        };
+        let path = format!("addons/{resource}/webhooks");
+        let known: Vec<Subscribed> = self.list("list of webhooks", &path, token).await?;
+        if known.iter().any(|known| known.url == webhooks.url) {
+            return Ok(());
+        }
+        let what = "webhook subscription";
+        let request = self
+            .http
+            .post(format!("{}/{path}", self.settings.api_url))
+            .json(&Subscription {
+                include: &NEWS_OF,
+                level: "sync",
+                url: &webhooks.url,
+                secret: webhooks.secret.expose_secret(),
+            });
+        let answer = outbound::send(what, authorised(request, token)).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let secrets = [token.expose_secret(), webhooks.secret.expose_secret()];
+        Err(api_error(what, &answer, &secrets))
     }
 
     async fn post_log(
@@ -247,6 +311,27 @@ impl Provider for HerokuClient {
         Box::pin(self.list_attachments(resource, token))
     }
 
+    fn resource<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
+        Box::pin(self.read_addon(resource, token))
+    }
+
+    fn news_url(&self) -> Option<&str> {
+        let webhooks = self.settings.webhooks.as_ref();
+        webhooks.map(|webhooks| webhooks.url.as_str())
+    }
+
+    fn ask_for_news<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.subscribe(resource, token))
+    }
+
     fn send_log<'a>(
         &'a self,
         resource: &'a ExternalId,
@@ -261,6 +346,10 @@ fn authorised(request: RequestBuilder, token: &SecretString) -> RequestBuilder {
     request
         .bearer_auth(token.expose_secret())
         .header(ACCEPT, API_ACCEPT)
+}
+
+fn unexpected(what: &str) -> SendError {
+    SendError::new(SendErrorKind::Refused, format!("{what}: not as expected"))
 }
 
 fn attached_app(attachment: Attachment) -> AttachedApp {

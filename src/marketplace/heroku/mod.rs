@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`wire`] | what goes over the wire, in Heroku's spelling |
 //! | [`routes`] | the calls Heroku makes: provision, plan change, deprovision |
+//! | `webhooks` | news from Heroku |
 //! | [`sso`] | who proves to come from Heroku |
 //! | [`client`] | the calls we make |
 //! | [`logplex`] | the framing of log lines |
@@ -13,6 +14,7 @@ pub mod client;
 pub mod logplex;
 pub mod routes;
 pub mod sso;
+mod webhooks;
 pub mod wire;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct HerokuSettings {
     pub api_url: String,
     /// Hosts that a log input may name.
     pub log_hosts: Vec<HostPattern>,
+    /// News of resources; `None` asks for none and takes none.
+    pub webhooks: Option<Webhooks>,
     /// The v1 shapes of provisioning, for kensa and marketplaces that copied it.
     pub legacy: bool,
     pub variables: VariableNames,
@@ -44,6 +48,14 @@ pub struct HerokuSettings {
     pub allow_http: bool,
     /// How long one call to Heroku may take in all; [`outbound::CALL_MAX`](super::outbound::CALL_MAX).
     pub call_max: Duration,
+}
+
+/// Where Heroku sends news, and what it signs it with.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    pub url: String,
+    /// One for the installation: the signature is checked before it is known whose news it is.
+    pub secret: SecretString,
 }
 
 /// Full names of the config vars, from the manifest.

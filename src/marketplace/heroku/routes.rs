@@ -21,14 +21,14 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::wire::{Message, PlanChangeBody, ProvisionBody, ProvisionReply};
-use super::{HerokuSettings, auth};
+use super::{HerokuSettings, auth, webhooks};
 use crate::domain::{Clock, ExternalId, Marketplace};
 use crate::marketplace::outbound;
 use crate::provisioning::{
     Connection, GrantCode, ProvisionRequest, Provisioning, ProvisioningError,
 };
 
-const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Heroku gives up after 25 s, and the pages' own limit ends every request after 20 s: we answer before both, so
 /// that the refusal is one that Heroku can read.
 const DEADLINE: Duration = Duration::from_secs(18);
@@ -43,7 +43,7 @@ pub struct HerokuRoutes {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The routes under `/heroku/resources`, with and without a slash at the end.
+/// The routes under `/heroku/resources`, with and without a slash at the end, and `/heroku/webhooks`.
 pub fn router(routes: HerokuRoutes) -> Router {
     let collection = || post(provision).fallback(not_a_method);
     let one = || put(change_plan).delete(deprovision).fallback(not_a_method);
@@ -54,7 +54,8 @@ pub fn router(routes: HerokuRoutes) -> Router {
         .route("/heroku/resources/{id}/", one())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(middleware::from_fn_with_state(routes.clone(), guard))
-        .with_state(routes)
+        .with_state(routes.clone())
+        .merge(webhooks::router(routes))
 }
 
 /// Authenticates before the body is read, and ends the whole request at the deadline.
@@ -71,7 +72,7 @@ async fn guard(State(routes): State<HerokuRoutes>, request: Request, next: Next)
     }
 }
 
-async fn not_a_method() -> Refusal {
+pub(super) async fn not_a_method() -> Refusal {
     Refusal(StatusCode::METHOD_NOT_ALLOWED, "There is no such action.")
 }
 
@@ -175,7 +176,7 @@ impl HerokuRoutes {
     }
 
     /// A uuid in its usual form; with the v1 shapes switched on, whatever id their senders use.
-    fn external_id(&self, text: &str) -> Option<ExternalId> {
+    pub(super) fn external_id(&self, text: &str) -> Option<ExternalId> {
         match Uuid::try_parse(text) {
             Ok(uuid) => uuid.hyphenated().to_string().parse().ok(),
             Err(_) if self.settings.legacy => text.parse().ok(),
@@ -198,7 +199,7 @@ impl HerokuRoutes {
 }
 
 /// Reads a JSON object. The parser's own words may quote the body, so they are not repeated.
-fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Refusal(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -217,7 +218,7 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, R
 }
 
 /// A status with a sentence for the customer.
-struct Refusal(StatusCode, &'static str);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) &'static str);
 
 const NO_SUCH_RESOURCE: Refusal = Refusal(StatusCode::NOT_FOUND, "There is no such resource.");
 const UNAVAILABLE: Refusal = Refusal(

@@ -112,6 +112,72 @@ pub struct AddonRef {
     pub app: Option<AppRef>,
 }
 
+/// Of `GET /addons/{uuid}`.
+#[derive(Debug, Deserialize)]
+pub struct AddonNow {
+    pub name: String,
+}
+
+/// Body of `POST /addons/{uuid}/webhooks`.
+#[derive(Serialize)]
+pub struct Subscription<'a> {
+    pub include: &'a [&'a str],
+    pub level: &'a str,
+    pub url: &'a str,
+    pub secret: &'a str,
+}
+
+/// One of `GET /addons/{uuid}/webhooks`.
+#[derive(Debug, Deserialize)]
+pub struct Subscribed {
+    pub url: String,
+}
+
+/// Body of a webhook.
+#[derive(Debug, Deserialize)]
+pub struct WebhookBody {
+    pub id: Option<String>,
+    pub resource: Option<String>,
+    pub data: Option<WebhookData>,
+    pub webhook_metadata: Option<WebhookMetadata>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct WebhookData {
+    pub id: Option<String>,
+    /// Of an attachment.
+    pub addon: Option<IdRef>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct WebhookMetadata {
+    pub event: Option<IdRef>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct IdRef {
+    pub id: Option<String>,
+}
+
+impl WebhookBody {
+    /// The same for each try to deliver it.
+    pub fn event(&self) -> Option<&str> {
+        let metadata = self.webhook_metadata.as_ref();
+        let event = metadata.and_then(|metadata| metadata.event.as_ref()?.id.as_deref());
+        event.or(self.id.as_deref())
+    }
+
+    /// The add-on that it is about.
+    pub fn addon(&self) -> Option<&str> {
+        let data = self.data.as_ref()?;
+        match self.resource.as_deref()? {
+            "addon" => data.id.as_deref(),
+            "addon-attachment" => data.addon.as_ref()?.id.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

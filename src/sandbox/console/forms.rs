@@ -256,6 +256,7 @@ async fn set_endpoint_fault(
         "hang" => Some(Fault::Hang),
         "lost reply" => Some(Fault::LostReply),
         "401" => Some(Fault::Unauthorized),
+        "403" => Some(Fault::Forbidden),
         _ => None,
     };
     if let Some(group) = fault_group(&form.group) {

@@ -338,6 +338,7 @@ fn group_texts(group: EndpointGroup) -> (&'static str, &'static str, &'static st
         EndpointGroup::Config => ("config", "Config API", "PATCH /addons/…/config"),
         EndpointGroup::Token => ("token", "Token endpoint", "POST /oauth/token"),
         EndpointGroup::Logs => ("logs", "Log input", "POST /logs"),
+        EndpointGroup::Webhooks => ("webhooks", "Webhook subscriptions", "/addons/…/webhooks"),
         EndpointGroup::Api => ("api", "Rest of the platform API", "/addons, /apps, actions"),
     }
 }
@@ -353,7 +354,7 @@ pub(super) fn fault_group(key: &str) -> Option<EndpointGroup> {
 pub(super) struct FaultsPage {
     layout: Layout,
     groups: Vec<GroupView>,
-    choices: [(&'static str, &'static str); 7],
+    choices: [(&'static str, &'static str); 8],
     calls: CallFaults,
     slow_secs: u64,
     recent: Vec<CallView>,
@@ -375,6 +376,7 @@ impl FaultsPage {
                 ("hang", "Hangs"),
                 ("lost reply", "Done, reply lost"),
                 ("401", "401 unauthorized"),
+                ("403", "403 forbidden"),
             ],
             calls,
             slow_secs: calls.slow.map_or(0, |delay| delay.as_secs()),

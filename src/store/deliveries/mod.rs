@@ -98,6 +98,25 @@ impl Tx {
         Ok(())
     }
 
+    /// Cancels what waits in one lane, and closes it.
+    pub(super) async fn cancel_lane(&mut self, lane: &str) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query("DELETE FROM lanes WHERE order_key = $1").bind(lane)
+        )?;
+        exec!(self, sqlx::query(
+                "INSERT INTO deliveries_done (id, cache_id, kind, order_key, payload, attempt, outcome, created_at,
+                    done_at)
+                 SELECT id, cache_id, kind, order_key, payload, 0, $2, created_at, created_at
+                 FROM deliveries WHERE order_key = $1")
+            .bind(lane).bind(LineOutcome::Cancelled.as_str()))?;
+        exec!(
+            self,
+            sqlx::query("DELETE FROM deliveries WHERE order_key = $1").bind(lane)
+        )?;
+        Ok(())
+    }
+
     /// Forgets lines done before this moment.
     pub async fn prune_deliveries(&mut self, before: Timestamp) -> Result<u64, StoreError> {
         Ok(exec!(

@@ -6,8 +6,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use larder::app::Service;
 use larder::config::{Config, Surroundings};
+use larder::domain::Timestamp;
 use larder::sandbox::{AppId, LogLine, Manifest, Sandbox, SandboxSettings};
-use larder::store::Schema;
+use larder::store::seal::MasterKey;
+use larder::store::{Schema, Store, StoreSettings};
 use tempfile::TempDir;
 
 use super::db::Database;
@@ -33,6 +35,8 @@ pub struct Scene {
 pub struct Wishes {
     /// Run for every app of the sandbox.
     pub app_command: Option<String>,
+    /// Entries per page of the marketplace's lists.
+    pub page_size: Option<usize>,
     /// Settings over the usual ones.
     pub settings: Vec<(String, String)>,
 }
@@ -41,9 +45,9 @@ impl Scene {
     /// Starts everything on this database.
     pub async fn start(database: Database, wishes: Wishes) -> Scene {
         let data = tempfile::tempdir().expect("a folder");
-        let sandbox = Sandbox::start(sandbox_settings(wishes.app_command))
-            .await
-            .expect("the sandbox starts");
+        let mut market = sandbox_settings(wishes.app_command);
+        market.page_size = wishes.page_size.unwrap_or(market.page_size);
+        let sandbox = Sandbox::start(market).await.expect("the sandbox starts");
         let base = format!("http://127.0.0.1:{}", free_port());
         let mut settings = settings(&base, sandbox.url(), &database, &data);
         settings.splice(0..0, wishes.settings);
@@ -65,6 +69,19 @@ impl Scene {
             database,
             _data: data,
         }
+    }
+
+    /// The service's database, as another process of it would open it: to wait for what no page shows.
+    pub async fn store(&self) -> Store {
+        let settings = StoreSettings {
+            url: self.database.url().to_owned().into(),
+            master_key: MasterKey::from_base64(&master_key()).expect("32 bytes"),
+            previous_keys: vec![],
+            connections_max: 2,
+        };
+        let now = Timestamp::from_secs(0);
+        let store = Store::open(&settings, Schema::Expect, now).await;
+        store.expect("the database opens a second time")
     }
 
     /// Winds everything down.

@@ -1,0 +1,125 @@
+//! One cache, several apps: who is attached changes after provisioning, and the lines follow.
+
+use larder::domain::{ExternalId, Marketplace};
+use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
+use larder::store::Store;
+
+use crate::support::dashboard::Dashboard;
+use crate::support::db::Database;
+use crate::support::on_both_databases;
+use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::world::eventually;
+
+on_both_databases!(flush_lines_follow_the_attached_apps_by_webhook);
+on_both_databases!(without_webhooks_the_attached_apps_are_read_now_and_then);
+
+async fn flush_lines_follow_the_attached_apps_by_webhook(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world, "shop").await;
+    let jobs = world.sandbox.create_app("jobs").expect("a new app");
+    let store = world.store().await;
+    answered(&world, "POST", "/webhooks", 201).await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+
+    world.sandbox.attach(addon, jobs).expect("attached");
+    attached(&store, addon, &[shop, jobs]).await;
+    flush(&mut owner).await;
+    for app in [shop, jobs] {
+        let line = world.sandbox.wait_for_line(app, "event=flush ", PATIENCE);
+        line.await.expect("the line arrives");
+        assert_eq!(world.lines_of(app, "flush").len(), 1);
+    }
+
+    world
+        .sandbox
+        .rename(addon, "winter-stock")
+        .expect("a new name");
+    eventually("the page shows the new name", async || {
+        owner.page().await.contains("winter-stock")
+    })
+    .await;
+
+    world.sandbox.detach(addon, jobs).expect("detached");
+    attached(&store, addon, &[shop]).await;
+    flush(&mut owner).await;
+    eventually("the second line is in the owner's log", async || {
+        world.lines_of(shop, "flush").len() == 2
+    })
+    .await;
+    assert_eq!(world.lines_of(jobs, "flush").len(), 1);
+    let refused = world
+        .sandbox
+        .read(|market| market.requests().count("POST", "/logs", 401));
+    assert_eq!(refused, 0, "nothing was sent to the app that left");
+    store.close().await;
+    world.stop().await;
+}
+
+/// The platform grants us no webhooks, and lists one entry per page.
+async fn without_webhooks_the_attached_apps_are_read_now_and_then(database: Database) {
+    let wishes = Wishes {
+        page_size: Some(1),
+        settings: vec![("LARDER_HEROKU_LOOK_SECS".to_owned(), "1".to_owned())],
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    world
+        .sandbox
+        .set_fault(EndpointGroup::Webhooks, Some(Fault::Forbidden));
+    let (shop, addon) = provision(&world, "shop").await;
+    let jobs = world.sandbox.create_app("jobs").expect("a new app");
+    let store = world.store().await;
+    answered(&world, "GET", "/webhooks", 403).await;
+
+    world.sandbox.attach(addon, jobs).expect("attached");
+    attached(&store, addon, &[shop, jobs]).await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    flush(&mut owner).await;
+    for app in [shop, jobs] {
+        let line = world.sandbox.wait_for_line(app, "event=flush ", PATIENCE);
+        line.await.expect("the line arrives");
+    }
+    world.sandbox.detach(addon, jobs).expect("detached");
+    attached(&store, addon, &[shop]).await;
+    let asked = world
+        .sandbox
+        .read(|market| market.requests().count("GET", "/webhooks", 403));
+    assert_eq!(asked, 1, "a refusal is taken once");
+    store.close().await;
+    world.stop().await;
+}
+
+async fn provision(world: &Scene, name: &str) -> (AppId, AddonId) {
+    let app = world.sandbox.create_app(name).expect("a new app");
+    let addon = world
+        .sandbox
+        .provision(app, "dev", ProvisionOptions::default())
+        .await
+        .expect("a cache");
+    (app, addon.id)
+}
+
+async fn flush(owner: &mut Dashboard) {
+    assert!(owner.flush().await.status.is_redirection());
+}
+
+/// Waits until a call of ours was answered so.
+async fn answered(world: &Scene, method: &str, path_end: &str, status: u16) {
+    let seen = world.sandbox.wait_for(PATIENCE, |market| {
+        (market.requests().count(method, path_end, status) > 0).then_some(())
+    });
+    seen.await.expect("the call is made");
+}
+
+/// Waits until the service knows exactly these apps.
+async fn attached(store: &Store, addon: AddonId, apps: &[AppId]) {
+    let id: ExternalId = addon.to_string().parse().expect("an id");
+    let found = store.resource_by_external(Marketplace::Heroku, &id).await;
+    let cache = found.expect("an answer").expect("a resource").cache;
+    let mut wanted: Vec<String> = apps.iter().map(ToString::to_string).collect();
+    wanted.sort();
+    eventually("the attached apps are known", async || {
+        store.attached_apps(cache).await.expect("an answer") == wanted
+    })
+    .await;
+}

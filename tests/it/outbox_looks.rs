@@ -1,0 +1,177 @@
+//! Looks at what the provider knows: what is taken over, what is asked once, and what is only told of.
+
+use larder::domain::{Clock as _, Marketplace, Timestamp};
+use larder::outbox::ports::{AttachedApp, SendErrorKind};
+use larder::store::config_sync::Caps;
+
+use crate::outbox_bed::{Bed, Call, LOG_URL};
+use crate::support::db::on_each;
+
+const DAY: u64 = 86_400;
+const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
+
+fn app(app: &str, owns: bool, url: &str) -> AttachedApp {
+    AttachedApp {
+        app: app.to_owned(),
+        owns,
+        log_url: Some(url.to_owned().into()),
+    }
+}
+
+fn urls(bed: &Bed) -> Vec<String> {
+    let calls = bed.provider.calls.lock();
+    let url = |call: &Call| match call {
+        Call::Log { url, .. } => Some(url.clone()),
+        _ => None,
+    };
+    let mut urls: Vec<String> = calls.iter().filter_map(url).collect();
+    urls.sort();
+    urls
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_exchange_is_followed_by_a_look_and_lines_go_to_every_app() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        let second = "https://token:t.2@2.us.logplex.io/logs";
+        *bed.provider.apps.lock() = vec![
+            app("mine", true, LOG_URL),
+            app("other", false, second),
+            // the same app under a second name has one log
+            app("other", false, second),
+        ];
+        *bed.provider.name.lock() = "new\nname".to_owned();
+        assert_eq!(bed.outbox.look_due().await.unwrap(), 0, "no token yet");
+        bed.work().await;
+        assert_eq!(bed.outbox.look_due().await.unwrap(), 1);
+        let apps = bed.world.store.attached_apps(owner.cache()).await.unwrap();
+        assert_eq!(apps, ["mine", "other"]);
+        let id = "r-1".parse().unwrap();
+        let found = bed
+            .world
+            .store
+            .resource_by_external(Marketplace::Heroku, &id)
+            .await;
+        assert_eq!(found.unwrap().unwrap().name, "newname");
+
+        bed.flush(&owner, "p1").await;
+        bed.work().await;
+        assert_eq!(urls(&bed), [LOG_URL, second]);
+
+        // The second app leaves with a line waiting: nothing more is sent to it.
+        bed.flush(&owner, "p2").await;
+        bed.provider.apps.lock().truncate(1);
+        bed.pass(DAY);
+        assert_eq!(bed.outbox.look_due().await.unwrap(), 1);
+        bed.provider.calls.lock().clear();
+        bed.flush(&owner, "p3").await;
+        while bed.work().await > 0 {}
+        assert!(
+            urls(&bed).iter().all(|url| url == LOG_URL),
+            "{:?}",
+            urls(&bed)
+        );
+        assert!(!urls(&bed).is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_is_asked_for_once_unless_the_way_was_bad() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        bed.cache("r-1").await;
+        bed.work().await;
+        let asked = || bed.provider.count(|call| *call == Call::AskForNews);
+        // Trouble on the way: the rest of the look counts, and it is asked again soon.
+        *bed.provider.apps.lock() = vec![app("mine", true, LOG_URL)];
+        bed.provider.fail_after(1, RETRY);
+        bed.outbox.look_due().await.unwrap();
+        assert_eq!(asked(), 1);
+        bed.pass(5);
+        // Refused: never again.
+        bed.provider.fail_after(1, SendErrorKind::Refused);
+        assert_eq!(bed.outbox.look_due().await.unwrap(), 1);
+        assert_eq!(asked(), 2);
+        for _ in 0..3 {
+            bed.pass(DAY);
+            assert_eq!(bed.outbox.look_due().await.unwrap(), 1);
+        }
+        assert_eq!(asked(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_that_is_missed_for_a_day_is_told_of_and_left_alone() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let candidates = async || bed.world.store.candidates().await.unwrap();
+        bed.provider.fail([SendErrorKind::Gone]);
+        bed.outbox.look_due().await.unwrap();
+        assert_eq!(candidates().await, 0, "one miss is no miss");
+        bed.pass(DAY + 1);
+        // the token is refreshed first
+        bed.provider.fail_after(1, SendErrorKind::Gone);
+        bed.outbox.look_due().await.unwrap();
+        assert_eq!(candidates().await, 1);
+        let alive = bed.world.store.resource(owner.cache()).await.unwrap();
+        assert!(alive.unwrap().state.is_live());
+        // It is there again.
+        bed.pass(DAY + 1);
+        *bed.provider.apps.lock() = vec![app("mine", true, LOG_URL)];
+        bed.outbox.look_due().await.unwrap();
+        assert_eq!(candidates().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_during_a_look_asks_for_another_one_and_a_lost_lease_writes_nothing() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let (store, cache) = (&bed.world.store, owner.cache());
+        let caps = Caps {
+            take: 8,
+            per_destination: 8,
+        };
+        let now = bed.world.clock.now();
+        let later = |secs| Timestamp::from_secs(now.secs() + secs);
+        let mut tx = store.begin().await.unwrap();
+        let claim = tx
+            .claim_watches(now, later(60), caps)
+            .await
+            .unwrap()
+            .remove(0);
+        tx.want_look(cache, now).await.unwrap();
+        assert!(
+            tx.record_look(&claim, None, later(86_400), now)
+                .await
+                .unwrap()
+        );
+        tx.commit().await.unwrap();
+        assert_eq!(store.watches_backlog(later(1)).await.unwrap().due, 1);
+
+        let mut tx = store.begin().await.unwrap();
+        let slow = tx
+            .claim_watches(later(1), later(60), caps)
+            .await
+            .unwrap()
+            .remove(0);
+        let quick = tx
+            .claim_watches(later(61), later(90), caps)
+            .await
+            .unwrap()
+            .remove(0);
+        let next = later(86_400);
+        assert!(!tx.record_look(&slow, None, next, later(62)).await.unwrap());
+        assert!(tx.record_look(&quick, None, next, later(62)).await.unwrap());
+        tx.commit().await.unwrap();
+    })
+    .await;
+}
