@@ -27,16 +27,17 @@ use crate::domain::{CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plans, T
 use crate::engine::{
     Engine, EngineSettings, EventSink, Limits, Listeners, OpenListener, TlsListener,
 };
+use crate::marketplace::heroku::HerokuSettings;
 use crate::marketplace::heroku::client::HerokuClient;
 use crate::marketplace::heroku::routes::{self, HerokuRoutes};
 use crate::marketplace::heroku::sso::SsoSettings;
-use crate::marketplace::heroku::{self, HerokuSettings};
+use crate::marketplace::outbound;
 use crate::outbox::ports::{Provider, Providers};
 use crate::outbox::{Outbox, OutboxSettings};
 use crate::provisioning::Provisioning;
 use crate::store::{Schema, Store, StoreSettings};
 use crate::telemetry;
-use crate::web::{self, PublicUrl, Web, WebSettings, server};
+use crate::web::{self, Web, WebSettings, server};
 
 /// How long a start waits for the node to know the caches of an earlier run.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -46,9 +47,6 @@ const TIDY_EVERY: Duration = Duration::from_secs(300);
 /// The name and number of the private cache behind an open listener. Caches in the database count from 1.
 const PRIVATE_CACHE: &str = "dev";
 const PRIVATE_CACHE_ID: CacheId = CacheId(0);
-
-/// One call to a provider ends by then.
-const CALL_MAX: Duration = Duration::from_secs(15);
 
 /// A running service: both planes in one process.
 pub struct Service {
@@ -87,7 +85,7 @@ impl Service {
         )
         .await?;
 
-        let heroku = Arc::new(heroku_settings(config)?);
+        let heroku = Arc::new(heroku_settings(config));
         let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
@@ -104,7 +102,7 @@ impl Service {
             stop_background.clone(),
         ));
 
-        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock)?;
+        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock);
         open_http(config, router, &stop_http, &http).await?;
         let shutdown = config.shutdown;
         Ok(Service {
@@ -298,15 +296,14 @@ async fn open_cache(
     anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
-fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
+fn heroku_settings(config: &Config) -> HerokuSettings {
     let shared = &config.heroku;
     let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
         std::iter::once(current.clone())
             .chain(previous.clone())
             .collect::<Vec<_>>()
     };
-    let log_hosts: Result<_, _> = shared.log_hosts.iter().map(|host| host.parse()).collect();
-    Ok(HerokuSettings {
+    HerokuSettings {
         id: config.manifest.id.clone(),
         user_agent: format!(
             "{}/{} ({})",
@@ -322,16 +319,12 @@ fn heroku_settings(config: &Config) -> anyhow::Result<HerokuSettings> {
         client_secret: shared.client_secret.clone(),
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
-        log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
+        log_hosts: shared.log_hosts.clone(),
         legacy: shared.legacy,
-        variables: heroku::VariableNames {
-            servers: config.manifest.variable("SERVERS"),
-            username: config.manifest.variable("USERNAME"),
-            password: config.manifest.variable("PASSWORD"),
-        },
+        variables: config.manifest.variables(),
         allow_http: config.allow_http,
-        call_max: CALL_MAX,
-    })
+        call_max: outbound::CALL_MAX,
+    }
 }
 
 fn build_outbox(
@@ -377,9 +370,7 @@ fn build_router(
     access: Access,
     plans: &Arc<Plans>,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Router> {
-    let public_url: PublicUrl = config.public_url.parse().context("LARDER_PUBLIC_URL")?;
-    let names = web::VariableNames::with_prefix(&config.manifest.prefix());
+) -> Router {
     let name = config.manifest.display_name().to_owned();
     let provisioning = Provisioning::new(
         store.clone(),
@@ -395,10 +386,10 @@ fn build_router(
         heroku_sso: heroku.sso.clone(),
         clock: Arc::clone(clock),
         settings: Arc::new(WebSettings::new(
-            public_url,
+            config.public_url.clone(),
             !config.allow_http,
             name,
-            names,
+            config.manifest.variables(),
         )),
     };
     let heroku_routes = HerokuRoutes {
@@ -406,7 +397,7 @@ fn build_router(
         provisioning,
         clock: Arc::clone(clock),
     };
-    Ok(web::app(web, routes::router(heroku_routes)))
+    web::app(web, routes::router(heroku_routes))
 }
 
 /// Opens the public door and the operators' own.
@@ -419,7 +410,7 @@ async fn open_http(
     let listener = bind("LARDER_HTTP_ADDR", config.http_addr).await?;
     tasks.spawn(server::serve(listener, router, stop.clone()));
     open_metrics(config, stop, tasks).await?;
-    tracing::info!(http = %config.http_addr, public = config.public_url, metrics = %config.metrics_addr, "http listens");
+    tracing::info!(http = %config.http_addr, public = %config.public_url, metrics = %config.metrics_addr, "http listens");
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Worker {
         let store = Store::open(&store_settings(config), Schema::Expect, clock.now()).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let cluster = cluster_of(config, &store, &clock);
-        let heroku = Arc::new(heroku_settings(config)?);
+        let heroku = Arc::new(heroku_settings(config));
         let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
         open_metrics(config, &stop, &tasks).await?;
         let stopping = stop.clone();

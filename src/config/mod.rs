@@ -22,8 +22,10 @@ pub use surroundings::{Mistakes, Surroundings};
 pub use variables::{VARIABLES, Variable};
 
 use crate::domain::{ClusterName, Plans};
+use crate::marketplace::outbound::HostPattern;
 use crate::store::seal::MasterKey;
 use crate::telemetry::LogFormat;
+use crate::web::PublicUrl;
 
 /// Everything the program was told, parsed.
 #[derive(Debug)]
@@ -34,8 +36,7 @@ pub struct Config {
     pub master_key: MasterKey,
     pub previous_keys: Vec<MasterKey>,
     pub http_addr: SocketAddr,
-    /// Without a slash at the end.
-    pub public_url: String,
+    pub public_url: PublicUrl,
     pub metrics_addr: SocketAddr,
     pub memcached: Memcached,
     pub cluster: ClusterName,
@@ -92,8 +93,8 @@ pub struct Heroku {
     pub client_secret: Option<SecretString>,
     pub id_url: String,
     pub api_url: String,
-    /// Host patterns that a log input may name, such as `*.logplex.io`.
-    pub log_hosts: Vec<String>,
+    /// Hosts that a log input may name.
+    pub log_hosts: Vec<HostPattern>,
     pub legacy: bool,
 }
 
@@ -136,7 +137,7 @@ fn build(
         sections::heroku(
             source,
             manifest,
-            allow_http || sections::is_local(&public_url),
+            allow_http || public_url.as_ref().is_some_and(sections::is_local),
             &mut warnings,
         )
     });
@@ -168,7 +169,7 @@ fn build(
             .unwrap_or("larder-data")
             .into(),
         http_addr: source.parsed_or("LARDER_HTTP_ADDR", local(8080)),
-        public_url,
+        public_url: public_url?,
         metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
         memcached,
         cluster: sections::cluster(source)?,

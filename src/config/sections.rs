@@ -8,7 +8,9 @@ use secrecy::SecretString;
 use super::source::Source;
 use super::{Heroku, Manifest, Memcached, OpenListener, Tls, machine, manifest};
 use crate::domain::ClusterName;
+use crate::marketplace::outbound::{BadHostPattern, HostPattern};
 use crate::store::seal::MasterKey;
+use crate::web::PublicUrl;
 
 pub(super) fn cluster(source: &mut Source) -> Option<ClusterName> {
     match source.text("LARDER_CLUSTER").unwrap_or("c1").parse() {
@@ -37,31 +39,26 @@ pub(super) fn database_url(source: &mut Source) -> SecretString {
     url.into()
 }
 
-pub(super) fn public_url(source: &mut Source, allow_http: bool) -> String {
-    let url = source
-        .text("LARDER_PUBLIC_URL")
-        .unwrap_or("http://127.0.0.1:8080")
-        .trim_end_matches('/')
-        .to_owned();
-    match reqwest::Url::parse(&url) {
-        Ok(parsed) if parsed.scheme() == "https" => {}
-        Ok(parsed) if parsed.scheme() == "http" => {
-            if !allow_http && !is_local(&url) {
-                source.bad(
-                    "LARDER_PUBLIC_URL",
-                    &"must be https (LARDER_ALLOW_HTTP=on allows http, for tests)",
-                );
-            }
+pub(super) fn public_url(source: &mut Source, allow_http: bool) -> Option<PublicUrl> {
+    const NAME: &str = "LARDER_PUBLIC_URL";
+    let text = source.text(NAME).unwrap_or("http://127.0.0.1:8080");
+    match text.parse::<PublicUrl>() {
+        Ok(url) if url.is_https() || allow_http || is_local(&url) => Some(url),
+        Ok(_) => {
+            let why = "must be https (LARDER_ALLOW_HTTP=on allows http, for tests)";
+            source.bad(NAME, &why);
+            None
         }
-        Ok(_) => source.bad("LARDER_PUBLIC_URL", &"must be an https address"),
-        Err(error) => source.bad("LARDER_PUBLIC_URL", &error),
+        Err(error) => {
+            source.bad(NAME, &error);
+            None
+        }
     }
-    url
 }
 
 /// Whether a URL names this machine only, so that nobody outside can meet the service there.
-pub(super) fn is_local(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else {
+pub(super) fn is_local(url: &PublicUrl) -> bool {
+    let Ok(url) = reqwest::Url::parse(url.origin()) else {
         return false;
     };
     match url.host_str() {
@@ -141,10 +138,6 @@ pub(super) fn heroku(
         }
         url
     };
-    let hosts = source
-        .text("LARDER_HEROKU_LOG_HOSTS")
-        .unwrap_or("*.logplex.io")
-        .to_owned();
     Heroku {
         password,
         password_previous: secret(source, "LARDER_HEROKU_PASSWORD_PREVIOUS"),
@@ -153,13 +146,24 @@ pub(super) fn heroku(
         client_secret: secret(source, "LARDER_HEROKU_CLIENT_SECRET"),
         id_url: url(source, "LARDER_HEROKU_ID_URL", "https://id.heroku.com"),
         api_url: url(source, "LARDER_HEROKU_API_URL", "https://api.heroku.com"),
-        log_hosts: hosts
-            .split(',')
-            .map(|host| host.trim().to_lowercase())
-            .filter(|host| !host.is_empty())
-            .collect(),
+        log_hosts: log_hosts(source),
         legacy: source.switch("LARDER_HEROKU_LEGACY"),
     }
+}
+
+/// Host patterns between commas, such as `*.logplex.io`.
+fn log_hosts(source: &mut Source) -> Vec<HostPattern> {
+    const NAME: &str = "LARDER_HEROKU_LOG_HOSTS";
+    let text = source.text(NAME).unwrap_or("*.logplex.io").to_owned();
+    let given = text
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty());
+    let hosts: Result<_, _> = given.map(str::parse).collect();
+    hosts.unwrap_or_else(|error: BadHostPattern| {
+        source.bad(NAME, &error);
+        Vec::new()
+    })
 }
 
 pub(super) fn master_key(source: &mut Source) -> Option<MasterKey> {

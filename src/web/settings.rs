@@ -1,9 +1,12 @@
 //! What the web room needs to be told.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
+
+use crate::domain::ConfigVarNames;
 
 /// Settings of the pages. `config` fills them in.
 #[derive(Clone, Debug)]
@@ -13,7 +16,7 @@ pub struct WebSettings {
     pub secure_cookies: bool,
     /// The name over every page.
     pub product_name: String,
-    pub variables: VariableNames,
+    pub variables: ConfigVarNames,
     /// How many caches one browser may be signed in to; the oldest sign-in gives way.
     pub sessions_per_browser_max: usize,
     /// Length of the Events list.
@@ -30,7 +33,7 @@ impl WebSettings {
         public_url: PublicUrl,
         secure_cookies: bool,
         product_name: String,
-        variables: VariableNames,
+        variables: ConfigVarNames,
     ) -> WebSettings {
         WebSettings {
             public_url,
@@ -41,25 +44,6 @@ impl WebSettings {
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,
             request_timeout: Duration::from_secs(20),
-        }
-    }
-}
-
-/// The config variables of an app, by their full names.
-#[derive(Clone, Debug)]
-pub struct VariableNames {
-    pub servers: String,
-    pub username: String,
-    pub password: String,
-}
-
-impl VariableNames {
-    /// `PREFIX_SERVERS` and its sisters.
-    pub fn with_prefix(prefix: &str) -> VariableNames {
-        VariableNames {
-            servers: format!("{prefix}_SERVERS"),
-            username: format!("{prefix}_USERNAME"),
-            password: format!("{prefix}_PASSWORD"),
         }
     }
 }
@@ -88,6 +72,12 @@ impl PublicUrl {
     /// The full address of a path of ours.
     pub fn join(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
     }
 }
 

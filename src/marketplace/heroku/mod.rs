@@ -20,6 +20,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::outbound::HostPattern;
+use crate::domain::ConfigVarNames;
 
 /// What Heroku and we share.
 #[derive(Clone, Debug)]
@@ -39,17 +40,9 @@ pub struct HerokuSettings {
     pub log_hosts: Vec<HostPattern>,
     /// The v1 shapes of provisioning, for kensa and marketplaces that copied it.
     pub legacy: bool,
-    pub variables: VariableNames,
+    pub variables: ConfigVarNames,
     /// Plain http and private addresses, for tests and development.
     pub allow_http: bool,
     /// How long one call to Heroku may take in all; [`outbound::CALL_MAX`](super::outbound::CALL_MAX).
     pub call_max: Duration,
-}
-
-/// Full names of the config vars, from the manifest.
-#[derive(Clone, Debug)]
-pub struct VariableNames {
-    pub servers: String,
-    pub username: String,
-    pub password: String,
 }
