@@ -52,10 +52,12 @@ const PRIVATE_CACHE_ID: CacheId = CacheId(0);
 pub struct Service {
     store: Store,
     engine: Engine,
-    /// The doors for HTTP close first,
+    /// The doors for HTTP close first, and the outbox begins nothing new;
     stop_http: CancellationToken,
     http: TaskTracker,
-    /// then what works in the background.
+    stop_outbox: CancellationToken,
+    outbox: TaskTracker,
+    /// the node goes last: pushes under way wait for it, and it has the last thing to tell.
     stop_background: CancellationToken,
     background: TaskTracker,
     shutdown: Duration,
@@ -73,6 +75,7 @@ impl Service {
         let plans = Arc::new(config.plans.clone());
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let (http, background) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_outbox, outbox_tasks) = (CancellationToken::new(), TaskTracker::new());
 
         let cluster = cluster_of(config, &store, &clock);
         let engine = start_node(
@@ -87,8 +90,8 @@ impl Service {
 
         let heroku = Arc::new(heroku_settings(config));
         let outbox = build_outbox(&heroku, &store, &cluster, &clock)?;
-        let stop = stop_background.clone();
-        background.spawn(async move { outbox.run(stop).await });
+        let stop = stop_outbox.clone();
+        outbox_tasks.spawn(async move { outbox.run(stop).await });
 
         let access = Access::new(
             store.clone(),
@@ -110,6 +113,8 @@ impl Service {
             engine,
             stop_http,
             http,
+            stop_outbox,
+            outbox: outbox_tasks,
             stop_background,
             background,
             shutdown,
@@ -125,23 +130,19 @@ impl Service {
     }
 
     /// Winds down in the order in which callers suffer least: no new requests, memcached clients between two
-    /// commands, then the background, which records what it has begun. Ends within the shutdown time, of which
-    /// slow callers get no more than a quarter: the node's last report must not wait for them.
+    /// commands, attempts of the outbox with their records, and last the node with what it has to tell. Ends within
+    /// the shutdown time, of which slow callers and slow providers get a share: nobody waits for them in vain.
     pub async fn stop(self) {
         let (engine, shutdown) = (self.engine.clone(), self.shutdown);
         self.stop_http.cancel();
-        self.http.close();
+        self.stop_outbox.cancel();
         let wind_down = async {
-            if tokio::time::timeout(shutdown / 4, self.http.wait())
-                .await
-                .is_err()
-            {
-                tracing::warn!("requests under way were not waited for any longer");
-            }
+            ended("requests under way", &self.http, shutdown / 4).await;
             let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
             if let Err(error) = stopped {
                 tracing::error!(%error, "the engine did not stop cleanly");
             }
+            ended("attempts of the outbox", &self.outbox, shutdown / 8).await;
             self.stop_background.cancel();
             self.background.close();
             self.background.wait().await;
@@ -152,6 +153,14 @@ impl Service {
             );
         }
         self.store.close().await;
+    }
+}
+
+/// Waits for tasks that were told to stop, so long at most.
+async fn ended(what: &str, tasks: &TaskTracker, most: Duration) {
+    tasks.close();
+    if tokio::time::timeout(most, tasks.wait()).await.is_err() {
+        tracing::warn!("{what} were not waited for any longer");
     }
 }
 
@@ -258,6 +267,7 @@ async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::R
         plain: Some(config.memcached.addr),
         tls,
         open,
+        tls_on_plain: config.memcached.tls_detect,
     })
 }
 

@@ -7,8 +7,7 @@ use secrecy::SecretString;
 
 use super::source::Source;
 use super::{Heroku, Manifest, Memcached, OpenListener, Tls, machine, manifest};
-use crate::domain::ClusterName;
-use crate::marketplace::outbound::{BadHostPattern, HostPattern};
+use crate::domain::{BadHostPattern, ClusterName, HostPattern};
 use crate::store::seal::MasterKey;
 use crate::web::PublicUrl;
 
@@ -103,26 +102,28 @@ fn secret(source: &Source, name: &str) -> Option<SecretString> {
 
 pub(super) fn heroku(
     source: &mut Source,
-    manifest: &Manifest,
+    manifest: Option<&Manifest>,
     forgiving: bool,
     warnings: &mut Vec<String>,
 ) -> Heroku {
-    let mut inbound = |name: &str, in_manifest: &SecretString| match secret(source, name) {
-        Some(given) => given,
-        None => {
-            if manifest::is_placeholder(in_manifest) {
-                let what = format!("{name} is not set, and the manifest holds only a placeholder");
-                if forgiving {
-                    warnings.push(what)
-                } else {
-                    source.mistake(what)
-                }
-            }
-            in_manifest.clone()
+    let mut inbound = |name: &str, in_manifest: Option<&SecretString>| {
+        if let Some(given) = secret(source, name) {
+            return given;
         }
+        if in_manifest.is_some_and(manifest::is_placeholder) {
+            let what = format!("{name} is not set, and the manifest holds only a placeholder");
+            if forgiving {
+                warnings.push(what);
+            } else {
+                source.mistake(what);
+            }
+        }
+        // without a manifest there is no start anyway, only a list of mistakes
+        in_manifest.cloned().unwrap_or_default()
     };
-    let password = inbound("LARDER_HEROKU_PASSWORD", &manifest.api.password);
-    let sso_salt = inbound("LARDER_HEROKU_SSO_SALT", &manifest.api.sso_salt);
+    let api = manifest.map(|manifest| &manifest.api);
+    let password = inbound("LARDER_HEROKU_PASSWORD", api.map(|api| &api.password));
+    let sso_salt = inbound("LARDER_HEROKU_SSO_SALT", api.map(|api| &api.sso_salt));
     let url = |source: &mut Source, name: &str, default: &str| {
         let url = source
             .text(name)
@@ -151,17 +152,17 @@ pub(super) fn heroku(
     }
 }
 
-/// Host patterns between commas, such as `*.logplex.io`.
 fn log_hosts(source: &mut Source) -> Vec<HostPattern> {
-    const NAME: &str = "LARDER_HEROKU_LOG_HOSTS";
-    let text = source.text(NAME).unwrap_or("*.logplex.io").to_owned();
-    let given = text
+    let text = source
+        .text("LARDER_HEROKU_LOG_HOSTS")
+        .unwrap_or("*.logplex.io");
+    let hosts = text
         .split(',')
         .map(str::trim)
         .filter(|host| !host.is_empty());
-    let hosts: Result<_, _> = given.map(str::parse).collect();
-    hosts.unwrap_or_else(|error: BadHostPattern| {
-        source.bad(NAME, &error);
+    let parsed: Result<_, _> = hosts.map(str::parse).collect();
+    parsed.unwrap_or_else(|error: BadHostPattern| {
+        source.bad("LARDER_HEROKU_LOG_HOSTS", &error);
         Vec::new()
     })
 }
@@ -229,6 +230,7 @@ pub(super) fn memcached(source: &mut Source) -> Memcached {
     }
     Memcached {
         tls: tls(source),
+        tls_detect: tls_detect(source),
         open: open_listener(source),
         proxy_hostname,
         proxy_port: source.parsed_or("LARDER_PROXY_PORT", addr.port()),
@@ -275,6 +277,16 @@ fn tls(source: &mut Source) -> Option<Tls> {
         certificate: certificate?,
         key: key?,
     })
+}
+
+/// The certificate is that of the TLS listener, so there must be one.
+fn tls_detect(source: &mut Source) -> bool {
+    let wanted = source.switch("LARDER_MEMCACHED_TLS_DETECT");
+    if wanted && source.text("LARDER_MEMCACHED_TLS_ADDR").is_none() {
+        let why = "needs LARDER_MEMCACHED_TLS_ADDR and its certificate";
+        source.bad("LARDER_MEMCACHED_TLS_DETECT", &why);
+    }
+    wanted
 }
 
 fn open_listener(source: &mut Source) -> Option<OpenListener> {

@@ -9,6 +9,7 @@ pub mod config_vars;
 pub mod credential;
 pub mod event;
 pub mod flush;
+pub mod host;
 pub mod ids;
 pub mod plan;
 pub mod resource;
@@ -21,6 +22,7 @@ pub use config_vars::ConfigVarNames;
 pub use credential::{Credential, Username};
 pub use event::Event;
 pub use flush::{FlushEvent, Origin};
+pub use host::{BadHostPattern, HostPattern};
 pub use ids::{
     AttachmentId, CacheId, ClusterName, CredentialId, DeliveryId, EventId, ExternalId, FlushId,
     NodeId, ResourceId, Revision,

@@ -177,7 +177,7 @@ async fn record_applied(
     let mut tx = outbox.store.begin().await?;
     let ours = tx.record_config_applied(claim, &done.wanted, now).await?;
     if !ours && done.pushed {
-        tx.distrust_config(claim.cache, now).await?;
+        tx.distrust_config(claim.cache, &done.wanted, now).await?;
     }
     tx.commit().await?;
     count(

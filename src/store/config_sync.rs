@@ -114,7 +114,7 @@ macro_rules! claim {
 macro_rules! want {
     ($which:literal) => {
         concat!(
-            "UPDATE config_sync SET desired = desired + 1,
+            "UPDATE config_sync SET desired = desired + 1, scheduled_at = $3,
                 needs_revision = CASE WHEN needs_revision > $2 THEN needs_revision ELSE $2 END,
                 next_attempt_at = CASE WHEN pending_since IS NULL OR dead_at IS NOT NULL THEN $3
                                        ELSE next_attempt_at END,
@@ -143,8 +143,8 @@ impl Tx {
             .filter(|_| !servers.is_empty())
             .map(|username| fingerprint(&username, &servers));
         exec!(self, sqlx::query(
-                "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, fence,
-                    applied_as) VALUES ($1, 1, 1, 0, 0, $2, 0, $3)")
+                "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, scheduled_at,
+                    fence, applied_as) VALUES ($1, 1, 1, 0, 0, $2, $2, 0, $3)")
             .bind(cache.0).bind(now.micros()).bind(&applied_as))?;
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         exec!(self, sqlx::query(
-                "UPDATE config_sync SET next_attempt_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
+                "UPDATE config_sync SET next_attempt_at = $2, scheduled_at = $2, attempt = 0, dead_at = NULL, pending_since = $2
                  WHERE cache_id = $1 AND applied < desired AND (dead_at IS NOT NULL OR next_attempt_at > $2)")
             .bind(cache.0).bind(now.micros()))?;
         self.promises = true;
@@ -250,7 +250,7 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET applied = $3, lease_until = NULL, attempt = 0, last_error = NULL, dead_at = NULL,
-                next_attempt_at = $5, applied_as = CASE WHEN desired = $3 THEN $4 END,
+                next_attempt_at = $5, scheduled_at = $5, applied_as = CASE WHEN desired = $3 THEN $4 END,
                 pending_since = CASE WHEN desired = $3 THEN NULL ELSE $5 END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -275,7 +275,7 @@ impl Tx {
             self,
             sqlx::query(
                 "UPDATE config_sync SET lease_until = NULL, attempt = attempt + 1, last_error = $3,
-                next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
+                scheduled_at = $6, next_attempt_at = CASE WHEN $5 = 1 AND desired > $7 THEN $6 ELSE $4 END,
                 dead_at = CASE WHEN $5 = 0 OR desired > $7 THEN NULL ELSE COALESCE(dead_at, $6) END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -290,44 +290,27 @@ impl Tx {
         Ok(rows == 1)
     }
 
-    /// What the provider holds is no longer certain: a worker sent after its lease had ended, perhaps over a
-    /// newer value. One more round puts it right.
+    /// What the provider holds is no longer certain: a worker has sent `sent` after its lease had ended, perhaps
+    /// over a newer value. One more round puts it right, and whoever is sending now loses the lease, since its
+    /// record would speak of a state that was overwritten.
     pub async fn distrust_config(
         &mut self,
         cache: CacheId,
+        sent: &ConfigWanted,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         exec!(
             self,
             sqlx::query(
-                "UPDATE config_sync SET desired = desired + 1, applied_as = NULL,
-                pending_since = COALESCE(pending_since, $2)
-             WHERE cache_id = $1"
+                "UPDATE config_sync SET desired = desired + 1, applied_as = NULL, fence = fence + 1,
+                lease_until = NULL, pending_since = COALESCE(pending_since, $2)
+             WHERE cache_id = $1 AND (applied_as IS NULL OR applied_as <> $3 OR lease_until > $2)"
             )
             .bind(cache.0)
             .bind(now.micros())
+            .bind(sent.fingerprint())
         )?;
         self.promises = true;
-        Ok(())
-    }
-
-    /// Ends everything on its way for a resource that is being deprovisioned, and destroys its tokens and log
-    /// inputs.
-    pub async fn drop_outbound(&mut self, cache: CacheId) -> Result<(), StoreError> {
-        self.cancel_deliveries(cache).await?;
-        exec!(
-            self,
-            sqlx::query("DELETE FROM grants WHERE cache_id = $1").bind(cache.0)
-        )?;
-        exec!(
-            self,
-            sqlx::query("DELETE FROM config_sync WHERE cache_id = $1").bind(cache.0)
-        )?;
-        exec!(
-            self,
-            sqlx::query("UPDATE attachments SET log_url_sealed = NULL WHERE cache_id = $1")
-                .bind(cache.0)
-        )?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | `outbound` | the end of all that is on its way out |
 //! | [`overview`] | what an operator looks at |
 //! | [`rekey`] | sealing everything again under a new master key |
 //! | `tidy` | what is kept for a while only |
@@ -33,6 +34,7 @@ pub mod events;
 pub mod flushes;
 pub mod grants;
 pub mod nodes;
+mod outbound;
 pub mod overview;
 pub mod rekey;
 pub mod resources;

@@ -85,6 +85,7 @@ impl FromStr for PublicUrl {
     type Err = BadPublicUrl;
 
     fn from_str(text: &str) -> Result<PublicUrl, BadPublicUrl> {
+        // A parsed `Uri` has lost its fragment.
         let uri: Uri = text.parse().map_err(|_| BadPublicUrl)?;
         let https = match uri.scheme_str() {
             Some("https") => true,
@@ -92,7 +93,7 @@ impl FromStr for PublicUrl {
             _ => return Err(BadPublicUrl),
         };
         let authority = uri.authority().ok_or(BadPublicUrl)?.as_str();
-        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let bare = matches!(uri.path(), "" | "/") && !text.contains(['?', '#']);
         if !bare || authority.contains('@') || uri.host().is_none_or(str::is_empty) {
             return Err(BadPublicUrl);
         }
@@ -133,6 +134,7 @@ mod tests {
             "https://",
             "https://x/larder",
             "https://x/?q",
+            "https://x/#f",
             "https://u:p@x",
         ] {
             assert_eq!(bad.parse::<PublicUrl>(), Err(BadPublicUrl), "{bad:?}");

@@ -302,7 +302,10 @@ async fn lines_are_posted_as_logplex_wants_them() {
     let body = String::from_utf8(request.body.clone()).expect("UTF-8");
     let head = format!("<190>1 2026-11-22T18:30:00.000000+00:00 {UUID} app addon-slug - - ");
     let frame = |text: &str| format!("{} {head}{text}", head.len() + text.len());
-    assert_eq!(body, frame("event=flush user=josé") + &frame("second"));
+    assert_eq!(
+        body,
+        frame("event=flush user=josé") + frame("second").as_str()
+    );
 }
 
 #[tokio::test]

@@ -10,11 +10,14 @@
 
 mod access;
 mod admin;
+mod bad_input;
+mod browser;
 mod clients;
 mod conversations;
 mod engine_capabilities;
 mod engine_connections;
 mod engine_differential;
+mod engine_memcapable;
 mod engine_oracle;
 mod engine_script;
 mod engine_serving;
@@ -32,9 +35,13 @@ mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
+mod provisioning_storm;
 mod roles;
 mod rotation;
+mod secrets;
+mod shutdown;
 mod store_battery;
 mod store_open;
 mod support;
+mod weather;
 mod whole_node;

@@ -31,12 +31,32 @@ use crate::support::world::{TestClock, World, request};
 pub const LOG_URL: &str = "https://token:t.1@1.us.logplex.io/logs";
 
 /// Nodes that are as far as the test says.
-pub struct Nodes(AtomicBool);
+pub struct Nodes {
+    follow: AtomicBool,
+    held: Mutex<Option<Arc<Semaphore>>>,
+    /// What was waited for, in order.
+    pub awaited: Mutex<Vec<Revision>>,
+}
+
+impl Nodes {
+    /// Makes those who ask wait for a permit.
+    pub fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+}
 
 impl NodesCaughtUp for Nodes {
-    fn wait_applied(&self, _: CacheId, _: Revision, _: Duration) -> BoxFuture<'_, bool> {
-        let caught_up = self.0.load(Ordering::SeqCst);
-        Box::pin(async move { caught_up })
+    fn wait_applied(&self, _: CacheId, revision: Revision, _: Duration) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            self.awaited.lock().push(revision);
+            let held = self.held.lock().clone();
+            if let Some(gate) = held {
+                gate.acquire().await.expect("the gate stays").forget();
+            }
+            self.follow.load(Ordering::SeqCst)
+        })
     }
 }
 
@@ -241,7 +261,11 @@ impl Bed {
     pub async fn start(db: &TestDb) -> Bed {
         let world = World::start(db).await;
         let provider = Arc::new(Scripted::default());
-        let nodes = Arc::new(Nodes(AtomicBool::new(true)));
+        let nodes = Arc::new(Nodes {
+            follow: AtomicBool::new(true),
+            held: Mutex::default(),
+            awaited: Mutex::default(),
+        });
         let outbox = outbox(&world.store, &world.clock, nodes.clone(), provider.clone());
         Bed {
             world,
@@ -263,7 +287,7 @@ impl Bed {
     }
 
     pub fn nodes_follow(&self, follow: bool) {
-        self.nodes.0.store(follow, Ordering::SeqCst);
+        self.nodes.follow.store(follow, Ordering::SeqCst);
     }
 
     /// A cache with a grant and an app that takes lines, its owner signed in.
@@ -295,6 +319,11 @@ impl Bed {
 
     pub fn pass(&self, secs: u64) {
         self.world.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// Sets the clock back.
+    pub fn go_back(&self, secs: u64) {
+        self.world.clock.set_back(Duration::from_secs(secs));
     }
 
     pub async fn state(&self, cache: CacheId) -> ConfigSyncState {

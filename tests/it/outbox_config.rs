@@ -113,6 +113,37 @@ async fn no_push_before_the_nodes_know_the_credential() {
     .await;
 }
 
+/// What is pushed is what was waited for, even when the primary changes while the nodes are waited for (P3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_during_the_wait_is_waited_for_too() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.promote_new(&owner).await;
+        let gate = bed.nodes.hold();
+        let outbox = bed.outbox.clone();
+        let pushing = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the nodes are waited for", async || {
+            bed.nodes.awaited.lock().len() == 1
+        })
+        .await;
+        let second = bed.promote_new(&owner).await;
+        gate.add_permits(1);
+        eventually("they are waited for again", async || {
+            bed.nodes.awaited.lock().len() == 2
+        })
+        .await;
+        assert!(bed.provider.pushes().is_empty());
+        let awaited = bed.nodes.awaited.lock().clone();
+        assert!(awaited[1] > awaited[0]);
+        gate.add_permits(1);
+        pushing.await.expect("no panic").expect("recorded");
+        assert_eq!(*bed.provider.effects.lock(), [second]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_during_a_push_is_pushed_after_it() {
     on_each(async |db| {
@@ -173,6 +204,7 @@ async fn an_older_value_never_stays_over_a_newer_one() {
         gate.add_permits(1);
         asleep.await.expect("no panic").expect("recorded");
         assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+        assert_eq!(bed.state(owner.cache()).await.applied, 3, "not recorded");
         while bed.work().await > 0 {}
         assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
         let state = bed.state(owner.cache()).await;

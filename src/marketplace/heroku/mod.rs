@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::outbound::HostPattern;
-use crate::domain::ConfigVarNames;
+use crate::domain::{ConfigVarNames, HostPattern};
 
 /// What Heroku and we share.
 #[derive(Clone, Debug)]

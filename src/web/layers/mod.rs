@@ -24,7 +24,8 @@ use crate::domain::CacheId;
 pub fn around(routes: Router, settings: &Arc<WebSettings>) -> Router {
     let with = || Arc::clone(settings);
     routes
-        // Counted where a body is read, so that who reads it also words the refusal: a page, or a provider's JSON.
+        // Refused where the body is read: only there is it known how to say so, as a page or as JSON, and a
+        // marketplace's caller has proved who it is by then.
         .layer(DefaultBodyLimit::max(settings.body_bytes_max))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(with(), time_limit))

@@ -145,6 +145,14 @@ pub fn settings(
     .to_vec()
 }
 
+/// The same settings but for one.
+pub fn setting(settings: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
+    let others = settings.iter().filter(|(other, _)| other != name).cloned();
+    others
+        .chain([(name.to_owned(), value.to_owned())])
+        .collect()
+}
+
 /// A port nobody listens on. Another process may take it before we do; then the test says so.
 pub fn free_port() -> u16 {
     let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

@@ -35,6 +35,11 @@ impl TestClock {
         let micros = i64::try_from(by.as_micros()).expect("a short time");
         self.0.fetch_add(micros, Ordering::SeqCst);
     }
+
+    pub fn set_back(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).expect("a short time");
+        self.0.fetch_sub(micros, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
