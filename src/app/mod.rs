@@ -30,13 +30,14 @@ use crate::engine::{
 use crate::marketplace::heroku::client::HerokuClient;
 use crate::marketplace::heroku::routes::{self, HerokuRoutes};
 use crate::marketplace::heroku::sso::SsoSettings;
-use crate::marketplace::heroku::{self, HerokuSettings};
+use crate::marketplace::heroku::{HerokuSettings, Webhooks};
+use crate::marketplace::outbound;
 use crate::outbox::ports::{Provider, Providers};
 use crate::outbox::{Outbox, OutboxSettings};
 use crate::provisioning::Provisioning;
 use crate::store::{Schema, Store, StoreSettings};
 use crate::telemetry;
-use crate::web::{self, PublicUrl, Web, WebSettings, server};
+use crate::web::{self, Web, WebSettings, server};
 
 /// How long a start waits for the node to know the caches of an earlier run.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -47,17 +48,16 @@ const TIDY_EVERY: Duration = Duration::from_secs(300);
 const PRIVATE_CACHE: &str = "dev";
 const PRIVATE_CACHE_ID: CacheId = CacheId(0);
 
-/// One call to a provider ends by then.
-const CALL_MAX: Duration = Duration::from_secs(15);
-
 /// A running service: both planes in one process.
 pub struct Service {
     store: Store,
     engine: Engine,
-    /// The doors for HTTP close first,
+    /// The doors for HTTP close first, and the outbox begins nothing new;
     stop_http: CancellationToken,
     http: TaskTracker,
-    /// then what works in the background.
+    stop_outbox: CancellationToken,
+    outbox: TaskTracker,
+    /// the node goes last: pushes under way wait for it, and it has the last thing to tell.
     stop_background: CancellationToken,
     background: TaskTracker,
     shutdown: Duration,
@@ -75,6 +75,7 @@ impl Service {
         let plans = Arc::new(config.plans.clone());
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let (http, background) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_outbox, outbox_tasks) = (CancellationToken::new(), TaskTracker::new());
 
         let cluster = cluster_of(config, &store, &clock);
         let engine = start_node(
@@ -92,8 +93,8 @@ impl Service {
             .await?;
         let heroku = Arc::new(heroku_settings(config, secret));
         let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;
-        let stop = stop_background.clone();
-        background.spawn(async move { outbox.run(stop).await });
+        let stop = stop_outbox.clone();
+        outbox_tasks.spawn(async move { outbox.run(stop).await });
 
         let access = Access::new(
             store.clone(),
@@ -107,7 +108,7 @@ impl Service {
             stop_background.clone(),
         ));
 
-        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock)?;
+        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock);
         open_http(config, router, &stop_http, &http).await?;
         let shutdown = config.shutdown;
         Ok(Service {
@@ -115,6 +116,8 @@ impl Service {
             engine,
             stop_http,
             http,
+            stop_outbox,
+            outbox: outbox_tasks,
             stop_background,
             background,
             shutdown,
@@ -130,23 +133,19 @@ impl Service {
     }
 
     /// Winds down in the order in which callers suffer least: no new requests, memcached clients between two
-    /// commands, then the background, which records what it has begun. Ends within the shutdown time, of which
-    /// slow callers get no more than a quarter: the node's last report must not wait for them.
+    /// commands, attempts of the outbox with their records, and last the node with what it has to tell. Ends within
+    /// the shutdown time, of which slow callers and slow providers get a share: nobody waits for them in vain.
     pub async fn stop(self) {
         let (engine, shutdown) = (self.engine.clone(), self.shutdown);
         self.stop_http.cancel();
-        self.http.close();
+        self.stop_outbox.cancel();
         let wind_down = async {
-            if tokio::time::timeout(shutdown / 4, self.http.wait())
-                .await
-                .is_err()
-            {
-                tracing::warn!("requests under way were not waited for any longer");
-            }
+            ended("requests under way", &self.http, shutdown / 4).await;
             let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
             if let Err(error) = stopped {
                 tracing::error!(%error, "the engine did not stop cleanly");
             }
+            ended("attempts of the outbox", &self.outbox, shutdown / 8).await;
             self.stop_background.cancel();
             self.background.close();
             self.background.wait().await;
@@ -157,6 +156,14 @@ impl Service {
             );
         }
         self.store.close().await;
+    }
+}
+
+/// Waits for tasks that were told to stop, so long at most.
+async fn ended(what: &str, tasks: &TaskTracker, most: Duration) {
+    tasks.close();
+    if tokio::time::timeout(most, tasks.wait()).await.is_err() {
+        tracing::warn!("{what} were not waited for any longer");
     }
 }
 
@@ -326,18 +333,14 @@ fn heroku_settings(config: &Config, webhook_secret: secrecy::SecretString) -> He
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
         log_hosts: shared.log_hosts.clone(),
-        webhooks: Some(heroku::Webhooks {
+        webhooks: Some(Webhooks {
             url: format!("{}/heroku/webhooks", config.public_url),
             secret: webhook_secret,
         }),
         legacy: shared.legacy,
-        variables: heroku::VariableNames {
-            servers: config.manifest.variable("SERVERS"),
-            username: config.manifest.variable("USERNAME"),
-            password: config.manifest.variable("PASSWORD"),
-        },
+        variables: config.manifest.variables(),
         allow_http: config.allow_http,
-        call_max: CALL_MAX,
+        call_max: outbound::CALL_MAX,
     }
 }
 
@@ -388,9 +391,7 @@ fn build_router(
     access: Access,
     plans: &Arc<Plans>,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Router> {
-    let public_url: PublicUrl = config.public_url.parse().context("LARDER_PUBLIC_URL")?;
-    let names = web::VariableNames::with_prefix(&config.manifest.prefix());
+) -> Router {
     let name = config.manifest.display_name().to_owned();
     let provisioning = Provisioning::new(
         store.clone(),
@@ -406,10 +407,10 @@ fn build_router(
         heroku_sso: heroku.sso.clone(),
         clock: Arc::clone(clock),
         settings: Arc::new(WebSettings::new(
-            public_url,
+            config.public_url.clone(),
             !config.allow_http,
             name,
-            names,
+            config.manifest.variables(),
         )),
     };
     let heroku_routes = HerokuRoutes {
@@ -417,7 +418,7 @@ fn build_router(
         provisioning,
         clock: Arc::clone(clock),
     };
-    Ok(web::app(web, routes::router(heroku_routes)))
+    web::app(web, routes::router(heroku_routes))
 }
 
 /// Opens the public door and the operators' own.
@@ -430,7 +431,7 @@ async fn open_http(
     let listener = bind("LARDER_HTTP_ADDR", config.http_addr).await?;
     tasks.spawn(server::serve(listener, router, stop.clone()));
     open_metrics(config, stop, tasks).await?;
-    tracing::info!(http = %config.http_addr, public = config.public_url, metrics = %config.metrics_addr, "http listens");
+    tracing::info!(http = %config.http_addr, public = %config.public_url, metrics = %config.metrics_addr, "http listens");
     Ok(())
 }
 

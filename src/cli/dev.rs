@@ -104,14 +104,13 @@ async fn first_cache(sandbox: &Sandbox) -> anyhow::Result<Addon> {
     reason = "this is what the person who typed `larder dev` reads"
 )]
 fn print_welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) {
-    let value = |suffix: &str| {
-        cache
-            .config
-            .get(&config.manifest.variable(suffix))
-            .cloned()
-            .unwrap_or_default()
-    };
-    let (servers, username, password) = (value("SERVERS"), value("USERNAME"), value("PASSWORD"));
+    let names = config.manifest.variables();
+    let value = |name: &str| cache.config.get(name).cloned().unwrap_or_default();
+    let (servers, username, password) = (
+        value(&names.servers),
+        value(&names.username),
+        value(&names.password),
+    );
     println!();
     println!(
         "  Larder is running. Ctrl-C stops it; its state stays in {}.",

@@ -6,6 +6,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::domain::ConfigVarNames;
+
 /// How the committed manifest marks a secret that is not one.
 pub const PLACEHOLDER: &str = "PLACEHOLDER";
 
@@ -48,14 +50,14 @@ impl Manifest {
     }
 
     /// What stands before the underscore in every variable's name. Heroku's default is the id in capitals.
-    pub fn prefix(&self) -> String {
+    fn prefix(&self) -> String {
         let default = || self.id.to_uppercase().replace('-', "_");
         self.api.config_vars_prefix.clone().unwrap_or_else(default)
     }
 
-    /// The full name of the variable that ends so, as in `variable("SERVERS")`.
-    pub fn variable(&self, suffix: &str) -> String {
-        format!("{}_{suffix}", self.prefix())
+    /// The full names of the variables.
+    pub fn variables(&self) -> ConfigVarNames {
+        ConfigVarNames::with_prefix(&self.prefix())
     }
 
     pub fn display_name(&self) -> &str {
@@ -73,8 +75,8 @@ impl Manifest {
                 self.id
             ));
         }
-        for needed in ["SERVERS", "USERNAME", "PASSWORD"] {
-            let name = self.variable(needed);
+        let names = self.variables();
+        for name in [names.servers, names.username, names.password] {
             if !self.api.config_vars.contains(&name) {
                 faults.push(format!("api.config_vars must list {name}"));
             }
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn the_committed_manifest_is_sound_and_holds_no_secret() {
         let manifest = Manifest::parse(COMMITTED).unwrap();
-        assert_eq!(manifest.variable("SERVERS"), "MEMCACHIER_SERVERS");
+        assert_eq!(manifest.variables().servers, "MEMCACHIER_SERVERS");
         assert!(is_placeholder(&manifest.api.password));
         assert!(is_placeholder(&manifest.api.sso_salt));
     }

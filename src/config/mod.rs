@@ -24,6 +24,7 @@ pub use variables::{VARIABLES, Variable};
 use crate::domain::{ClusterName, HostPattern, Plans};
 use crate::store::seal::MasterKey;
 use crate::telemetry::LogFormat;
+use crate::web::PublicUrl;
 
 /// Everything the program was told, parsed.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ pub struct Config {
     pub master_key: MasterKey,
     pub previous_keys: Vec<MasterKey>,
     pub http_addr: SocketAddr,
-    /// Without a slash at the end.
-    pub public_url: String,
+    pub public_url: PublicUrl,
     pub metrics_addr: SocketAddr,
     pub memcached: Memcached,
     pub cluster: ClusterName,
@@ -137,7 +137,7 @@ fn build(
     let allow_http = source.switch("LARDER_ALLOW_HTTP");
     let public_url = sections::public_url(source, allow_http);
     let manifest = sections::read_manifest(source);
-    let forgiving = allow_http || sections::is_local(&public_url);
+    let forgiving = allow_http || public_url.as_ref().is_some_and(sections::is_local);
     let heroku = sections::heroku(source, manifest.as_ref(), forgiving, &mut warnings);
     let master_key = sections::master_key(source);
     let previous_keys = sections::previous_keys(source);
@@ -168,7 +168,6 @@ fn build(
             .unwrap_or("larder-data")
             .into(),
         http_addr: source.parsed_or("LARDER_HTTP_ADDR", local(8080)),
-        public_url,
         metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
         memcached,
         region: source.text("LARDER_REGION").unwrap_or("us").to_owned(),
@@ -179,6 +178,7 @@ fn build(
         sandbox_addr: source.parsed_or("LARDER_SANDBOX_ADDR", local(8090)),
         // What may be missing stands last: whatever comes after a question mark may not be asked for.
         cluster: cluster?,
+        public_url: public_url?,
         master_key: master_key?,
         previous_keys,
         manifest: manifest?,

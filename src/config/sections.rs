@@ -10,6 +10,7 @@ use super::source::Source;
 use super::{Heroku, Manifest, Memcached, OpenListener, Tls, machine, manifest};
 use crate::domain::{BadHostPattern, ClusterName, HostPattern};
 use crate::store::seal::MasterKey;
+use crate::web::PublicUrl;
 
 pub(super) fn cluster(source: &mut Source) -> Option<ClusterName> {
     match source.text("LARDER_CLUSTER").unwrap_or("c1").parse() {
@@ -38,43 +39,26 @@ pub(super) fn database_url(source: &mut Source) -> SecretString {
     url.into()
 }
 
-pub(super) fn public_url(source: &mut Source, allow_http: bool) -> String {
-    let url = source
-        .text("LARDER_PUBLIC_URL")
-        .unwrap_or("http://127.0.0.1:8080")
-        .trim_end_matches('/')
-        .to_owned();
-    match reqwest::Url::parse(&url) {
-        Ok(parsed) if !is_bare(&parsed) => source.bad(
-            "LARDER_PUBLIC_URL",
-            &"must be a scheme and a host with nothing behind it",
-        ),
-        Ok(parsed) if parsed.scheme() == "https" => {}
-        Ok(parsed) if parsed.scheme() == "http" => {
-            if !allow_http && !is_local(&url) {
-                source.bad(
-                    "LARDER_PUBLIC_URL",
-                    &"must be https (LARDER_ALLOW_HTTP=on allows http, for tests)",
-                );
-            }
+pub(super) fn public_url(source: &mut Source, allow_http: bool) -> Option<PublicUrl> {
+    const NAME: &str = "LARDER_PUBLIC_URL";
+    let text = source.text(NAME).unwrap_or("http://127.0.0.1:8080");
+    match text.parse::<PublicUrl>() {
+        Ok(url) if url.is_https() || allow_http || is_local(&url) => Some(url),
+        Ok(_) => {
+            let why = "must be https (LARDER_ALLOW_HTTP=on allows http, for tests)";
+            source.bad(NAME, &why);
+            None
         }
-        Ok(_) => source.bad("LARDER_PUBLIC_URL", &"must be an https address"),
-        Err(error) => source.bad("LARDER_PUBLIC_URL", &error),
+        Err(error) => {
+            source.bad(NAME, &error);
+            None
+        }
     }
-    url
-}
-
-/// Paths, queries and user names have no meaning in an address that our own paths are put behind.
-fn is_bare(url: &reqwest::Url) -> bool {
-    url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
 }
 
 /// Whether a URL names this machine only, so that nobody outside can meet the service there.
-pub(super) fn is_local(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else {
+pub(super) fn is_local(url: &PublicUrl) -> bool {
+    let Ok(url) = reqwest::Url::parse(url.origin()) else {
         return false;
     };
     match url.host_str() {

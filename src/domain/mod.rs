@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod capability;
+pub mod config_vars;
 pub mod credential;
 pub mod event;
 pub mod flush;
@@ -17,6 +18,7 @@ pub mod time;
 
 pub use cache::{CacheSpec, CredentialSpec, FlushOrder};
 pub use capability::Capabilities;
+pub use config_vars::ConfigVarNames;
 pub use credential::{Credential, Username};
 pub use event::Event;
 pub use flush::{FlushEvent, Origin};

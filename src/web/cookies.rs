@@ -125,11 +125,11 @@ mod tests {
     use axum::response::IntoResponse;
 
     use super::*;
-    use crate::web::VariableNames;
+    use crate::domain::ConfigVarNames;
 
     fn settings(secure: bool) -> WebSettings {
         let url = "https://cache.example.com".parse().unwrap();
-        let names = VariableNames::with_prefix("MEMCACHIER");
+        let names = ConfigVarNames::with_prefix("MEMCACHIER");
         WebSettings::new(url, secure, "Larder".to_owned(), names)
     }
 

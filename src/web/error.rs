@@ -234,7 +234,8 @@ mod tests {
     use axum::body::to_bytes;
 
     use super::*;
-    use crate::web::{VariableNames, assets};
+    use crate::domain::ConfigVarNames;
+    use crate::web::assets;
 
     const ALL: [Fault; 12] = [
         Fault::NotFound,
@@ -256,7 +257,7 @@ mod tests {
             "https://cache.example.com".parse().unwrap(),
             true,
             "Larder".to_owned(),
-            VariableNames::with_prefix("MEMCACHIER"),
+            ConfigVarNames::with_prefix("MEMCACHIER"),
         );
         let response = fault.page(&settings, dashboard);
         assert_eq!(response.status(), fault.status());

@@ -36,7 +36,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use router::app;
-pub use settings::{PublicUrl, VariableNames, WebSettings};
+pub use settings::{BadPublicUrl, PublicUrl, WebSettings};
 
 use crate::access::Access;
 use crate::domain::{Clock, Plans};

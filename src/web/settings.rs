@@ -1,9 +1,12 @@
 //! What the web room needs to be told.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
+
+use crate::domain::ConfigVarNames;
 
 /// Settings of the pages. `config` fills them in.
 #[derive(Clone, Debug)]
@@ -13,7 +16,7 @@ pub struct WebSettings {
     pub secure_cookies: bool,
     /// The name over every page.
     pub product_name: String,
-    pub variables: VariableNames,
+    pub variables: ConfigVarNames,
     /// How many caches one browser may be signed in to; the oldest sign-in gives way.
     pub sessions_per_browser_max: usize,
     /// Length of the Events list.
@@ -30,7 +33,7 @@ impl WebSettings {
         public_url: PublicUrl,
         secure_cookies: bool,
         product_name: String,
-        variables: VariableNames,
+        variables: ConfigVarNames,
     ) -> WebSettings {
         WebSettings {
             public_url,
@@ -41,25 +44,6 @@ impl WebSettings {
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,
             request_timeout: Duration::from_secs(20),
-        }
-    }
-}
-
-/// The config variables of an app, by their full names.
-#[derive(Clone, Debug)]
-pub struct VariableNames {
-    pub servers: String,
-    pub username: String,
-    pub password: String,
-}
-
-impl VariableNames {
-    /// `PREFIX_SERVERS` and its sisters.
-    pub fn with_prefix(prefix: &str) -> VariableNames {
-        VariableNames {
-            servers: format!("{prefix}_SERVERS"),
-            username: format!("{prefix}_USERNAME"),
-            password: format!("{prefix}_PASSWORD"),
         }
     }
 }
@@ -91,10 +75,17 @@ impl PublicUrl {
     }
 }
 
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}
+
 impl FromStr for PublicUrl {
     type Err = BadPublicUrl;
 
     fn from_str(text: &str) -> Result<PublicUrl, BadPublicUrl> {
+        // A parsed `Uri` has lost its fragment.
         let uri: Uri = text.parse().map_err(|_| BadPublicUrl)?;
         let https = match uri.scheme_str() {
             Some("https") => true,
@@ -102,7 +93,7 @@ impl FromStr for PublicUrl {
             _ => return Err(BadPublicUrl),
         };
         let authority = uri.authority().ok_or(BadPublicUrl)?.as_str();
-        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let bare = matches!(uri.path(), "" | "/") && !text.contains(['?', '#']);
         if !bare || authority.contains('@') || uri.host().is_none_or(str::is_empty) {
             return Err(BadPublicUrl);
         }
@@ -143,6 +134,7 @@ mod tests {
             "https://",
             "https://x/larder",
             "https://x/?q",
+            "https://x/#f",
             "https://u:p@x",
         ] {
             assert_eq!(bad.parse::<PublicUrl>(), Err(BadPublicUrl), "{bad:?}");

@@ -43,7 +43,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sandbox", &["domain"]),
-    ("config", &["domain", "store", "telemetry"]),
+    (
+        "config",
+        &["domain", "store", "marketplace", "web", "telemetry"],
+    ),
     ("app", EVERYTHING_BELOW),
     (
         "cli",

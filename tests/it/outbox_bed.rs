@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use larder::access::Owner;
 use larder::domain::{
-    BoxFuture, CacheId, Event, ExternalId, FlushEvent, FlushId, Marketplace, Origin, Revision,
-    Timestamp,
+    BoxFuture, CacheId, ConfigVarNames, Event, ExternalId, FlushEvent, FlushId, Marketplace,
+    Origin, Revision, Timestamp,
 };
+use larder::marketplace::heroku::HerokuSettings;
 use larder::marketplace::heroku::client::HerokuClient;
 use larder::marketplace::heroku::sso::SsoSettings;
-use larder::marketplace::heroku::{HerokuSettings, VariableNames};
 use larder::outbox::ports::{
     AttachedApp, ConfigValues, LogLine, NodesCaughtUp, Provider, Providers, ResourceNow, SendError,
     SendErrorKind, Tokens,
@@ -440,7 +440,6 @@ pub fn outbox(
 
 /// Heroku's settings with every address at `api`.
 pub fn heroku_settings(api: &str) -> HerokuSettings {
-    let name = |suffix: &str| format!("MEMCACHIER_{suffix}");
     HerokuSettings {
         id: "addon-slug".to_owned(),
         user_agent: "Larder test".to_owned(),
@@ -458,11 +457,7 @@ pub fn heroku_settings(api: &str) -> HerokuSettings {
         ],
         webhooks: None,
         legacy: false,
-        variables: VariableNames {
-            servers: name("SERVERS"),
-            username: name("USERNAME"),
-            password: name("PASSWORD"),
-        },
+        variables: ConfigVarNames::with_prefix("MEMCACHIER"),
         allow_http: true,
         call_max: Duration::from_millis(500),
     }

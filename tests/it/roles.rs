@@ -12,7 +12,7 @@ use crate::support::dashboard::Dashboard;
 use crate::support::db::{Database, on_each};
 use crate::support::needs;
 use crate::support::scene::{PATIENCE, Scene, Wishes, free_port, settings};
-use crate::support::world::{World, plans};
+use crate::support::world::{World, eventually, plans};
 
 /// The service cannot reach the provider and stops; a worker beside it brings the values home.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +35,11 @@ async fn a_worker_keeps_what_another_process_promised() {
     let mut owner = Dashboard::open(&scene.sandbox, addon.id, &scene.base).await;
     let new = owner.add_credentials().await;
     assert!(owner.promote(&new).await.status.is_redirection());
+    // The node has taken the change up by now, or nothing would have been sent.
+    eventually("a push has failed", async || {
+        owner.page().await.contains("cannot connect")
+    })
+    .await;
     scene.service.stop().await;
     let held = scene.sandbox.config_vars(shop);
     assert_ne!(held["MEMCACHIER_USERNAME"], new, "nothing has arrived yet");

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::domain::HostPattern;
+use crate::domain::{ConfigVarNames, HostPattern};
 
 /// What Heroku and we share.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct HerokuSettings {
     pub webhooks: Option<Webhooks>,
     /// The v1 shapes of provisioning, for kensa and marketplaces that copied it.
     pub legacy: bool,
-    pub variables: VariableNames,
+    pub variables: ConfigVarNames,
     /// Plain http and private addresses, for tests and development.
     pub allow_http: bool,
     /// How long one call to Heroku may take in all; [`outbound::CALL_MAX`](super::outbound::CALL_MAX).
@@ -56,12 +56,4 @@ pub struct Webhooks {
     pub url: String,
     /// One for the installation: the signature is checked before it is known whose news it is.
     pub secret: SecretString,
-}
-
-/// Full names of the config vars, from the manifest.
-#[derive(Clone, Debug)]
-pub struct VariableNames {
-    pub servers: String,
-    pub username: String,
-    pub password: String,
 }

@@ -1,6 +1,6 @@
 //! Ready-to-paste client code. It names variables and never holds a value.
 
-use crate::web::settings::VariableNames;
+use crate::domain::ConfigVarNames;
 
 /// Code for one client library.
 pub struct Snippet {
@@ -11,12 +11,12 @@ pub struct Snippet {
 }
 
 /// One per language, in the order of the panel.
-pub fn all(names: &VariableNames) -> Vec<Snippet> {
+pub fn all(names: &ConfigVarNames) -> Vec<Snippet> {
     vec![python(names), ruby(names), node(names), php(names)]
 }
 
-fn python(names: &VariableNames) -> Snippet {
-    let VariableNames {
+fn python(names: &ConfigVarNames) -> Snippet {
+    let ConfigVarNames {
         servers,
         username,
         password,
@@ -39,8 +39,8 @@ print(cache.get("greeting"))"#
     }
 }
 
-fn ruby(names: &VariableNames) -> Snippet {
-    let VariableNames {
+fn ruby(names: &ConfigVarNames) -> Snippet {
+    let ConfigVarNames {
         servers,
         username,
         password,
@@ -64,8 +64,8 @@ puts cache.get("greeting")"#
     }
 }
 
-fn node(names: &VariableNames) -> Snippet {
-    let VariableNames {
+fn node(names: &ConfigVarNames) -> Snippet {
+    let ConfigVarNames {
         servers,
         username,
         password,
@@ -92,8 +92,8 @@ main().finally(() => cache.close());"#
     }
 }
 
-fn php(names: &VariableNames) -> Snippet {
-    let VariableNames {
+fn php(names: &ConfigVarNames) -> Snippet {
+    let ConfigVarNames {
         servers,
         username,
         password,

@@ -8,15 +8,16 @@ use super::present::{self, Facts, dashboard};
 use super::views::{ConfirmDelete, ConfirmFlush, Revealed};
 use crate::access::{ConfigState, HistoryEntry, Reach, Session};
 use crate::cluster::Figures;
+use crate::domain::ConfigVarNames;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{BearerSecret, Password};
 use crate::domain::{
     CacheId, Capabilities, Credential, CredentialId, Marketplace, Plan, Resource, ResourceId,
     ResourceState, Timestamp, Username,
 };
+use crate::web::WebSettings;
 use crate::web::assets;
 use crate::web::notice::Notice;
-use crate::web::{VariableNames, WebSettings};
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_372_200);
 const PASSWORD: &str = "00112233445566778899AABBCCDDEEFF";
@@ -30,7 +31,7 @@ fn settings() -> WebSettings {
         "https://cache.example.com".parse().unwrap(),
         true,
         "Larder".to_owned(),
-        VariableNames::with_prefix("MEMCACHIER"),
+        ConfigVarNames::with_prefix("MEMCACHIER"),
     )
 }
 

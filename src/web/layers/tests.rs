@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 
 use super::*;
-use crate::web::VariableNames;
+use crate::domain::ConfigVarNames;
 
 const HASH: &str = "q8Yk3Zr0pX5t7vN1m2B4c6D8e0F2g4H6j8K0l2M4n6P";
 
@@ -21,7 +21,7 @@ fn settings(public_url: &str) -> Arc<WebSettings> {
         public_url.parse().unwrap(),
         true,
         "Larder".to_owned(),
-        VariableNames::with_prefix("MEMCACHIER"),
+        ConfigVarNames::with_prefix("MEMCACHIER"),
     );
     settings.request_timeout = Duration::from_millis(50);
     Arc::new(settings)

@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::cluster::{
     Cluster, ClusterSettings, ControlLink, DataPlane, Figures, Handover, Node, NodeSettings,
 };
+use crate::domain::ConfigVarNames;
 use crate::domain::secret::digest_hex;
 use crate::domain::{
     CacheId, CacheSpec, Clock, ExternalId, FlushEvent, FlushId, Marketplace, Plan, Plans, Resource,
@@ -25,7 +26,7 @@ use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::{ProvisionRequest, Provisioning};
 use crate::store::seal::MasterKey;
 use crate::store::{Schema, Store, StoreSettings};
-use crate::web::{VariableNames, Web, WebSettings, app};
+use crate::web::{Web, WebSettings, app};
 
 pub const ORIGIN: &str = "https://cache.example.com";
 const SALT: &str = "example-sso-salt-0001";
@@ -122,7 +123,7 @@ fn settings() -> WebSettings {
         ORIGIN.parse().unwrap(),
         true,
         "Larder".to_owned(),
-        VariableNames::with_prefix("MEMCACHIER"),
+        ConfigVarNames::with_prefix("MEMCACHIER"),
     )
 }
 
