@@ -106,6 +106,8 @@ CREATE TABLE config_sync (
     pending_since   BIGINT,
     attempt         BIGINT NOT NULL,
     next_attempt_at BIGINT NOT NULL,
+    -- when next_attempt_at was written: one in the future tells that the clock was set back
+    scheduled_at    BIGINT NOT NULL,
     lease_until     BIGINT,
     fence           BIGINT NOT NULL,
     last_error      TEXT,
@@ -125,6 +127,7 @@ CREATE TABLE lanes (
     destination     TEXT NOT NULL,
     -- NULL while nothing waits
     next_attempt_at BIGINT,
+    scheduled_at    BIGINT NOT NULL,
     attempt         BIGINT NOT NULL,
     lease_until     BIGINT,
     fence           BIGINT NOT NULL,

@@ -59,6 +59,8 @@ pub struct Config {
 pub struct Memcached {
     pub addr: SocketAddr,
     pub tls: Option<Tls>,
+    /// Whether `addr` takes TLS as well, told by a connection's first byte.
+    pub tls_detect: bool,
     pub open: Option<OpenListener>,
     pub proxy_hostname: String,
     /// The port announced in `SERVERS`.

@@ -246,6 +246,7 @@ pub(super) fn memcached(source: &mut Source) -> Memcached {
     }
     Memcached {
         tls: tls(source),
+        tls_detect: tls_detect(source),
         open: open_listener(source),
         proxy_hostname,
         proxy_port: source.parsed_or("LARDER_PROXY_PORT", addr.port()),
@@ -292,6 +293,16 @@ fn tls(source: &mut Source) -> Option<Tls> {
         certificate: certificate?,
         key: key?,
     })
+}
+
+/// The certificate is that of the TLS listener, so there must be one.
+fn tls_detect(source: &mut Source) -> bool {
+    let wanted = source.switch("LARDER_MEMCACHED_TLS_DETECT");
+    if wanted && source.text("LARDER_MEMCACHED_TLS_ADDR").is_none() {
+        let why = "needs LARDER_MEMCACHED_TLS_ADDR and its certificate";
+        source.bad("LARDER_MEMCACHED_TLS_DETECT", &why);
+    }
+    wanted
 }
 
 fn open_listener(source: &mut Source) -> Option<OpenListener> {

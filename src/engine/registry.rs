@@ -53,12 +53,12 @@ const PHASE_SHIFT: u32 = 29;
 const SWEEP_MASK: u32 = (1 << PHASE_SHIFT) - 1;
 
 impl Control {
-    /// Enters a phase. One that goes on keeps its beginning, but for writing, where each piece taken is progress.
+    /// Enters a phase. One that goes on keeps its beginning, but for those in which each piece moved is progress.
     #[inline]
     pub fn enter(&self, phase: Phase) {
         let now = self.registry.sweeps.load(Ordering::Relaxed) & SWEEP_MASK;
         let before = self.phase.load(Ordering::Relaxed) >> PHASE_SHIFT;
-        if before != phase as u32 || phase == Phase::Writing {
+        if before != phase as u32 || matches!(phase, Phase::Writing | Phase::Busy) {
             self.phase
                 .store((phase as u32) << PHASE_SHIFT | now, Ordering::Relaxed);
         }
@@ -229,6 +229,7 @@ impl Judge<'_> {
                 // who has not begun to converse cannot be asked to end
                 age > limits.login_deadline || (self.stopping && control.waker.get().is_none())
             }
+            phase if phase == Phase::Busy as u32 => age > limits.stalled_request_deadline,
             phase if phase == Phase::Writing as u32 => age > limits.unread_output_deadline,
             phase if phase == Phase::Closing as u32 => age > limits.linger,
             _ => false,

@@ -96,7 +96,8 @@ async fn record_failed(
     next: Timestamp,
 ) -> Result<(), StoreError> {
     let mut tx = outbox.store.begin().await?;
-    tx.record_lines_failed(claim, &error.message, next).await?;
+    tx.record_lines_failed(claim, &error.message, next, outbox.now())
+        .await?;
     tx.commit().await?;
     count(Lines::NAME, "failed");
     tracing::warn!(cache = %claim.cache, %error, attempt = claim.attempt + 1, "log lines not delivered");
@@ -137,7 +138,10 @@ async fn reopen(
     match fresh_url(outbox, provider, claim, input).await {
         Ok(Some(url)) => {
             let mut tx = outbox.store.begin().await?;
-            if tx.record_lines_failed(claim, &error.message, now).await? {
+            if tx
+                .record_lines_failed(claim, &error.message, now, now)
+                .await?
+            {
                 tx.set_log_input(claim.cache, &claim.order_key, &url)
                     .await?;
             }

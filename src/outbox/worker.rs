@@ -20,7 +20,9 @@ use crate::store::{Store, StoreError};
 
 /// How long finished deliveries are kept for a look back.
 const DONE_KEPT: Duration = Duration::from_secs(30 * 86_400);
-const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+/// The clocks of two machines may be this far apart.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// How eager the worker is.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +113,7 @@ impl Outbox {
             tend::<config_sync::Pushes>(&self.0, &stop, &attempts),
             tend::<grants::Codes>(&self.0, &stop, &attempts),
             tend::<lines::Lines>(&self.0, &stop, &attempts),
-            prune(&self.0, &stop),
+            tidy(&self.0, &stop),
         );
         attempts.close();
         attempts.wait().await;
@@ -123,6 +125,11 @@ impl Outbox {
             + pass::<config_sync::Pushes>(&self.0).await?
             + pass::<lines::Lines>(&self.0).await?;
         Ok(done)
+    }
+
+    /// What the worker does every minute besides.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        tidy_once(&self.0).await
     }
 }
 
@@ -225,20 +232,25 @@ pub(super) fn count(kind: &'static str, outcome: &'static str) {
         .increment(1);
 }
 
-async fn prune(outbox: &Inner, stop: &CancellationToken) {
+/// Every minute: what a clock that was set back would hold up, and what is too old to keep.
+async fn tidy(outbox: &Inner, stop: &CancellationToken) {
     while stop
-        .run_until_cancelled(tokio::time::sleep(PRUNE_EVERY))
+        .run_until_cancelled(tokio::time::sleep(TIDY_EVERY))
         .await
         .is_some()
     {
-        if let Err(error) = prune_once(outbox).await {
-            tracing::warn!(%error, "could not drop old deliveries");
+        if let Err(error) = tidy_once(outbox).await {
+            tracing::warn!(%error, "the outbox could not be tidied");
         }
     }
 }
 
-async fn prune_once(outbox: &Inner) -> Result<(), StoreError> {
+async fn tidy_once(outbox: &Inner) -> Result<(), StoreError> {
+    let now = outbox.now();
+    let future = now.plus(CLOCKS_DIFFER);
+    let leases_end = now.plus(outbox.settings.lease + TIDY_EVERY);
     let mut tx = outbox.store.begin().await?;
-    tx.prune_deliveries(outbox.now().minus(DONE_KEPT)).await?;
+    tx.undo_clock_jump(now, future, leases_end).await?;
+    tx.prune_deliveries(now.minus(DONE_KEPT)).await?;
     tx.commit().await
 }

@@ -67,8 +67,8 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let host = host_of(url.expose_secret());
         exec!(self, sqlx::query(
-                "INSERT INTO lanes (order_key, cache_id, destination, attempt, fence, dropped, window_at, window_lines)
-                 VALUES ($1, $2, $3, 0, 0, 0, 0, 0)
+                "INSERT INTO lanes (order_key, cache_id, destination, scheduled_at, attempt, fence, dropped, window_at,
+                    window_lines) VALUES ($1, $2, $3, 0, 0, 0, 0, 0, 0)
                  ON CONFLICT (order_key) DO UPDATE SET destination = excluded.destination, attempt = 0")
             .bind(attachment).bind(cache.0).bind(host))?;
         let sealed = self

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod admin;
 mod bad_input;
 mod browser;
 mod clients;
@@ -16,6 +17,7 @@ mod conversations;
 mod engine_capabilities;
 mod engine_connections;
 mod engine_differential;
+mod engine_memcapable;
 mod engine_oracle;
 mod engine_script;
 mod engine_serving;
@@ -34,6 +36,7 @@ mod outbox_grants;
 mod outbox_lines;
 mod provisioning;
 mod provisioning_storm;
+mod roles;
 mod rotation;
 mod secrets;
 mod shutdown;

@@ -31,12 +31,32 @@ use crate::support::world::{TestClock, World, request};
 pub const LOG_URL: &str = "https://token:t.1@1.us.logplex.io/logs";
 
 /// Nodes that are as far as the test says.
-pub struct Nodes(AtomicBool);
+pub struct Nodes {
+    follow: AtomicBool,
+    held: Mutex<Option<Arc<Semaphore>>>,
+    /// What was waited for, in order.
+    pub awaited: Mutex<Vec<Revision>>,
+}
+
+impl Nodes {
+    /// Makes those who ask wait for a permit.
+    pub fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+}
 
 impl NodesCaughtUp for Nodes {
-    fn wait_applied(&self, _: CacheId, _: Revision, _: Duration) -> BoxFuture<'_, bool> {
-        let caught_up = self.0.load(Ordering::SeqCst);
-        Box::pin(async move { caught_up })
+    fn wait_applied(&self, _: CacheId, revision: Revision, _: Duration) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            self.awaited.lock().push(revision);
+            let held = self.held.lock().clone();
+            if let Some(gate) = held {
+                gate.acquire().await.expect("the gate stays").forget();
+            }
+            self.follow.load(Ordering::SeqCst)
+        })
     }
 }
 
@@ -57,12 +77,17 @@ pub struct Scripted {
     pub script: Mutex<VecDeque<SendErrorKind>>,
     pub apps: Mutex<Vec<AttachedApp>>,
     issued: Mutex<u32>,
-    /// While shut, pushes wait here after they were noted as called.
+    /// While shut, pushes wait here after they were noted as called,
     held: Mutex<Option<Arc<Semaphore>>>,
+    /// or here after they took effect.
+    held_after: Mutex<Option<Arc<Semaphore>>>,
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
+    loses_answers: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
+    /// SERVERS of each push that took effect.
+    pub servers: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -80,6 +105,11 @@ impl Scripted {
         self.refuses_logs.store(refuse, Ordering::SeqCst);
     }
 
+    /// Whether a push that the script fails has taken effect all the same.
+    pub fn lose_answers(&self, lose: bool) {
+        self.loses_answers.store(lose, Ordering::SeqCst);
+    }
+
     /// Makes the pushes from now on wait for a permit.
     pub fn hold(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
@@ -87,8 +117,17 @@ impl Scripted {
         gate
     }
 
+    /// Makes the pushes from now on wait for a permit before they are answered.
+    pub fn hold_after(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = None;
+        *self.held_after.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
     pub fn go_on(&self) {
         *self.held.lock() = None;
+        *self.held_after.lock() = None;
     }
 
     pub fn pushes(&self) -> Vec<String> {
@@ -133,6 +172,12 @@ impl Scripted {
     }
 }
 
+async fn pass(gate: Option<Arc<Semaphore>>) {
+    if let Some(gate) = gate {
+        gate.acquire().await.expect("the gate stays").forget();
+    }
+}
+
 impl Provider for Scripted {
     fn push_config<'a>(
         &'a self,
@@ -146,16 +191,17 @@ impl Provider for Scripted {
                 token: token.expose_secret().to_owned(),
                 username: username.clone(),
             });
-            let held = self.held.lock().clone();
-            if let Some(gate) = held {
-                gate.acquire().await.expect("the gate stays").forget();
-            }
+            let (held, held_after) = (self.held.lock().clone(), self.held_after.lock().clone());
+            pass(held).await;
             if self.refuses_tokens.load(Ordering::SeqCst) {
                 return Err(SendError::new(SendErrorKind::Unauthorized, "no such token"));
             }
-            if answer.is_ok() {
+            let arrives = self.loses_answers.load(Ordering::SeqCst);
+            if answer.is_ok() || arrives {
                 self.effects.lock().push(username);
+                self.servers.lock().push(values.servers.clone());
             }
+            pass(held_after).await;
             answer
         })
     }
@@ -215,7 +261,11 @@ impl Bed {
     pub async fn start(db: &TestDb) -> Bed {
         let world = World::start(db).await;
         let provider = Arc::new(Scripted::default());
-        let nodes = Arc::new(Nodes(AtomicBool::new(true)));
+        let nodes = Arc::new(Nodes {
+            follow: AtomicBool::new(true),
+            held: Mutex::default(),
+            awaited: Mutex::default(),
+        });
         let outbox = outbox(&world.store, &world.clock, nodes.clone(), provider.clone());
         Bed {
             world,
@@ -237,7 +287,7 @@ impl Bed {
     }
 
     pub fn nodes_follow(&self, follow: bool) {
-        self.nodes.0.store(follow, Ordering::SeqCst);
+        self.nodes.follow.store(follow, Ordering::SeqCst);
     }
 
     /// A cache with a grant and an app that takes lines, its owner signed in.
@@ -269,6 +319,11 @@ impl Bed {
 
     pub fn pass(&self, secs: u64) {
         self.world.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// Sets the clock back.
+    pub fn go_back(&self, secs: u64) {
+        self.world.clock.set_back(Duration::from_secs(secs));
     }
 
     pub async fn state(&self, cache: CacheId) -> ConfigSyncState {

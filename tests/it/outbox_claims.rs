@@ -145,3 +145,47 @@ async fn the_worker_runs_until_stopped_and_finishes_what_it_began() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_set_back_holds_nothing_up() {
+    use larder::outbox::ports::SendErrorKind;
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        // Written an hour ahead of the clock that the rest of the test runs by.
+        bed.pass(3_600);
+        bed.promote_new(&owner).await;
+        bed.provider.fail([SendErrorKind::Retry { after: None }; 2]);
+        assert_eq!(bed.work().await, 2, "a push and a line, both failed");
+        bed.go_back(3_600);
+        assert_eq!(bed.work().await, 0, "due in an hour by their rows");
+        bed.outbox.tidy().await.expect("tidied");
+        assert_eq!(bed.work().await, 2);
+        assert_eq!(bed.provider.effects.lock().len(), 1);
+        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn finished_lines_are_kept_for_thirty_days() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.flush(&owner, "p1").await;
+        while bed.work().await > 0 {}
+        let pruned = async |days: u64| {
+            let before = bed.world.clock.now();
+            let before = before.plus(Duration::from_secs(days * 86_400));
+            let before = before.minus(Duration::from_secs(30 * 86_400));
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            let pruned = tx.prune_deliveries(before).await.expect("pruned");
+            tx.commit().await.expect("a commit");
+            pruned
+        };
+        assert_eq!(pruned(29).await, 0);
+        assert_eq!(pruned(31).await, 1);
+    })
+    .await;
+}

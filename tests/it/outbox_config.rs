@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use larder::domain::Clock as _;
 use larder::outbox::ports::SendErrorKind;
 use larder::store::grants::GrantState;
+use larder::store::nodes::NodeRecord;
 
 use crate::outbox_bed::{Bed, Call, code};
 use crate::support::db::on_each;
@@ -54,6 +56,41 @@ async fn there_and_back_is_no_push() {
     .await;
 }
 
+/// The machine comes back under another name: SERVERS is among what the provider holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_new_address_is_pushed() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let node = |host: &str| NodeRecord {
+            id: bed.world.node.id().clone(),
+            cluster: "c1".parse().expect("a cluster"),
+            region: "us".to_owned(),
+            proxy_hostname: host.to_owned(),
+            proxy_port: 11211,
+            memory_bytes: 1 << 30,
+        };
+        let start = async |host: &str| {
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            tx.register_node(&node(host), bed.world.clock.now())
+                .await
+                .expect("registered");
+            tx.commit().await.expect("a commit");
+            while bed.work().await > 0 {}
+        };
+        start("p1.example.net").await;
+        assert_eq!(bed.provider.pushes().len(), 0, "the same address");
+        start("p9.example.net").await;
+        assert_eq!(bed.provider.pushes(), [owner.resource().label.clone()]);
+        let servers = bed.provider.servers.lock().clone();
+        assert_eq!(servers, ["p9.example.net:11211"]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (2, 2));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_push_before_the_nodes_know_the_credential() {
     on_each(async |db| {
@@ -72,6 +109,37 @@ async fn no_push_before_the_nodes_know_the_credential() {
         bed.pass(1);
         bed.work().await;
         assert_eq!(bed.provider.pushes(), [promoted]);
+    })
+    .await;
+}
+
+/// What is pushed is what was waited for, even when the primary changes while the nodes are waited for (P3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_during_the_wait_is_waited_for_too() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.promote_new(&owner).await;
+        let gate = bed.nodes.hold();
+        let outbox = bed.outbox.clone();
+        let pushing = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the nodes are waited for", async || {
+            bed.nodes.awaited.lock().len() == 1
+        })
+        .await;
+        let second = bed.promote_new(&owner).await;
+        gate.add_permits(1);
+        eventually("they are waited for again", async || {
+            bed.nodes.awaited.lock().len() == 2
+        })
+        .await;
+        assert!(bed.provider.pushes().is_empty());
+        let awaited = bed.nodes.awaited.lock().clone();
+        assert!(awaited[1] > awaited[0]);
+        gate.add_permits(1);
+        pushing.await.expect("no panic").expect("recorded");
+        assert_eq!(*bed.provider.effects.lock(), [second]);
     })
     .await;
 }
@@ -136,6 +204,70 @@ async fn an_older_value_never_stays_over_a_newer_one() {
         gate.add_permits(1);
         asleep.await.expect("no panic").expect("recorded");
         assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+        assert_eq!(bed.state(owner.cache()).await.applied, 3, "not recorded");
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+/// The push arrived and its answer did not: to go back is a push, although the last one recorded says the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_is_a_push_when_the_way_there_is_uncertain() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let there = bed.promote_new(&owner).await;
+        bed.provider.lose_answers(true);
+        bed.provider.fail([SendErrorKind::Retry { after: None }]);
+        bed.work().await;
+        bed.provider.lose_answers(false);
+        let back = owner.resource().label.clone();
+        bed.promote(&owner, &back).await;
+        bed.pass(10);
+        while bed.work().await > 0 {}
+        assert_eq!(*bed.provider.effects.lock(), [there, back]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+/// The older value arrives after the newer one, before the newer one's worker has recorded it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_value_over_one_not_yet_recorded_does_not_stay() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let other = bed.another_worker(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let older = bed.promote_new(&owner).await;
+        let asleep_gate = bed.provider.hold();
+        let outbox = bed.outbox.clone();
+        let asleep = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the older push is on the wire", async || {
+            bed.provider.pushes().len() == 1
+        })
+        .await;
+
+        bed.pass(61);
+        let newer = bed.promote_new(&owner).await;
+        let quick_gate = bed.provider.hold_after();
+        let quick = tokio::spawn(async move { other.run_due().await });
+        eventually("the newer push took effect", async || {
+            bed.provider.effects.lock().len() == 1
+        })
+        .await;
+        asleep_gate.add_permits(1);
+        asleep.await.expect("no panic").expect("recorded");
+        bed.provider.go_on();
+        quick_gate.add_permits(1);
+        quick.await.expect("no panic").expect("recorded");
+        assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+
         while bed.work().await > 0 {}
         assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
         let state = bed.state(owner.cache()).await;

@@ -138,6 +138,31 @@ async fn everybody_shares_one_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_is_leased_to_one() {
+    use larder::domain::Clock as _;
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let cache = bed.cache("r-1").await.cache();
+        bed.work().await;
+        let store = &bed.world.store;
+        let lease = async || {
+            let now = bed.world.clock.now();
+            let seen = store.grant(cache).await.expect("read").expect("a grant");
+            let until = now.plus(Duration::from_secs(60));
+            let mut tx = store.begin().await.expect("a transaction");
+            let leased = tx.lease_grant(cache, seen.fence, now, until).await;
+            tx.commit().await.expect("a commit");
+            leased.expect("asked")
+        };
+        assert!(lease().await.is_some());
+        assert_eq!(lease().await, None);
+        bed.pass(61);
+        assert!(lease().await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
     on_each(async |db| {
         let bed = Bed::start(db).await;
@@ -158,4 +183,40 @@ async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
         assert_eq!(bed.work().await, 0, "never in a loop");
     })
     .await;
+}
+
+/// P9: what is on disk opens nothing without the master key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_tokens_and_log_inputs_are_sealed_on_disk() {
+    let db = crate::support::db::sqlite().await;
+    let bed = Bed::start(&db).await;
+    let mut ask = request("r-1");
+    ask.grant = Some(code("MARKER-code", &bed.world.clock));
+    ask.log_url = Some(
+        "https://token:MARKER-log@1.us.logplex.io/logs"
+            .to_owned()
+            .into(),
+    );
+    let made = bed.world.provisioning.provision(ask).await;
+    made.expect("a cache");
+    let files = || {
+        let crate::support::db::Kind::Sqlite { dir } = &db.kind else {
+            panic!("SQLite was asked for")
+        };
+        let list = std::fs::read_dir(dir.path()).expect("a directory");
+        list.map(|file| std::fs::read(file.expect("a file").path()).expect("bytes"))
+            .collect::<Vec<_>>()
+            .concat()
+    };
+    let holds = |needle: &str| {
+        let bytes = files();
+        bytes
+            .windows(needle.len())
+            .any(|part| part == needle.as_bytes())
+    };
+    assert!(holds("1.us.logplex.io"), "the search finds what is there");
+    bed.work().await;
+    for marker in ["MARKER", "access-1", "refresh-1"] {
+        assert!(!holds(marker), "{marker}");
+    }
 }

@@ -35,6 +35,11 @@ impl TestClock {
         let micros = i64::try_from(by.as_micros()).expect("a short time");
         self.0.fetch_add(micros, Ordering::SeqCst);
     }
+
+    pub fn set_back(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).expect("a short time");
+        self.0.fetch_sub(micros, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
@@ -254,6 +259,7 @@ impl World {
         let visit = SsoVisit {
             cache,
             proof_digest: proof.to_owned(),
+            weaker_digest: None,
             person: Some("ann@example.com".to_owned()),
             context_app: None,
         };

@@ -1,4 +1,13 @@
 //! The composition root: builds the rooms, wires their ports, owns the order of start and stop.
+//!
+//! | file | builds |
+//! |---|---|
+//! | here | the whole service, for `serve` and `dev` |
+//! | [`worker`] | the outbox alone, for `serve --role worker` |
+//! | [`operator`] | what `admin` works with |
+
+pub mod operator;
+pub mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,15 +76,7 @@ impl Service {
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let (http, background) = (TaskTracker::new(), TaskTracker::new());
 
-        let settings = ClusterSettings {
-            regions_allowed: config.manifest.api.regions.clone(),
-        };
-        let cluster = Cluster::new(
-            store.clone(),
-            Arc::clone(&plans),
-            Arc::clone(&clock),
-            settings,
-        );
+        let cluster = cluster_of(config, &store, &clock);
         let engine = start_node(
             config,
             &store,
@@ -126,13 +127,19 @@ impl Service {
     }
 
     /// Winds down in the order in which callers suffer least: no new requests, memcached clients between two
-    /// commands, then the background, which records what it has begun. Ends within the shutdown time.
+    /// commands, then the background, which records what it has begun. Ends within the shutdown time, of which
+    /// slow callers get no more than a quarter: the node's last report must not wait for them.
     pub async fn stop(self) {
         let (engine, shutdown) = (self.engine.clone(), self.shutdown);
         self.stop_http.cancel();
         self.http.close();
         let wind_down = async {
-            self.http.wait().await;
+            if tokio::time::timeout(shutdown / 4, self.http.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!("requests under way were not waited for any longer");
+            }
             let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
             if let Err(error) = stopped {
                 tracing::error!(%error, "the engine did not stop cleanly");
@@ -167,6 +174,14 @@ impl Clock for SystemClock {
             .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
+}
+
+fn cluster_of(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Cluster {
+    let settings = ClusterSettings {
+        regions_allowed: config.manifest.api.regions.clone(),
+    };
+    let plans = Arc::new(config.plans.clone());
+    Cluster::new(store.clone(), plans, Arc::clone(clock), settings)
 }
 
 fn store_settings(config: &Config) -> StoreSettings {
@@ -245,6 +260,7 @@ async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::R
         plain: Some(config.memcached.addr),
         tls,
         open,
+        tls_on_plain: config.memcached.tls_detect,
     })
 }
 
@@ -400,16 +416,22 @@ async fn open_http(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Result<()> {
-    let metrics = telemetry::metrics()?;
-    let metrics_router = Router::new().route("/metrics", get(async move || metrics.render()));
-    for (name, addr, router) in [
-        ("LARDER_HTTP_ADDR", config.http_addr, router),
-        ("LARDER_METRICS_ADDR", config.metrics_addr, metrics_router),
-    ] {
-        let listener = bind(name, addr).await?;
-        tasks.spawn(server::serve(listener, router, stop.clone()));
-    }
+    let listener = bind("LARDER_HTTP_ADDR", config.http_addr).await?;
+    tasks.spawn(server::serve(listener, router, stop.clone()));
+    open_metrics(config, stop, tasks).await?;
     tracing::info!(http = %config.http_addr, public = config.public_url, metrics = %config.metrics_addr, "http listens");
+    Ok(())
+}
+
+async fn open_metrics(
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    let metrics = telemetry::metrics()?;
+    let router = Router::new().route("/metrics", get(async move || metrics.render()));
+    let listener = bind("LARDER_METRICS_ADDR", config.metrics_addr).await?;
+    tasks.spawn(server::serve(listener, router, stop.clone()));
     Ok(())
 }
 
