@@ -15,10 +15,12 @@ use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
 use crate::support::needs;
 use crate::support::process::Process;
-use crate::support::scene::{PATIENCE, free_port, lines_of, sandbox_settings, settings};
+use crate::support::scene::{free_port, lines_of, sandbox_settings, settings};
 
 const OWNERS: usize = 4;
 const CACHES_PER_OWNER: usize = 12;
+/// What was under way in a process that was killed is taken up again when its lease of a minute ends.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the outside was told about one cache.
 #[derive(Clone, Debug, Default)]
@@ -271,10 +273,10 @@ async fn settle(stage: &Stage) {
         let app = told.app.expect("known since the provision");
         let arrived = stage
             .sandbox
-            .wait_for_var(app, "MEMCACHIER_USERNAME", &primary, PATIENCE)
+            .wait_for_var(app, "MEMCACHIER_USERNAME", &primary, DELIVERED_WITHIN)
             .await;
         arrived.unwrap_or_else(|late| panic!("{late}: {addon:?} never got its primary {primary}"));
-        let lines = stage.sandbox.wait_for(PATIENCE, |market| {
+        let lines = stage.sandbox.wait_for(DELIVERED_WITHIN, |market| {
             let log: Vec<_> = market.app(app)?.log.iter().cloned().collect();
             let lines = lines_of(&log, "flush").len();
             (lines >= told.flushes).then_some(lines)
