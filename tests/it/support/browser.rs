@@ -157,7 +157,11 @@ impl Browser {
 
     pub async fn set_dark(&self, dark: bool) {
         let scheme = if dark { "dark" } else { "light" };
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        // without motion, so that no picture shows something half way
+        let features = json!({"features": [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
