@@ -63,6 +63,11 @@ pub fn table() -> Vec<Route> {
         ),
         on_post(
             OwnerActs,
+            "/caches/{id}/credentials/{username}/rotate",
+            credentials::rotate,
+        ),
+        on_post(
+            OwnerActs,
             "/caches/{id}/credentials/{username}/capabilities",
             credentials::restrict,
         ),

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod access_rotation;
 mod clients;
 mod conversations;
 mod engine_capabilities;
