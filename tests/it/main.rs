@@ -25,6 +25,7 @@ mod heroku_client;
 mod heroku_routes;
 mod kill;
 mod layering;
+mod lifecycle_model;
 mod node_link;
 mod outbox_bed;
 mod outbox_claims;
