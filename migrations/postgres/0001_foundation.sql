@@ -62,6 +62,8 @@ CREATE TABLE credentials (
     last_used_at    BIGINT,
     last_used_from  TEXT,
     removed_at      BIGINT,
+    -- of a former primary: since when the provider has the values of its successor
+    retired_at      BIGINT,
     CHECK ((removed_at IS NULL) = (password_sealed IS NOT NULL)),
     CHECK (removed_at IS NULL OR is_primary = 0)
 );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Access, AccessError, Owner, Reach};
 use crate::domain::secret::{Password, VerifierKey};
 use crate::domain::{
-    CacheId, Capabilities, Credential, CredentialId, Event, Revision, Timestamp, Username,
+    CacheId, Capabilities, Credential, CredentialId, Event, Resource, Revision, Timestamp, Username,
 };
 use crate::outbox;
 use crate::store::credentials::NewCredential;
@@ -23,6 +23,7 @@ pub(crate) async fn issue(
     key: &VerifierKey,
     cache: CacheId,
     username: &Username,
+    capabilities: Capabilities,
     primary: bool,
     now: Timestamp,
 ) -> Result<Option<Credential>, StoreError> {
@@ -34,7 +35,7 @@ pub(crate) async fn issue(
         username,
         password: &password,
         verifier: &password.verifier(key, username),
-        capabilities: Capabilities::ALL,
+        capabilities,
         primary,
     };
     if !tx.insert_credential(&new, now).await? {
@@ -44,10 +45,11 @@ pub(crate) async fn issue(
         id,
         cache,
         username: username.clone(),
-        capabilities: Capabilities::ALL,
+        capabilities,
         primary,
         created_at: now,
         last_used: None,
+        retired_at: None,
     }))
 }
 
@@ -76,21 +78,84 @@ impl Access {
     pub async fn create(&self, owner: &Owner) -> Result<(Credential, Reach), AccessError> {
         let (mut tx, resource) = self.begin(owner).await?;
         let now = self.clock.now();
-        let max = self.plans.find_or_smallest(&resource.plan).credentials_max;
-        if tx.count_credentials(resource.cache).await? >= u64::from(max) {
-            return Err(AccessError::TooManyCredentials { max });
-        }
-        let credential = draw(&mut tx, self.store.verifier_key(), resource.cache, now).await?;
-        let event = Event::CredentialCreated {
-            credential: credential.username.clone(),
-        };
-        outbox::announce(&mut tx, resource.cache, &resource.label, &event, now).await?;
+        let credential = self.add(&mut tx, &resource, Capabilities::ALL, now).await?;
         let entry = owner.audit("credential.create", credential.username.as_str());
         tx.audit(&entry, now).await?;
         let revision = tx.bump(resource.cache).await?;
         tx.commit().await?;
         let reach = self.reach(resource.cache, revision).await?;
         Ok((credential, reach))
+    }
+
+    /// One more credential within the plan, and its event.
+    async fn add(
+        &self,
+        tx: &mut Tx,
+        resource: &Resource,
+        capabilities: Capabilities,
+        now: Timestamp,
+    ) -> Result<Credential, AccessError> {
+        let cache = resource.cache;
+        let max = self.plans.find_or_smallest(&resource.plan).credentials_max;
+        if tx.count_credentials(cache).await? >= u64::from(max) {
+            return Err(AccessError::TooManyCredentials { max });
+        }
+        let credential = draw(tx, self.store.verifier_key(), cache, capabilities, now).await?;
+        let event = Event::CredentialCreated {
+            credential: credential.username.clone(),
+        };
+        outbox::announce(tx, cache, &resource.label, &event, now).await?;
+        Ok(credential)
+    }
+
+    /// Moves the primary mark and promises the push.
+    async fn make_primary(
+        &self,
+        tx: &mut Tx,
+        resource: &Resource,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let cache = resource.cache;
+        tx.move_primary(credential, now).await?;
+        let event = Event::CredentialPromoted {
+            credential: credential.username.clone(),
+        };
+        outbox::announce(tx, cache, &resource.label, &event, now).await?;
+        // The push waits for this revision, and so for whatever made this credential before it (P3).
+        let revision = tx.bump(cache).await?;
+        outbox::want_config(tx, cache, revision, now).await
+    }
+
+    /// Replaces the primary `from` by a new credential with its capabilities, in one step; `from` stays as a
+    /// secondary. Once `from` is no longer the primary this is without effect, so that asking twice rotates once.
+    /// Gives the primary's user name.
+    pub async fn rotate(&self, owner: &Owner, from: &Username) -> Result<Username, AccessError> {
+        let (mut tx, resource) = self.begin(owner).await?;
+        let now = self.clock.now();
+        let primary = tx.primary_credential(resource.cache).await?;
+        let primary = primary.ok_or_else(|| unknown(from))?;
+        if primary.username != *from {
+            return Ok(primary.username);
+        }
+        let credential = self
+            .add(&mut tx, &resource, primary.capabilities, now)
+            .await?;
+        self.make_primary(&mut tx, &resource, &credential, now)
+            .await?;
+        let detail = format!("{from} by {}", credential.username);
+        tx.audit(&owner.audit("credential.rotate", detail), now)
+            .await?;
+        tx.commit().await?;
+        self.cluster.wake();
+        Ok(credential.username)
+    }
+
+    /// When apps that got the old values can be expected to have restarted: until then a former primary should
+    /// stay. `None` for one that never was the primary.
+    pub fn overlap_ends(&self, credential: &Credential) -> Option<Timestamp> {
+        let retired_at = credential.retired_at?;
+        Some(retired_at.plus(self.settings.overlap))
     }
 
     /// Makes it the primary and lets the outbox push it to the provider. Without effect on the present primary.
@@ -103,16 +168,10 @@ impl Access {
         if credential.primary {
             return Ok(());
         }
-        tx.move_primary(&credential).await?;
-        let event = Event::CredentialPromoted {
-            credential: username.clone(),
-        };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
         let entry = owner.audit("credential.promote", username.as_str());
         tx.audit(&entry, now).await?;
-        // The push waits for this revision, and so for whatever made this credential before it (P3).
-        let revision = tx.bump(cache).await?;
-        outbox::want_config(&mut tx, cache, revision, now).await?;
+        self.make_primary(&mut tx, &resource, &credential, now)
+            .await?;
         tx.commit().await?;
         self.cluster.wake();
         Ok(())
@@ -199,11 +258,13 @@ async fn draw(
     tx: &mut Tx,
     key: &VerifierKey,
     cache: CacheId,
+    capabilities: Capabilities,
     now: Timestamp,
 ) -> Result<Credential, AccessError> {
     for _ in 0..DRAWS_MAX {
         let username = Username::generate();
-        if let Some(credential) = issue(tx, key, cache, &username, false, now).await? {
+        if let Some(credential) = issue(tx, key, cache, &username, capabilities, false, now).await?
+        {
             return Ok(credential);
         }
     }

@@ -20,6 +20,7 @@ mod view;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use credentials::issue;
 
@@ -36,6 +37,23 @@ pub struct Access {
     cluster: Cluster,
     plans: Arc<Plans>,
     clock: Arc<dyn Clock>,
+    settings: AccessSettings,
+}
+
+/// How careful a rotation is.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessSettings {
+    /// How long a former primary should go on working after the provider has its successor's values.
+    pub overlap: Duration,
+}
+
+impl Default for AccessSettings {
+    /// Heroku advises one to two hours (heroku.md §4).
+    fn default() -> AccessSettings {
+        AccessSettings {
+            overlap: Duration::from_secs(2 * 3_600),
+        }
+    }
 }
 
 /// Proof that the caller holds a live session of this cache.
@@ -175,7 +193,14 @@ impl Access {
             cluster,
             plans,
             clock,
+            settings: AccessSettings::default(),
         }
+    }
+
+    /// With other settings than the usual ones.
+    #[must_use]
+    pub fn with_settings(self, settings: AccessSettings) -> Access {
+        Access { settings, ..self }
     }
 
     /// Begins a change of the owner's cache. The resource as of now, not as of the session's look-up.

@@ -58,6 +58,9 @@ pub struct Credential {
     pub primary: bool,
     pub created_at: Timestamp,
     pub last_used: Option<LastUse>,
+    /// Of a former primary: since when the provider's config vars hold its successor's values, or are to. Apps
+    /// may still run with the old ones for a while.
+    pub retired_at: Option<Timestamp>,
 }
 
 /// The latest login that a node has reported.

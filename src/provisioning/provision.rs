@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Connection, GrantCode, ProvisionRequest, Provisioning, ProvisioningError, audit};
 use crate::access;
 use crate::cluster::Site;
+use crate::domain::Capabilities;
 use crate::domain::secret::BearerSecret;
 use crate::domain::{Event, Plan, Resource, ResourceId, Username};
 use crate::outbox;
@@ -92,7 +93,8 @@ impl Provisioning {
             return Ok(Written::Lost);
         };
         let key = self.store.verifier_key();
-        let issued = access::issue(&mut tx, key, cache, &username, true, now).await?;
+        let issued =
+            access::issue(&mut tx, key, cache, &username, Capabilities::ALL, true, now).await?;
         if issued.is_none() {
             return Ok(Written::NameTaken);
         }

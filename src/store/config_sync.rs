@@ -260,6 +260,10 @@ impl Tx {
             .bind(wanted.fingerprint())
             .bind(now.micros())
         )?;
+        if rows == 1 {
+            self.begin_overlap(claim.cache, claim.pending_since, now)
+                .await?;
+        }
         Ok(rows == 1)
     }
 

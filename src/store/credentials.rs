@@ -33,6 +33,7 @@ struct CredentialRow {
     created_at: i64,
     last_used_at: Option<i64>,
     last_used_from: Option<String>,
+    retired_at: Option<i64>,
 }
 
 impl CredentialRow {
@@ -49,6 +50,7 @@ impl CredentialRow {
             primary: self.is_primary == 1,
             created_at: Timestamp::from_micros(self.created_at),
             last_used,
+            retired_at: self.retired_at.map(Timestamp::from_micros),
         })
     }
 }
@@ -56,7 +58,8 @@ impl CredentialRow {
 macro_rules! select_credential {
     ($rest:literal) => {
         concat!(
-            "SELECT id, cache_id, username, capabilities, is_primary, created_at, last_used_at, last_used_from \
+            "SELECT id, cache_id, username, capabilities, is_primary, created_at, last_used_at, last_used_from, \
+             retired_at \
              FROM credentials ",
             $rest
         )
@@ -186,20 +189,55 @@ impl Tx {
 
     /// Moves the primary mark. Two statements, because a unique index looks at each row as it changes; the
     /// transaction shows others only the end.
-    pub async fn move_primary(&mut self, to: &Credential) -> Result<(), StoreError> {
+    pub async fn move_primary(
+        &mut self,
+        to: &Credential,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         exec!(
             self,
             sqlx::query(
-                "UPDATE credentials SET is_primary = 0 WHERE cache_id = $1 AND is_primary = 1"
+                "UPDATE credentials SET is_primary = 0, retired_at = $2 WHERE cache_id = $1 AND is_primary = 1"
             )
             .bind(to.cache.0)
+            .bind(now.micros())
         )?;
         exec!(
             self,
-            sqlx::query("UPDATE credentials SET is_primary = 1 WHERE id = $1")
+            sqlx::query("UPDATE credentials SET is_primary = 1, retired_at = NULL WHERE id = $1")
                 .bind(to.id.to_string())
         )?;
         Ok(())
+    }
+
+    /// The provider has taken new values: the overlap of those who were replaced since `since` begins now.
+    pub(super) async fn begin_overlap(
+        &mut self,
+        cache: CacheId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query(
+                "UPDATE credentials SET retired_at = $3 WHERE cache_id = $1 AND retired_at >= $2"
+            )
+            .bind(cache.0)
+            .bind(since.micros())
+            .bind(now.micros())
+        )?;
+        Ok(())
+    }
+
+    /// The primary of a cache, as this transaction sees it.
+    pub async fn primary_credential(
+        &mut self,
+        cache: CacheId,
+    ) -> Result<Option<Credential>, StoreError> {
+        let row: Option<CredentialRow> = run!(self, c => sqlx::query_as(select_credential!(
+            "WHERE cache_id = $1 AND is_primary = 1 AND removed_at IS NULL"))
+            .bind(cache.0).fetch_optional(c))?;
+        row.map(CredentialRow::into_domain).transpose()
     }
 
     pub async fn set_capabilities(

@@ -11,9 +11,14 @@ use crate::domain::Username;
 pub enum Notice {
     Created(Username, Reach),
     Promoted(Username),
+    /// A new credential is the primary.
+    Rotated(Username),
     Saved(Username, Reach),
     Removed(Username, Reach),
-    Flushed { items: u64, bytes: u64 },
+    Flushed {
+        items: u64,
+        bytes: u64,
+    },
     FlushOrdered,
     SsoRotated,
 }
@@ -24,6 +29,7 @@ impl Notice {
         match self {
             Notice::Created(name, reach) => format!("created.{name}.{}", reach_text(*reach)),
             Notice::Promoted(name) => format!("promoted.{name}"),
+            Notice::Rotated(name) => format!("rotated.{name}"),
             Notice::Saved(name, reach) => format!("saved.{name}.{}", reach_text(*reach)),
             Notice::Removed(name, reach) => format!("removed.{name}.{}", reach_text(*reach)),
             Notice::Flushed { items, bytes } => format!("flushed.{items}.{bytes}"),
@@ -37,6 +43,7 @@ impl Notice {
         Some(match words[..] {
             ["created", name, reach] => Notice::Created(name.parse().ok()?, parse_reach(reach)?),
             ["promoted", name] => Notice::Promoted(name.parse().ok()?),
+            ["rotated", name] => Notice::Rotated(name.parse().ok()?),
             ["saved", name, reach] => Notice::Saved(name.parse().ok()?, parse_reach(reach)?),
             ["removed", name, reach] => Notice::Removed(name.parse().ok()?, parse_reach(reach)?),
             ["flushed", items, bytes] => Notice::Flushed {
@@ -82,6 +89,7 @@ mod tests {
         for notice in [
             Notice::Created(name.clone(), Reach::Everywhere),
             Notice::Promoted(name.clone()),
+            Notice::Rotated(name.clone()),
             Notice::Saved(name.clone(), behind),
             Notice::Removed(name, behind),
             Notice::Flushed {

@@ -62,6 +62,11 @@ pub fn table() -> Vec<Route> {
         ),
         on_post(
             OwnerActs,
+            "/caches/{id}/credentials/{username}/rotate",
+            credentials::rotate,
+        ),
+        on_post(
+            OwnerActs,
             "/caches/{id}/credentials/{username}/capabilities",
             credentials::restrict,
         ),

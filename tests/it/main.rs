@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod access_rotation;
 mod admin;
 mod attachments;
 mod bad_input;
@@ -30,6 +31,7 @@ mod heroku_routes;
 mod heroku_webhooks;
 mod kill;
 mod layering;
+mod lifecycle_model;
 mod node_link;
 mod outbox_bed;
 mod outbox_claims;

@@ -210,7 +210,7 @@ async fn credentials() {
         let mut tx = store.begin().await.unwrap();
         let credential = tx.credential(one, &second).await.unwrap().unwrap();
         assert_eq!(tx.credential(other, &second).await.unwrap(), None);
-        tx.move_primary(&credential).await.unwrap();
+        tx.move_primary(&credential, START).await.unwrap();
         tx.set_capabilities(credential.id, Capabilities::WRITE)
             .await
             .unwrap();

@@ -35,10 +35,12 @@ pub async fn page(
         access.servers(owner),
         figures,
     )?;
+    let overlap_ends = |credential| access.overlap_ends(credential);
     let facts = Facts {
         resource: owner.resource(),
         session: owner.session(),
         plan: web.plans.find_or_smallest(&owner.resource().plan),
+        overlap_ends: credentials.iter().map(overlap_ends).collect(),
         credentials,
         config,
         history,

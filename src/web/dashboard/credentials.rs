@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::views::{ConfirmDelete, Revealed};
 use super::{caches, done, present};
 use crate::access::Owner;
-use crate::domain::{Capabilities, Username};
+use crate::domain::{Capabilities, Credential, Username};
 use crate::web::Web;
 use crate::web::error::{Fault, html};
 use crate::web::form::NoFields;
@@ -45,6 +45,17 @@ pub async fn promote(
 ) -> Result<Response, Fault> {
     web.access.promote(&owner, &username).await?;
     Ok(done(&web, jar, owner.cache(), &Notice::Promoted(username)))
+}
+
+/// `POST …/credentials/{username}/rotate`: a new primary in place of this one.
+pub async fn rotate(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Named(username): Named,
+    Signed { owner, .. }: Signed<NoFields>,
+) -> Result<Response, Fault> {
+    let primary = web.access.rotate(&owner, &username).await?;
+    Ok(done(&web, jar, owner.cache(), &Notice::Rotated(primary)))
 }
 
 /// The check boxes. A browser sends only the ticked ones.
@@ -90,6 +101,7 @@ pub async fn ask_to_delete(
         username: credential.username.to_string(),
         primary: credential.primary,
         connections: live_connections(&web, &owner, &username).await,
+        early: early(&web, &owner, &credential).await?,
     };
     Ok(html(&page))
 }
@@ -99,7 +111,8 @@ pub struct Deletion {
     confirmed: Option<String>,
 }
 
-/// `POST …/credentials/{username}/delete`: at once when nothing is connected with it, else only after asking.
+/// `POST …/credentials/{username}/delete`: at once when nothing is connected with it and no app can still be
+/// running with its values, else only after asking.
 pub async fn delete(
     State(web): State<Web>,
     jar: CookieJar,
@@ -107,18 +120,35 @@ pub async fn delete(
     Signed { owner, fields }: Signed<Deletion>,
 ) -> Result<Response, Fault> {
     let all = web.access.credentials(&owner).await?;
-    let is_secondary = all
+    let secondary = all
         .iter()
-        .any(|credential| credential.username == username && !credential.primary);
+        .find(|credential| credential.username == username && !credential.primary);
     // What is not a secondary is for `remove` to answer: the primary stays, and a second click is no error.
-    let asks = fields.confirmed.is_none() && is_secondary;
-    if asks && live_connections(&web, &owner, &username).await != Some(0) {
+    if let Some(credential) = secondary
+        && fields.confirmed.is_none()
+        && (early(&web, &owner, credential).await?.is_some()
+            || live_connections(&web, &owner, &username).await != Some(0))
+    {
         let question = format!("/caches/{}/credentials/{username}/delete", owner.cache());
         return Ok(Redirect::to(&question).into_response());
     }
     let reach = web.access.remove(&owner, &username).await?;
     let notice = Notice::Removed(username, reach);
     Ok(done(&web, jar, owner.cache(), &notice))
+}
+
+/// Why apps may still need this former primary.
+async fn early(web: &Web, owner: &Owner, credential: &Credential) -> Result<Option<String>, Fault> {
+    let Some(ends) = web.access.overlap_ends(credential) else {
+        return Ok(None);
+    };
+    let config = web.access.config_state(owner).await?;
+    Ok(present::needed_still(
+        &config,
+        owner.resource().marketplace,
+        ends,
+        web.clock.now(),
+    ))
 }
 
 /// `None` while no node answers.

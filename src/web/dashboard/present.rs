@@ -2,8 +2,8 @@
 
 use super::snippets;
 use super::views::{
-    ConfigPush, Connections, CounterRow, Counters, CredentialRow, Dashboard, EventRow, Frame,
-    Header, HitRate, Moment, NoticeBox, Revealed, Settings, Storage, Tone,
+    Advice, ConfigPush, Connections, CounterRow, Counters, CredentialRow, Dashboard, EventRow,
+    Frame, Header, HitRate, Moment, NoticeBox, Revealed, Settings, Storage, Tone,
 };
 use super::words;
 use crate::access::{ConfigState, HistoryEntry, Reach, Session};
@@ -20,6 +20,8 @@ pub struct Facts<'a> {
     pub session: &'a Session,
     pub plan: &'a Plan,
     pub credentials: Vec<Credential>,
+    /// For each credential when its overlap with its successor ends, if it was the primary.
+    pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
     pub history: Vec<HistoryEntry>,
     pub servers: String,
@@ -35,7 +37,13 @@ pub fn dashboard(
 ) -> Dashboard {
     let provider = provider(facts.resource.marketplace);
     let figures = facts.figures.as_ref();
-    let row = |credential| credential_row(credential, figures, &revealed, facts.now);
+    let row = |(credential, ends): (&Credential, &Option<Timestamp>)| {
+        let advice = ends.map(|ends| advice(&facts, credential, ends));
+        CredentialRow {
+            advice,
+            ..credential_row(credential, figures, &revealed, facts.now)
+        }
+    };
     Dashboard {
         frame: frame(settings, facts.resource, facts.session),
         header: header(&facts),
@@ -44,7 +52,12 @@ pub fn dashboard(
         hit_rate: hit_rate(figures),
         connections: connections(figures, facts.plan),
         config: config_push(&facts.config, provider, facts.now),
-        credentials: facts.credentials.iter().map(row).collect(),
+        credentials: facts
+            .credentials
+            .iter()
+            .zip(&facts.overlap_ends)
+            .map(row)
+            .collect(),
         credentials_max: facts.plan.credentials_max,
         counters: figures.map(counters),
         settings: settings_panel(settings, &facts.servers, &revealed),
@@ -125,6 +138,14 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
                  goes on working."
             ),
             None,
+        ),
+        Notice::Rotated(name) => (
+            format!("{name} is the new primary"),
+            format!(
+                "{provider} is being given its values and restarts your app with them. Keep the former primary \
+                 until its row says that it is safe to delete."
+            ),
+            Some(name.to_string()),
         ),
         Notice::Saved(name, reach) => (
             format!("Capabilities of {name} were saved"),
@@ -312,7 +333,51 @@ fn credential_row(
         connections: figures
             .map(|figures| words::count(connections_of(figures, &credential.username))),
         created: moment(credential.created_at, now),
+        advice: None,
     }
+}
+
+/// What to do with a former primary.
+fn advice(facts: &Facts<'_>, credential: &Credential, ends: Timestamp) -> Advice {
+    let marketplace = facts.resource.marketplace;
+    if let Some(text) = needed_still(&facts.config, marketplace, ends, facts.now) {
+        return Advice {
+            tone: Tone::Fair,
+            text,
+        };
+    }
+    let live = facts
+        .figures
+        .as_ref()
+        .map(|figures| connections_of(figures, &credential.username));
+    let (tone, text) = match live {
+        Some(0) => (Tone::Good, "Safe to delete.".to_owned()),
+        Some(live) => {
+            let live = words::counted(live, "connection", "connections");
+            (Tone::Fair, format!("Still used by {live}."))
+        }
+        None => (
+            Tone::Plain,
+            "Whether it is still used is not known.".to_owned(),
+        ),
+    };
+    Advice { tone, text }
+}
+
+/// Why apps may still run with the values of a former primary, whose overlap with its successor ends at `ends`.
+pub fn needed_still(
+    config: &ConfigState,
+    marketplace: Marketplace,
+    ends: Timestamp,
+    now: Timestamp,
+) -> Option<String> {
+    if *config != ConfigState::Applied {
+        let provider = provider(marketplace);
+        return Some(format!(
+            "Keep it: {provider} has not taken the new values yet."
+        ));
+    }
+    (ends > now).then(|| format!("Safe to delete from {}.", words::clock(ends, now)))
 }
 
 fn counters(figures: &Figures) -> Counters {

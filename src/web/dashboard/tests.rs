@@ -83,6 +83,7 @@ fn credential(name: &str, primary: bool) -> Credential {
         primary,
         created_at: before(900_000),
         last_used: None,
+        retired_at: None,
     }
 }
 
@@ -178,6 +179,7 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
                 ..credential("C0FFEE", false)
             },
         ],
+        overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
         history: history(),
         servers: "p1.us-east.example.net:11211".to_owned(),
@@ -234,6 +236,42 @@ fn a_push_that_is_still_on_its_way() {
 }
 
 #[test]
+fn a_former_primary_says_when_it_may_go() {
+    let told = |change: fn(&mut Facts<'_>)| {
+        let page = render(change, None, Revealed::Nothing);
+        let row = page.split("id=\"credential-91BC07\"").nth(1).unwrap();
+        row.split("</tr>").next().unwrap().to_owned()
+    };
+    let never_primary = told(|_| ());
+    assert!(!never_primary.contains("delete from") && !never_primary.contains("Still used"));
+    let in_overlap = told(|facts| {
+        facts.overlap_ends[1] = Some(NOW.plus(Duration::from_secs(3_600)));
+    });
+    assert!(in_overlap.contains("Safe to delete from 19:30 UTC."));
+    let not_pushed = told(|facts| {
+        facts.overlap_ends[1] = Some(before(1));
+        facts.config = ConfigState::Pending {
+            since: before(95),
+            last_error: None,
+            next_attempt: NOW,
+        };
+    });
+    assert!(not_pushed.contains("Keep it: Heroku has not taken the new values yet."));
+    let in_use = told(|facts| facts.overlap_ends[1] = Some(before(1)));
+    assert!(in_use.contains("Still used by 1 connection."));
+    let idle = told(|facts| {
+        facts.overlap_ends[1] = Some(before(1));
+        facts.figures.as_mut().unwrap().connections_by_credential = vec![];
+    });
+    assert!(idle.contains("Safe to delete."));
+    let unknown = told(|facts| {
+        facts.overlap_ends[1] = Some(before(1));
+        facts.figures = None;
+    });
+    assert!(unknown.contains("is not known."));
+}
+
+#[test]
 fn nothing_known_and_no_room_left() {
     let page = render(
         |facts| {
@@ -242,6 +280,7 @@ fn nothing_known_and_no_room_left() {
             facts.credentials = (0..10)
                 .map(|at| credential(&format!("4F2A9{at}"), at == 0))
                 .collect();
+            facts.overlap_ends = vec![None; 10];
             facts.config = ConfigState::Refused {
                 last_error: "the provider answered 403".to_owned(),
                 since: before(4_000),
@@ -411,6 +450,7 @@ fn questions_before_what_cannot_be_undone() {
         username: "91BC07".to_owned(),
         primary,
         connections,
+        early: None,
     };
     golden("confirm_delete", &delete(false, Some(12)).render().unwrap());
     let text = |primary, connections| delete(primary, connections).render().unwrap();

@@ -137,6 +137,14 @@ pub struct CredentialRow {
     /// Live connections; `None` while no node answers.
     pub connections: Option<String>,
     pub created: Moment,
+    /// For a former primary.
+    pub advice: Option<Advice>,
+}
+
+/// Whether a former primary may go.
+pub struct Advice {
+    pub tone: Tone,
+    pub text: String,
 }
 
 /// A point in time, for machines, for people, and as a distance.
@@ -191,6 +199,8 @@ pub struct ConfirmDelete {
     pub primary: bool,
     /// `None` while no node answers.
     pub connections: Option<u64>,
+    /// Why apps may still need it.
+    pub early: Option<String>,
 }
 
 impl ConfirmDelete {

@@ -64,6 +64,22 @@ pub fn instant(at: Timestamp) -> String {
     }
 }
 
+/// `20:30 UTC`, with the day when it is another than today's: `2026-11-23 00:30 UTC`
+pub fn clock(at: Timestamp, now: Timestamp) -> String {
+    let (text, today) = (at.to_string(), now.to_string());
+    match (text.split_once('T'), today.split_once('T')) {
+        (Some((day, time)), Some((today, _))) if time.len() >= 5 => {
+            let time = &time[..5];
+            if day == today {
+                format!("{time} UTC")
+            } else {
+                format!("{day} {time} UTC")
+            }
+        }
+        _ => text,
+    }
+}
+
 /// `just now`, `5 minutes ago`, `2 days ago`
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     let since = now.since(at);
@@ -153,6 +169,9 @@ mod tests {
             "in 30 seconds"
         );
         assert_eq!(ahead(now, now), "now");
+        assert_eq!(clock(now, now), "18:30 UTC");
+        let later = now.plus(Duration::from_secs(6 * 3_600));
+        assert_eq!(clock(later, now), "2026-11-23 00:30 UTC");
         assert_eq!(instant(now), "2026-11-22 18:30:00 UTC");
     }
 }

@@ -110,6 +110,31 @@ async fn promotion_moves_the_mark_and_waits_for_the_provider() {
 }
 
 #[tokio::test]
+async fn rotating_takes_one_click_and_deleting_the_old_one_too_early_asks() {
+    let house = House::build().await;
+    let (cache, mut owner) = shop(&house).await;
+    let old = owner.usernames(cache).await.remove(0);
+    let action = format!("credentials/{old}/rotate");
+    for _double_click in 0..2 {
+        let answer = owner.act(cache, &action, "").await;
+        assert_eq!(answer.location(), format!("/caches/{cache}"));
+    }
+    let page = owner.page(cache).await;
+    let names = owner.usernames(cache).await;
+    assert_eq!(names[1..], [old.as_str()]);
+    assert!(page.contains(&format!("{} is the new primary", names[0])));
+    assert!(row(&page, &old).contains("Keep it: Heroku has not taken the new values yet."));
+
+    let action = format!("credentials/{old}/delete");
+    let answer = owner.act(cache, &action, "").await;
+    let question = format!("/caches/{cache}/{action}");
+    assert_eq!(answer.location(), question);
+    assert!(owner.get(&question).await.body.contains("Too early?"));
+    owner.act(cache, &action, "confirmed=yes").await;
+    assert_eq!(owner.usernames(cache).await, names[..1]);
+}
+
+#[tokio::test]
 async fn deleting_asks_when_something_is_connected() {
     let house = House::build().await;
     let (cache, mut owner) = shop(&house).await;

@@ -145,9 +145,16 @@ impl Dashboard {
             .await
     }
 
+    /// Deletes, and says yes when asked whether that is meant.
     pub async fn delete(&mut self, username: &str) -> Page {
-        self.act(&format!("credentials/{username}/delete"), &[])
-            .await
+        let action = format!("credentials/{username}/delete");
+        let page = self.act(&action, &[]).await;
+        match &page.location {
+            Some(question) if question.ends_with("/delete") => {
+                self.act(&action, &[("confirmed", "yes")]).await
+            }
+            _ => page,
+        }
     }
 
     pub async fn flush(&mut self) -> Page {
