@@ -313,6 +313,7 @@ fn heroku_settings(
         client_secret: shared.client_secret.clone(),
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
+        addons_url: shared.addons_url.clone(),
         log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
         webhooks: Some(heroku::Webhooks {
             url: format!("{}/heroku/webhooks", config.public_url),

@@ -92,6 +92,7 @@ pub struct Heroku {
     pub client_secret: Option<SecretString>,
     pub id_url: String,
     pub api_url: String,
+    pub addons_url: String,
     /// Host patterns that a log input may name, such as `*.logplex.io`.
     pub log_hosts: Vec<String>,
     /// How often attached apps are read anew when no webhook gives cause.

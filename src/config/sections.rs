@@ -154,6 +154,11 @@ pub(super) fn heroku(
         client_secret: secret(source, "LARDER_HEROKU_CLIENT_SECRET"),
         id_url: url(source, "LARDER_HEROKU_ID_URL", "https://id.heroku.com"),
         api_url: url(source, "LARDER_HEROKU_API_URL", "https://api.heroku.com"),
+        addons_url: url(
+            source,
+            "LARDER_HEROKU_ADDONS_URL",
+            "https://addons.heroku.com",
+        ),
         log_hosts: hosts
             .split(',')
             .map(|host| host.trim().to_lowercase())
