@@ -1,6 +1,6 @@
 //! Logs and metrics: set up once, used by all rooms through `tracing` and `metrics`, knowing none of them.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -20,6 +20,8 @@ pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("LARDER_LOG is not a filter")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // a file or a collector has no use for colours
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(BoxMakeWriter::new(io::stderr));
     let started = match format {
         LogFormat::Text => builder.try_init(),

@@ -86,6 +86,8 @@ pub struct SsoVisit {
     pub cache: CacheId,
     /// Digest of the token presented: good for one login.
     pub proof_digest: String,
+    /// Digest of a weaker token that the same visit could have shown instead: used up as well.
+    pub weaker_digest: Option<String>,
     pub person: Option<String>,
     pub context_app: Option<String>,
 }
@@ -99,7 +101,7 @@ pub enum AccessError {
     PrimaryStays,
     #[error("this plan allows {max} credentials")]
     TooManyCredentials { max: u32 },
-    /// The SSO proof was used before, or the resource is gone.
+    /// The SSO proof was used before.
     #[error("this sign-on was used before")]
     UsedProof,
     #[error("the cache was deprovisioned")]
@@ -178,8 +180,12 @@ impl Access {
 
     /// Begins a change of the owner's cache. The resource as of now, not as of the session's look-up.
     async fn begin(&self, owner: &Owner) -> Result<(Tx, Resource), AccessError> {
+        self.begin_on(owner.cache()).await
+    }
+
+    async fn begin_on(&self, cache: CacheId) -> Result<(Tx, Resource), AccessError> {
         let mut tx = self.store.begin().await?;
-        match tx.lock_resource(owner.cache()).await? {
+        match tx.lock_resource(cache).await? {
             Some(resource) if resource.state.is_live() => Ok((tx, resource)),
             _ => Err(AccessError::Gone),
         }

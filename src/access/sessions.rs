@@ -60,8 +60,12 @@ impl Access {
             Some(resource) if resource.state.is_live() => {}
             _ => return Err(AccessError::Gone),
         }
-        if !tx.use_proof(&visit.proof_digest, self.clock.now()).await? {
+        let now = self.clock.now();
+        if !tx.use_proof(&visit.proof_digest, now).await? {
             return Err(AccessError::UsedProof);
+        }
+        if let Some(weaker) = &visit.weaker_digest {
+            tx.use_proof(weaker, now).await?;
         }
         let visit = Visit {
             cache: visit.cache,

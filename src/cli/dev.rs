@@ -60,7 +60,7 @@ async fn run(config: Config, command: Option<String>) -> anyhow::Result<()> {
         .context("the sandbox did not start")?;
     let cache = first_cache(&sandbox).await?;
     print_welcome(&config, &sandbox, &cache);
-    wait_for_shutdown(&service).await?;
+    wait_for_shutdown(|| service.reload_tls()).await?;
     sandbox.stop().await;
     service.stop().await;
     Ok(())

@@ -6,19 +6,25 @@
     reason = "commands speak to a person"
 )]
 
+mod admin;
 mod dev;
 mod keys;
+mod manifest;
+mod role;
 mod settings;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use role::Role;
 use settings::SettingFlags;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::worker::Worker;
 use crate::app::{self, Service};
 use crate::config::{Config, Mistakes, Surroundings};
 use crate::store::Schema;
@@ -55,6 +61,9 @@ enum Verb {
     ///
     /// Sets up an empty database by itself; refuses a schema that is older or newer than this program.
     Serve {
+        /// Run only a part of the service in this process.
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -68,6 +77,15 @@ enum Verb {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Look after a service: caches, nodes, plans, flushes and keys.
+    ///
+    /// Works on the database, with the same settings as the service, whether that is running or not.
+    Admin {
+        #[command(subcommand)]
+        verb: admin::Verb,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
 }
 
 /// Runs the command line; every failure is printed once, here.
@@ -75,9 +93,10 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Verb::Dev { app, settings } => dev::dev(settings, cli.config, app),
-        Verb::Serve { settings } => serve(settings, cli.config),
+        Verb::Serve { role, settings } => serve(role, settings, cli.config),
         Verb::Migrate { settings } => migrate(settings, cli.config),
         Verb::CheckConfig { settings } => check_config(settings, cli.config),
+        Verb::Admin { verb, settings } => admin::run(verb, settings, cli.config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,12 +110,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+    role.check()?;
     let config = read_config(settings, file)?;
     telemetry::start_logs(&config.log_filter, config.log_format)?;
     runtime()?.block_on(async {
+        if role == Role::Worker {
+            let worker = Worker::start(&config).await?;
+            wait_for_shutdown(|| {}).await?;
+            worker.stop().await;
+            return Ok(());
+        }
         let service = Service::start(&config, Schema::Expect).await?;
-        wait_for_shutdown(&service).await?;
+        wait_for_shutdown(|| service.reload_tls()).await?;
         service.stop().await;
         Ok(())
     })
@@ -147,8 +173,8 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Until SIGTERM or SIGINT; SIGHUP reads certificates again.
-async fn wait_for_shutdown(service: &Service) -> anyhow::Result<()> {
+/// Until SIGTERM or SIGINT. SIGHUP asks for what changed on disk to be read again.
+async fn wait_for_shutdown(on_hang_up: impl Fn()) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -156,7 +182,7 @@ async fn wait_for_shutdown(service: &Service) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => service.reload_tls(),
+            _ = hang_up.recv() => on_hang_up(),
         }
     }
 }

@@ -121,9 +121,7 @@ impl Cluster {
 
     /// The value of the SERVERS variable.
     pub async fn servers(&self, cache: CacheId) -> Result<String, StoreError> {
-        let nodes = self.0.store.nodes_of(cache).await?;
-        let server = |node: &PlacedNode| format!("{}:{}", node.proxy_hostname, node.proxy_port);
-        Ok(nodes.iter().map(server).collect::<Vec<_>>().join(","))
+        self.0.store.servers(cache).await
     }
 
     /// Figures of the node in this process; `None` when it does not hold the cache.

@@ -17,11 +17,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use source::Source;
 
-pub use manifest::{Manifest, ManifestApi};
+pub use manifest::{BASE_PATH, Manifest, ManifestApi, SSO_PATH};
 pub use surroundings::{Mistakes, Surroundings};
 pub use variables::{VARIABLES, Variable};
 
-use crate::domain::{ClusterName, Plans};
+use crate::domain::{ClusterName, HostPattern, Plans};
 use crate::store::seal::MasterKey;
 use crate::telemetry::LogFormat;
 
@@ -59,6 +59,8 @@ pub struct Config {
 pub struct Memcached {
     pub addr: SocketAddr,
     pub tls: Option<Tls>,
+    /// Whether `addr` takes TLS as well, told by a connection's first byte.
+    pub tls_detect: bool,
     pub open: Option<OpenListener>,
     pub proxy_hostname: String,
     /// The port announced in `SERVERS`.
@@ -94,7 +96,7 @@ pub struct Heroku {
     pub api_url: String,
     pub addons_url: String,
     /// Host patterns that a log input may name, such as `*.logplex.io`.
-    pub log_hosts: Vec<String>,
+    pub log_hosts: Vec<HostPattern>,
     /// How often attached apps are read anew when no webhook gives cause.
     pub look_every: Duration,
     pub legacy: bool,
@@ -122,10 +124,11 @@ impl Config {
 /// Asks for every setting, so that every mistake is found; `None` when something needed is missing.
 fn build(
     source: &mut Source,
-    plan_rows: Option<Vec<plans::PlanRow>>,
+    plan_rows: Option<Result<Vec<plans::PlanRow>, String>>,
     mut warnings: Vec<String>,
 ) -> Option<Config> {
-    let plans = match plan_rows.map_or_else(plans::built_in, plans::from_rows) {
+    let plans = match plan_rows.map_or_else(plans::built_in, |rows| rows.and_then(plans::from_rows))
+    {
         Ok(plans) => Some(plans),
         Err(why) => {
             source.mistake(format!("larder.toml: plans: {why}"));
@@ -135,14 +138,8 @@ fn build(
     let allow_http = source.switch("LARDER_ALLOW_HTTP");
     let public_url = sections::public_url(source, allow_http);
     let manifest = sections::read_manifest(source);
-    let heroku = manifest.as_ref().map(|manifest| {
-        sections::heroku(
-            source,
-            manifest,
-            allow_http || sections::is_local(&public_url),
-            &mut warnings,
-        )
-    });
+    let forgiving = allow_http || sections::is_local(&public_url);
+    let heroku = sections::heroku(source, manifest.as_ref(), forgiving, &mut warnings);
     let master_key = sections::master_key(source);
     let previous_keys = sections::previous_keys(source);
     let log_format = match source.text("LARDER_LOG_FORMAT") {
@@ -163,6 +160,7 @@ fn build(
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let database_url = sections::database_url(source);
     let memcached = sections::memcached(source);
+    let cluster = sections::cluster(source);
     let config = Config {
         database_url,
         database_connections: source.parsed_or("LARDER_DATABASE_CONNECTIONS", 16),
@@ -174,17 +172,18 @@ fn build(
         public_url,
         metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
         memcached,
-        cluster: sections::cluster(source)?,
         region: source.text("LARDER_REGION").unwrap_or("us").to_owned(),
         allow_http,
         log_filter,
         log_format,
         shutdown: Duration::from_secs(source.parsed_or("LARDER_SHUTDOWN_SECS", 20)),
         sandbox_addr: source.parsed_or("LARDER_SANDBOX_ADDR", local(8090)),
+        // What may be missing stands last: whatever comes after a question mark may not be asked for.
+        cluster: cluster?,
         master_key: master_key?,
         previous_keys,
         manifest: manifest?,
-        heroku: heroku?,
+        heroku,
         plans: plans?,
         warnings,
     };

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::source::Source;
 use super::{Heroku, Manifest, Memcached, OpenListener, Tls, machine, manifest};
-use crate::domain::ClusterName;
+use crate::domain::{BadHostPattern, ClusterName, HostPattern};
 use crate::store::seal::MasterKey;
 
 pub(super) fn cluster(source: &mut Source) -> Option<ClusterName> {
@@ -45,6 +45,10 @@ pub(super) fn public_url(source: &mut Source, allow_http: bool) -> String {
         .trim_end_matches('/')
         .to_owned();
     match reqwest::Url::parse(&url) {
+        Ok(parsed) if !is_bare(&parsed) => source.bad(
+            "LARDER_PUBLIC_URL",
+            &"must be a scheme and a host with nothing behind it",
+        ),
         Ok(parsed) if parsed.scheme() == "https" => {}
         Ok(parsed) if parsed.scheme() == "http" => {
             if !allow_http && !is_local(&url) {
@@ -58,6 +62,14 @@ pub(super) fn public_url(source: &mut Source, allow_http: bool) -> String {
         Err(error) => source.bad("LARDER_PUBLIC_URL", &error),
     }
     url
+}
+
+/// Paths, queries and user names have no meaning in an address that our own paths are put behind.
+fn is_bare(url: &reqwest::Url) -> bool {
+    url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
 }
 
 /// Whether a URL names this machine only, so that nobody outside can meet the service there.
@@ -107,26 +119,28 @@ fn secret(source: &Source, name: &str) -> Option<SecretString> {
 
 pub(super) fn heroku(
     source: &mut Source,
-    manifest: &Manifest,
+    manifest: Option<&Manifest>,
     forgiving: bool,
     warnings: &mut Vec<String>,
 ) -> Heroku {
-    let mut inbound = |name: &str, in_manifest: &SecretString| match secret(source, name) {
-        Some(given) => given,
-        None => {
-            if manifest::is_placeholder(in_manifest) {
-                let what = format!("{name} is not set, and the manifest holds only a placeholder");
-                if forgiving {
-                    warnings.push(what)
-                } else {
-                    source.mistake(what)
-                }
-            }
-            in_manifest.clone()
+    let mut inbound = |name: &str, in_manifest: Option<&SecretString>| {
+        if let Some(given) = secret(source, name) {
+            return given;
         }
+        if in_manifest.is_some_and(manifest::is_placeholder) {
+            let what = format!("{name} is not set, and the manifest holds only a placeholder");
+            if forgiving {
+                warnings.push(what);
+            } else {
+                source.mistake(what);
+            }
+        }
+        // without a manifest there is no start anyway, only a list of mistakes
+        in_manifest.cloned().unwrap_or_default()
     };
-    let password = inbound("LARDER_HEROKU_PASSWORD", &manifest.api.password);
-    let sso_salt = inbound("LARDER_HEROKU_SSO_SALT", &manifest.api.sso_salt);
+    let api = manifest.map(|manifest| &manifest.api);
+    let password = inbound("LARDER_HEROKU_PASSWORD", api.map(|api| &api.password));
+    let sso_salt = inbound("LARDER_HEROKU_SSO_SALT", api.map(|api| &api.sso_salt));
     let url = |source: &mut Source, name: &str, default: &str| {
         let url = source
             .text(name)
@@ -142,10 +156,6 @@ pub(super) fn heroku(
         }
         url
     };
-    let hosts = source
-        .text("LARDER_HEROKU_LOG_HOSTS")
-        .unwrap_or("*.logplex.io")
-        .to_owned();
     Heroku {
         password,
         password_previous: secret(source, "LARDER_HEROKU_PASSWORD_PREVIOUS"),
@@ -159,11 +169,7 @@ pub(super) fn heroku(
             "LARDER_HEROKU_ADDONS_URL",
             "https://addons.heroku.com",
         ),
-        log_hosts: hosts
-            .split(',')
-            .map(|host| host.trim().to_lowercase())
-            .filter(|host| !host.is_empty())
-            .collect(),
+        log_hosts: log_hosts(source),
         look_every: Duration::from_secs(
             source
                 .parsed_or("LARDER_HEROKU_LOOK_SECS", 86_400_u64)
@@ -171,6 +177,21 @@ pub(super) fn heroku(
         ),
         legacy: source.switch("LARDER_HEROKU_LEGACY"),
     }
+}
+
+fn log_hosts(source: &mut Source) -> Vec<HostPattern> {
+    let text = source
+        .text("LARDER_HEROKU_LOG_HOSTS")
+        .unwrap_or("*.logplex.io");
+    let hosts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty());
+    let parsed: Result<_, _> = hosts.map(str::parse).collect();
+    parsed.unwrap_or_else(|error: BadHostPattern| {
+        source.bad("LARDER_HEROKU_LOG_HOSTS", &error);
+        Vec::new()
+    })
 }
 
 pub(super) fn master_key(source: &mut Source) -> Option<MasterKey> {
@@ -236,6 +257,7 @@ pub(super) fn memcached(source: &mut Source) -> Memcached {
     }
     Memcached {
         tls: tls(source),
+        tls_detect: tls_detect(source),
         open: open_listener(source),
         proxy_hostname,
         proxy_port: source.parsed_or("LARDER_PROXY_PORT", addr.port()),
@@ -282,6 +304,16 @@ fn tls(source: &mut Source) -> Option<Tls> {
         certificate: certificate?,
         key: key?,
     })
+}
+
+/// The certificate is that of the TLS listener, so there must be one.
+fn tls_detect(source: &mut Source) -> bool {
+    let wanted = source.switch("LARDER_MEMCACHED_TLS_DETECT");
+    if wanted && source.text("LARDER_MEMCACHED_TLS_ADDR").is_none() {
+        let why = "needs LARDER_MEMCACHED_TLS_ADDR and its certificate";
+        source.bad("LARDER_MEMCACHED_TLS_DETECT", &why);
+    }
+    wanted
 }
 
 fn open_listener(source: &mut Source) -> Option<OpenListener> {

@@ -83,12 +83,14 @@ pub(super) fn unknown_variables(environment: &[(String, String)]) -> Vec<String>
 
 #[derive(serde::Deserialize)]
 struct File {
-    plans: Option<Vec<PlanRow>>,
+    /// Read apart, so that a mistake in it hides no other.
+    plans: Option<toml::Value>,
     #[serde(flatten)]
     settings: BTreeMap<String, toml::Value>,
 }
 
-pub(super) fn read_file(source: &mut Source, text: &str) -> Option<Vec<PlanRow>> {
+/// Takes the settings over, and answers the plan rows or what is wrong with them.
+pub(super) fn read_file(source: &mut Source, text: &str) -> Option<Result<Vec<PlanRow>, String>> {
     let file: File = match toml::from_str(text) {
         Ok(file) => file,
         Err(error) => {
@@ -122,5 +124,6 @@ pub(super) fn read_file(source: &mut Source, text: &str) -> Option<Vec<PlanRow>>
         }
     }
     source.layer("larder.toml", values);
-    file.plans
+    let rows = |plans: toml::Value| plans.try_into().map_err(|error| error.to_string());
+    file.plans.map(rows)
 }

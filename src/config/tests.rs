@@ -29,7 +29,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.memcached.addr.to_string(), "127.0.0.1:11211");
     assert_eq!(config.memcached.proxy_port, 11211);
     assert_eq!(config.cluster.as_str(), "c1");
-    assert_eq!(config.heroku.log_hosts, ["*.logplex.io"]);
+    assert_eq!(config.heroku.log_hosts, ["*.logplex.io".parse().unwrap()]);
     assert_eq!(config.shutdown, Duration::from_secs(20));
     assert!(config.memcached.open.is_none() && config.memcached.tls.is_none());
 }

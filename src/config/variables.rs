@@ -58,6 +58,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("LARDER_METRICS_ADDR", "127.0.0.1:9100", "/metrics listens here, never on the public address"),
     plain("LARDER_MEMCACHED_ADDR", "127.0.0.1:11211", "authenticated memcached listens here"),
     plain("LARDER_MEMCACHED_TLS_ADDR", "off", "TLS memcached listens here (11219 by custom)"),
+    plain("LARDER_MEMCACHED_TLS_DETECT", "off", "LARDER_MEMCACHED_ADDR takes TLS as well, told by the first byte"),
     plain("LARDER_TLS_CERT", "none", "certificate chain for TLS, PEM; read again on SIGHUP"),
     plain("LARDER_TLS_KEY", "none", "its private key, PEM"),
     plain("LARDER_MEMCACHED_OPEN_ADDR", "off", "memcached without login, loopback only, for local work and test suites"),

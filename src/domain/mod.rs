@@ -8,6 +8,7 @@ pub mod capability;
 pub mod credential;
 pub mod event;
 pub mod flush;
+pub mod host;
 pub mod ids;
 pub mod plan;
 pub mod resource;
@@ -19,6 +20,7 @@ pub use capability::Capabilities;
 pub use credential::{Credential, Username};
 pub use event::Event;
 pub use flush::{FlushEvent, Origin};
+pub use host::{BadHostPattern, HostPattern};
 pub use ids::{
     AttachmentId, CacheId, ClusterName, CredentialId, DeliveryId, EventId, ExternalId, FlushId,
     NodeId, ResourceId, Revision,

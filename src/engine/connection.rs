@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::node::Node;
+use super::auth::Seat;
+use super::node::{Node, OpenSocket};
 use super::protocol::Output;
-use super::registry::{Control, Phase};
-use super::session::{Next, Session};
+use super::registry::{Control, Phase, Registered};
+use super::session::{Door, Next, Session};
 
 /// Bytes read at once.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -41,18 +43,81 @@ thread_local! {
     });
 }
 
+/// Runs `turn` with the thread's buffers. Should a turn ever panic, its half-made replies must not reach the next
+/// connection, so the output is emptied before as well as after.
+fn with_scratch<T>(turn: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.out.clear();
+        turn(scratch)
+    })
+}
+
+/// What a connection occupies until it ends: a counted socket and an entry in the registry.
+#[derive(Debug)]
+pub struct Place {
+    open: OpenSocket,
+    registered: Registered,
+    remote: IpAddr,
+    thread: usize,
+}
+
+impl Place {
+    pub fn new(open: OpenSocket, registered: Registered, remote: IpAddr, thread: usize) -> Place {
+        Place {
+            open,
+            registered,
+            remote,
+            thread,
+        }
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        self.open.node()
+    }
+
+    pub fn control(&self) -> &Control {
+        &self.registered.control
+    }
+
+    /// The number in the registry.
+    pub fn number(&self) -> u64 {
+        self.registered.number()
+    }
+
+    /// A session that begins with a login.
+    pub fn locked_session(&self) -> Session {
+        Session::new(Door::Locked, Some(self.remote), self.thread)
+    }
+
+    /// A session of the open listener.
+    pub fn open_session(&self, seat: Seat) -> Session {
+        Session::open(seat, Some(self.remote), self.thread)
+    }
+}
+
 /// One connection and what it holds.
 pub struct Connection<S> {
     stream: S,
     session: Session,
-    node: Arc<Node>,
-    control: Arc<Control>,
+    place: Place,
     /// Bytes of a request that is not whole yet, or beyond this turn.
     pending: Vec<u8>,
     /// How much of `pending` is done with.
     done: usize,
     /// Replies that the socket did not take at once.
-    unsent: Output,
+    unsent: Option<Box<Output>>,
+    farewell: Farewell,
+}
+
+/// How far a connection has come with leaving, once the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Nobody asked for it.
+    Not,
+    /// The request that is half here is still answered. What comes behind it is not: it has no effect.
+    Awaits,
+    /// It was answered.
+    Said,
 }
 
 /// How a turn ended.
@@ -63,25 +128,30 @@ enum Turned {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub fn new(stream: S, session: Session, node: Arc<Node>, control: Arc<Control>) -> Self {
+    pub fn new(stream: S, session: Session, place: Place) -> Self {
         Connection {
             stream,
             session,
-            node,
-            control,
+            place,
             pending: Vec::new(),
             done: 0,
-            unsent: Output::default(),
+            unsent: None,
+            farewell: Farewell::Not,
         }
     }
 
     /// Serves the peer until one side ends it. Errors of the socket end it silently.
-    pub async fn serve(mut self) {
+    pub async fn serve(&mut self) {
         // A broken socket has nobody left to tell.
         let _ = self.converse().await;
     }
 
     async fn converse(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            self.place.control().remember(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let mut next = Next::Read;
         loop {
             let turned = match next {
@@ -99,6 +169,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.settle() {
                 return Ok(());
             }
+            if self.place.control().is_leaving() && matches!(next, Next::Read) && self.is_done() {
+                return self.close().await;
+            }
             match next {
                 Next::Again => tokio::task::yield_now().await,
                 Next::Wait => tokio::time::sleep(ROOM_PAUSE).await,
@@ -107,9 +180,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Whether a connection that is asked to leave has nothing left to answer.
+    fn is_done(&mut self) -> bool {
+        if self.is_between_requests() || self.farewell == Farewell::Said {
+            return true;
+        }
+        self.farewell = Farewell::Awaits;
+        false
+    }
+
+    fn is_between_requests(&self) -> bool {
+        self.pending.is_empty() && self.session.is_between_requests()
+    }
+
     /// Reads once, executes, writes once.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turned>> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        if self.place.control().is_leaving() && self.is_between_requests() {
+            return Poll::Ready(Ok(Turned::Ended));
+        }
+        with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch.input);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             let read = buffer.filled().len();
@@ -118,7 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             let next = if self.pending.is_empty() {
                 let input = &scratch.input[..read];
-                let fed = self.session.feed(&self.node, input, &mut scratch.out);
+                let fed = self
+                    .session
+                    .feed(self.place.node(), input, &mut scratch.out);
                 self.pending.extend_from_slice(&input[fed.used..]);
                 fed.next
             } else {
@@ -131,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Executes what was read before.
     fn poll_resume(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turned>> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             let next = self.feed_pending(&mut scratch.out);
             self.finish_turn(cx, 0, next, &mut scratch.out)
         })
@@ -139,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn feed_pending(&mut self, out: &mut Output) -> Next {
         let input = &self.pending[self.done..];
-        let fed = self.session.feed(&self.node, input, out);
+        let fed = self.session.feed(self.place.node(), input, out);
         self.done += fed.used;
         if self.done == self.pending.len() {
             self.pending = Vec::new();
@@ -160,6 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         out: &mut Output,
     ) -> Poll<io::Result<Turned>> {
         self.session.count_traffic(read, out.len());
+        if self.farewell == Farewell::Awaits && !out.is_empty() {
+            self.farewell = Farewell::Said;
+        }
         while !out.is_empty() {
             match poll_write(&mut self.stream, cx, out) {
                 Poll::Ready(Ok(())) => {}
@@ -168,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => {
-                    std::mem::swap(out, &mut self.unsent);
+                    self.unsent = Some(Box::new(std::mem::take(out)));
                     break;
                 }
             }
@@ -179,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads a large value straight into its place.
     async fn upload(&mut self) -> io::Result<Turned> {
-        self.control.enter(Phase::Busy);
+        self.place.control().enter(Phase::Busy);
         let read = match self.session.upload_buffer() {
             Some(mut buffer) => self.stream.read_buf(&mut buffer).await?,
             None => return Ok(Turned::Next(Next::Read)),
@@ -188,8 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(Turned::Ended);
         }
         std::future::poll_fn(|cx| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let fed = self.session.feed(&self.node, &[], &mut scratch.out);
+            with_scratch(|scratch| {
+                let fed = self.session.feed(self.place.node(), &[], &mut scratch.out);
                 self.finish_turn(cx, read, fed.next, &mut scratch.out)
             })
         })
@@ -198,17 +292,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Waits until the peer has taken everything. The registry closes a peer that takes nothing for too long.
     async fn flush(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            self.control.enter(Phase::Writing);
-            std::future::poll_fn(|cx| poll_write(&mut self.stream, cx, &mut self.unsent)).await?;
+        if let Some(mut unsent) = self.unsent.take() {
+            while !unsent.is_empty() {
+                self.place.control().enter(Phase::Writing);
+                std::future::poll_fn(|cx| poll_write(&mut self.stream, cx, &mut unsent)).await?;
+            }
         }
-        self.unsent.shrink(0);
         // Only TLS holds something back here.
         let mut waits = false;
         std::future::poll_fn(|cx| {
             let flushed = Pin::new(&mut self.stream).poll_flush(cx);
             if flushed.is_pending() && !std::mem::replace(&mut waits, true) {
-                self.control.enter(Phase::Writing);
+                self.place.control().enter(Phase::Writing);
             }
             flushed
         })
@@ -217,17 +312,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Tells the registry where the connection stands. False when its credential went while it logged in.
     fn settle(&mut self) -> bool {
-        let between = self.pending.is_empty() && self.session.is_between_requests();
+        let between = self.is_between_requests();
         match self.session.account() {
             None => {
-                self.control.forget_account();
-                self.control.enter(Phase::Login);
+                self.place.control().forget_account();
+                self.place.control().enter(Phase::Login);
                 true
             }
             Some(account) => {
-                let valid = self.control.hold_account(account);
+                let valid = self.place.control().hold_account(account);
                 let phase = if between { Phase::Idle } else { Phase::Busy };
-                self.control.enter(phase);
+                self.place.control().enter(phase);
                 valid
             }
         }
@@ -236,13 +331,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ends our side and lets the peer take the last reply: closing at once, with bytes of the peer unread, would
     /// reset the connection and could destroy it.
     async fn close(&mut self) -> io::Result<()> {
-        self.control.enter(Phase::Closing);
+        self.place.control().enter(Phase::Closing);
         self.flush().await?;
-        self.control.enter(Phase::Closing);
+        self.place.control().enter(Phase::Closing);
         self.stream.shutdown().await?;
-        let mut sink = [0u8; 1024];
-        while self.stream.read(&mut sink).await? > 0 {}
-        Ok(())
+        std::future::poll_fn(|cx| self.poll_discard(cx)).await
+    }
+
+    /// Reads to the end and keeps nothing.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_scratch(|scratch| {
+            loop {
+                let mut buffer = ReadBuf::new(&mut scratch.input);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
     }
 }
 

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::EngineError;
-use super::connection::Connection;
-use super::node::{Node, OpenSocket};
+use super::connection::{Connection, Place};
+use super::node::Node;
 use super::protocol::Fault;
-use super::registry::{Registered, Registry};
-use super::session::{Door, Session};
+use super::registry::{Phase, Registry};
 use super::tls::Certificates;
 use crate::domain::CacheId;
 
@@ -32,6 +31,8 @@ pub struct Listeners {
     pub plain: Option<SocketAddr>,
     pub tls: Option<TlsListener>,
     pub open: Option<OpenListener>,
+    /// The plain listener also takes TLS, told by the first byte, with the certificate of `tls`.
+    pub tls_on_plain: bool,
 }
 
 /// The same with TLS from the first byte.
@@ -63,6 +64,8 @@ pub struct Addresses {
 pub enum Guests {
     Plain,
     Tls(Arc<Certificates>),
+    /// Plain or TLS, as the first byte has it.
+    Either(Arc<Certificates>),
     Open(CacheId),
 }
 
@@ -112,16 +115,67 @@ pub async fn accept(entrance: Entrance, node: Arc<Node>, registry: Arc<Registry>
         if prepare(&stream, &node).is_err() {
             continue;
         }
-        let guest = Guest {
-            peer,
-            thread,
-            node: Arc::clone(&node),
-            open,
-            registered: registry.enter(),
+        let place = Place::new(open, registry.enter(), peer.ip().to_canonical(), thread);
+        let number = place.number();
+        let task = match &entrance.guests {
+            Guests::Plain => {
+                // One block holding one connection: idle ones are many, and their state is all they cost.
+                let mut connection = Connection::new(stream, place.locked_session(), place);
+                tokio::spawn(async move { connection.serve().await })
+            }
+            Guests::Tls(certificates) => {
+                tokio::spawn(serve_by_tls(stream, Arc::clone(certificates), place))
+            }
+            Guests::Either(certificates) => {
+                tokio::spawn(serve_either(stream, Arc::clone(certificates), place))
+            }
+            Guests::Open(cache) => tokio::spawn(serve_openly(stream, *cache, place)),
         };
-        let number = guest.registered.number();
-        let task = tokio::spawn(guest.visit(stream, entrance.guests.clone()));
         registry.bind(number, task.abort_handle());
+    }
+}
+
+/// The first byte of a TLS hello. No dialect begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+async fn serve_either(stream: TcpStream, certificates: Arc<Certificates>, place: Place) {
+    let mut first = [0];
+    let is_tls = match stream.peek(&mut first).await {
+        Ok(1) => first[0] == TLS_HANDSHAKE,
+        _ => return,
+    };
+    if is_tls {
+        Box::pin(serve_by_tls(stream, certificates, place)).await;
+    } else {
+        let session = place.locked_session();
+        Connection::new(stream, session, place).serve().await;
+    }
+}
+
+async fn serve_by_tls(stream: TcpStream, certificates: Arc<Certificates>, place: Place) {
+    // The sweep ends a handshake that outlasts the login deadline.
+    let Ok(stream) = certificates.acceptor().accept(stream).await else {
+        return;
+    };
+    let session = place.locked_session();
+    Connection::new(stream, session, place).serve().await;
+}
+
+async fn serve_openly(mut stream: TcpStream, cache: CacheId, place: Place) {
+    let Some(account) = place.node().directory.open_account(cache) else {
+        return;
+    };
+    match place.node().seat(Arc::clone(&account)) {
+        Ok(seat) => {
+            place.control().hold_account(&account);
+            place.control().enter(Phase::Idle);
+            let session = place.open_session(seat);
+            Connection::new(stream, session, place).serve().await;
+        }
+        Err(_) => {
+            // Nobody is left to tell when this fails.
+            let _ = stream.write_all(Fault::TooManyConnections.text()).await;
+        }
     }
 }
 
@@ -137,60 +191,4 @@ fn prepare(stream: &TcpStream, node: &Node) -> io::Result<()> {
         .with_interval(node.limits.keepalive / 2)
         .with_retries(KEEPALIVE_PROBES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// One accepted socket.
-struct Guest {
-    peer: SocketAddr,
-    thread: usize,
-    node: Arc<Node>,
-    open: OpenSocket,
-    registered: Registered,
-}
-
-impl Guest {
-    async fn visit(self, stream: TcpStream, guests: Guests) {
-        let remote = Some(self.peer.ip().to_canonical());
-        match guests {
-            Guests::Plain => {
-                let session = Session::new(Door::Locked, remote, self.thread);
-                self.serve(stream, session).await;
-            }
-            Guests::Tls(certificates) => {
-                // The sweep ends a handshake that outlasts the login deadline.
-                let Ok(stream) = certificates.acceptor().accept(stream).await else {
-                    return;
-                };
-                let session = Session::new(Door::Locked, remote, self.thread);
-                self.serve(stream, session).await;
-            }
-            Guests::Open(cache) => self.visit_openly(stream, cache).await,
-        }
-    }
-
-    async fn visit_openly(self, mut stream: TcpStream, cache: CacheId) {
-        let Some(account) = self.node.directory.open_account(cache) else {
-            return;
-        };
-        let remote = Some(self.peer.ip().to_canonical());
-        match self.node.seat(Arc::clone(&account)) {
-            Ok(seat) => {
-                self.registered.control.hold_account(&account);
-                self.registered.control.enter(super::registry::Phase::Idle);
-                let session = Session::open(seat, remote, self.thread);
-                self.serve(stream, session).await;
-            }
-            Err(_) => {
-                let _ = stream.write_all(Fault::TooManyConnections.text()).await;
-            }
-        }
-    }
-
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, session: Session) {
-        let control = Arc::clone(&self.registered.control);
-        Connection::new(stream, session, Arc::clone(&self.node), control)
-            .serve()
-            .await;
-        drop(self.open);
-    }
 }

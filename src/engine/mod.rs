@@ -215,13 +215,17 @@ impl Engine {
         };
         let mut addresses = Addresses::default();
         let mut certificates = None;
-        if let Some(addr) = listeners.plain {
-            addresses.plain = Some(open(addr, Guests::Plain)?);
-        }
         if let Some(tls) = listeners.tls {
             let loaded = Arc::new(Certificates::load(tls.cert, tls.key)?);
             addresses.tls = Some(open(tls.addr, Guests::Tls(Arc::clone(&loaded)))?);
             certificates = Some(loaded);
+        }
+        if let Some(addr) = listeners.plain {
+            let guests = match &certificates {
+                Some(loaded) if listeners.tls_on_plain => Guests::Either(Arc::clone(loaded)),
+                _ => Guests::Plain,
+            };
+            addresses.plain = Some(open(addr, guests)?);
         }
         if let Some(OpenListener { addr, cache }) = listeners.open {
             if !addr.ip().is_loopback() {

@@ -109,7 +109,7 @@ impl Node {
 
     /// `flush_all`. A delayed one is told by [`Node::upkeep`] when it has taken effect.
     pub fn flush_for_client(&self, tenancy: &Tenancy, delay_secs: u32, author: FlushAuthor) {
-        let delay_secs = self.from_now(delay_secs);
+        let delay_secs = self.seconds_ahead(delay_secs);
         if delay_secs > 0 {
             *tenancy.delayed_flush.lock() = Some(author);
             tenancy.items.flush_after(delay_secs);
@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// A delay past thirty days is a Unix time, as with the lives of items.
-    fn from_now(&self, delay_secs: u32) -> u32 {
+    fn seconds_ahead(&self, delay_secs: u32) -> u32 {
         if delay_secs <= RELATIVE_SECS_MAX {
             return delay_secs;
         }
@@ -250,6 +250,12 @@ const UPKEEP_TURNS_MAX: u32 = 16;
 /// A counted socket; dropping it counts it out.
 #[derive(Debug)]
 pub struct OpenSocket(Arc<Node>);
+
+impl OpenSocket {
+    pub fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+}
 
 impl Drop for OpenSocket {
     fn drop(&mut self) {

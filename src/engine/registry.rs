@@ -4,8 +4,9 @@
 //! second. That costs an idle connection nothing and needs no timer or notification for each.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,18 +43,22 @@ pub struct Control {
     account: Mutex<Option<Arc<Account>>>,
     /// Whether `account` is set, to spare the lock.
     has_account: AtomicBool,
+    /// The engine stops: say goodbye between two requests.
+    leaving: AtomicBool,
+    /// Of the connection's task, once it converses.
+    waker: OnceLock<Waker>,
 }
 
 const PHASE_SHIFT: u32 = 29;
 const SWEEP_MASK: u32 = (1 << PHASE_SHIFT) - 1;
 
 impl Control {
-    /// Enters a phase. One that goes on keeps its beginning, but for writing, where each piece taken is progress.
+    /// Enters a phase. One that goes on keeps its beginning, but for those in which each piece moved is progress.
     #[inline]
     pub fn enter(&self, phase: Phase) {
         let now = self.registry.sweeps.load(Ordering::Relaxed) & SWEEP_MASK;
         let before = self.phase.load(Ordering::Relaxed) >> PHASE_SHIFT;
-        if before != phase as u32 || phase == Phase::Writing {
+        if before != phase as u32 || matches!(phase, Phase::Writing | Phase::Busy) {
             self.phase
                 .store((phase as u32) << PHASE_SHIFT | now, Ordering::Relaxed);
         }
@@ -73,6 +78,24 @@ impl Control {
     pub fn forget_account(&self) {
         if self.has_account.swap(false, Ordering::Relaxed) {
             *self.account.lock() = None;
+        }
+    }
+
+    /// Whom to wake when the engine stops. A task has one waker for life, so the first is kept.
+    pub fn remember(&self, waker: &Waker) {
+        let _ = self.waker.set(waker.clone());
+    }
+
+    /// Whether the connection should end when it is between requests.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    fn dismiss(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
         }
     }
 
@@ -131,6 +154,8 @@ impl Registry {
             phase: AtomicU32::new((Phase::Login as u32) << PHASE_SHIFT | sweeps),
             account: Mutex::new(None),
             has_account: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            waker: OnceLock::new(),
         });
         let entry = Entry {
             control: Arc::clone(&control),
@@ -153,6 +178,14 @@ impl Registry {
 
     pub fn is_empty(&self) -> bool {
         self.entries.lock().is_empty()
+    }
+
+    /// Asks every connection to end between two requests, in its own good order: one that was cut off with
+    /// requests unread would be reset, and with it replies that are still on their way.
+    pub fn dismiss(&self) {
+        for entry in self.entries.lock().values() {
+            entry.control.dismiss();
+        }
     }
 
     /// Ends the connections whose time has come.
@@ -192,8 +225,11 @@ impl Judge<'_> {
         let age = SWEEP * (self.now.wrapping_sub(since) & SWEEP_MASK);
         let limits = &self.node.limits;
         let over = match phase {
-            phase if phase == Phase::Login as u32 => age > limits.login_deadline || self.stopping,
-            phase if phase == Phase::Idle as u32 => self.stopping,
+            phase if phase == Phase::Login as u32 => {
+                // who has not begun to converse cannot be asked to end
+                age > limits.login_deadline || (self.stopping && control.waker.get().is_none())
+            }
+            phase if phase == Phase::Busy as u32 => age > limits.stalled_request_deadline,
             phase if phase == Phase::Writing as u32 => age > limits.unread_output_deadline,
             phase if phase == Phase::Closing as u32 => age > limits.linger,
             _ => false,

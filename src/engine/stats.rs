@@ -7,11 +7,11 @@ use super::storage::Counters;
 use super::tenancy::{Tenancy, TrafficSum};
 use crate::domain::Timestamp;
 
-/// A name that tools read, and where its value is found.
-type Reading<T> = (&'static str, fn(&T) -> u64);
+/// A name, and where its number stands.
+type Counter<S> = (&'static str, fn(&S) -> u64);
 
 /// Counters that `stats reset` starts again, under the names that tools read.
-const COUNTED: [Reading<Counters>; 28] = [
+const COUNTED: [Counter<Counters>; 28] = [
     ("cmd_get", Counters::cmd_get),
     ("cmd_set", |counters| counters.cmd_set),
     ("cmd_delete", |counters| counters.cmd_delete),
@@ -44,7 +44,7 @@ const COUNTED: [Reading<Counters>; 28] = [
 ];
 
 /// The same for what connections count.
-const TRAFFIC: [Reading<TrafficSum>; 5] = [
+const TRAFFIC: [Counter<TrafficSum>; 5] = [
     ("total_connections", |traffic| traffic.connections),
     ("bytes_read", |traffic| traffic.bytes_read),
     ("bytes_written", |traffic| traffic.bytes_written),

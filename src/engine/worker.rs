@@ -12,8 +12,8 @@ use super::listener::{Entrance, accept};
 use super::node::Node;
 use super::registry::{Registry, SWEEP};
 
-/// Sweep interval while the engine stops.
-const STOP_SWEEP: Duration = Duration::from_millis(20);
+/// How often a stopping thread looks whether all have left.
+const STOP_LOOK: Duration = Duration::from_millis(20);
 /// How often the upkeep looks at the tenants.
 const UPKEEP: Duration = Duration::from_millis(500);
 
@@ -73,9 +73,15 @@ async fn serve(
     for task in accepting {
         task.abort();
     }
+    registry.dismiss();
+    // Deadlines are counted in sweeps, so these keep their pace.
+    let mut sweep_at = Instant::now();
     while !registry.is_empty() && Instant::now() < by {
-        registry.sweep(&node);
-        tokio::time::sleep(STOP_SWEEP).await;
+        if Instant::now() >= sweep_at {
+            registry.sweep(&node);
+            sweep_at += SWEEP;
+        }
+        tokio::time::sleep(STOP_LOOK).await;
     }
     // What is left is cut off with the runtime: its deadline has passed.
 }

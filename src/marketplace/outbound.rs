@@ -3,9 +3,7 @@
 //! A URL that came from outside is hostile until checked (security.md §5): https only, known hosts, public
 //! addresses, no redirects, no proxy from the environment, bounded time and size.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
+use crate::domain::HostPattern;
 use crate::outbox::ports::{SendError, SendErrorKind};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -42,63 +41,6 @@ pub fn client(user_agent: &str, call_max: Duration, allow_http: bool) -> Result<
         builder.dns_resolver(Arc::new(PublicOnly))
     };
     Ok(builder.build()?)
-}
-
-/// A host that may be called: a name, or `*.` and a name for everything below it. A port in it must fit as well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPattern {
-    /// With the dot in front when `below`.
-    name: String,
-    below: bool,
-    port: Option<u16>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a host name or *.name")]
-pub struct BadHostPattern(String);
-
-impl FromStr for HostPattern {
-    type Err = BadHostPattern;
-
-    fn from_str(text: &str) -> Result<HostPattern, BadHostPattern> {
-        let bad = || BadHostPattern(text.to_owned());
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| bad())?)),
-            None => (text, None),
-        };
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-        if name.is_empty() || name.starts_with('.') || !name.bytes().all(allowed) {
-            return Err(bad());
-        }
-        let below = host.len() != name.len();
-        let name = name.to_ascii_lowercase();
-        Ok(HostPattern {
-            name: if below { format!(".{name}") } else { name },
-            below,
-            port,
-        })
-    }
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.below { "*" } else { "" })?;
-        f.write_str(&self.name)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-impl HostPattern {
-    fn fits(&self, host: &str, port: Option<u16>, any_port: bool) -> bool {
-        let named = if self.below {
-            host.len() > self.name.len() && host.ends_with(&self.name)
-        } else {
-            host == self.name
-        };
-        // `port` is only given when it is not the scheme's own.
-        named && (self.port == port || (self.port.is_none() && (port.is_none() || any_port)))
-    }
 }
 
 /// A URL from outside that may be called, or why not.
@@ -307,17 +249,6 @@ mod tests {
             );
         }
         assert!(checked_url("http://127.0.0.1:9/logs", &hosts, true).is_ok());
-    }
-
-    #[test]
-    fn patterns_are_checked_when_read() {
-        for bad in ["", "*", "*.", "a*.b", "a b", "https://a", "a:port", ".a"] {
-            assert!(bad.parse::<HostPattern>().is_err(), "{bad:?}");
-        }
-        assert_eq!(
-            "*.Logplex.io".parse::<HostPattern>().unwrap().to_string(),
-            "*.logplex.io"
-        );
     }
 
     #[test]

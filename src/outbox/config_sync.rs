@@ -12,7 +12,7 @@ use super::backoff::{self, CONFIG, CONFIG_RETRIES, RECONCILE_EVERY};
 use super::grants::{self, Fault};
 use super::ports::{ConfigValues, Provider, SendError, SendErrorKind};
 use super::worker::{Inner, Kind, count};
-use crate::domain::{CacheId, Timestamp};
+use crate::domain::Timestamp;
 use crate::store::StoreError;
 use crate::store::config_sync::{Backlog, Caps, ConfigClaim, ConfigFailure, ConfigWanted};
 
@@ -41,7 +41,7 @@ impl Kind for Pushes {
     }
 
     async fn keep(outbox: &Inner, claim: ConfigClaim) -> Result<(), StoreError> {
-        match attempt(outbox, claim.cache).await {
+        match attempt(outbox, &claim).await {
             Ok(Some(done)) => record_applied(outbox, &claim, &done).await,
             // Deprovisioned meanwhile: there is no row to record in.
             Ok(None) => Ok(()),
@@ -66,7 +66,8 @@ fn retry(message: &str) -> Fault {
     SendError::new(SendErrorKind::Retry { after: None }, message).into()
 }
 
-async fn attempt(outbox: &Inner, cache: CacheId) -> Result<Option<Done>, Fault> {
+async fn attempt(outbox: &Inner, claim: &ConfigClaim) -> Result<Option<Done>, Fault> {
+    let cache = claim.cache;
     let push_by = Instant::now() + outbox.push_by();
     for _ in 0..ROUNDS_MAX {
         let Some(seen) = outbox.store.config_wanted(cache).await? else {
@@ -100,7 +101,7 @@ async fn attempt(outbox: &Inner, cache: CacheId) -> Result<Option<Done>, Fault> 
         if wanted.servers.is_empty() {
             return Err(retry("the cache has no node"));
         }
-        push(outbox, provider.as_ref(), cache, &wanted, push_by).await?;
+        push(outbox, provider.as_ref(), claim, &wanted, push_by).await?;
         return Ok(Some(Done {
             wanted,
             pushed: true,
@@ -113,16 +114,18 @@ async fn attempt(outbox: &Inner, cache: CacheId) -> Result<Option<Done>, Fault> 
 async fn push(
     outbox: &Inner,
     provider: &dyn Provider,
-    cache: CacheId,
+    claim: &ConfigClaim,
     wanted: &ConfigWanted,
     push_by: Instant,
 ) -> Result<(), Fault> {
+    let cache = claim.cache;
     let values = ConfigValues {
         servers: wanted.servers.clone(),
         username: wanted.username.clone(),
         password: wanted.password.clone(),
     };
     let token = grants::access_token(outbox, provider, cache).await?;
+    begin(outbox, claim).await?;
     in_time(push_by)?;
     let refused = match provider
         .push_config(&wanted.external_id, &token, &values)
@@ -142,6 +145,18 @@ async fn push(
             Err(error.into())
         }
         other => Ok(other?),
+    }
+}
+
+/// Gives up the certainty of what the provider holds, before anything is sent.
+async fn begin(outbox: &Inner, claim: &ConfigClaim) -> Result<(), Fault> {
+    let mut tx = outbox.store.begin().await?;
+    let ours = tx.begin_config_push(claim).await?;
+    tx.commit().await?;
+    if ours {
+        Ok(())
+    } else {
+        Err(retry("another worker has taken this push over"))
     }
 }
 
@@ -221,6 +236,7 @@ fn sort(claim: &ConfigClaim, error: &SendError, now: Timestamp, dice: u32) -> Co
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::CacheId;
 
     fn claim(attempt: u32, dead: bool) -> ConfigClaim {
         ConfigClaim {

@@ -11,13 +11,15 @@ use super::backoff::{self, EXCHANGE};
 use super::ports::{Provider, SendError, SendErrorKind, Tokens};
 use super::worker::{Inner, Kind, count};
 use crate::domain::secret::same_secret;
-use crate::domain::{CacheId, Timestamp};
+use crate::domain::{CacheId, ExternalId, Timestamp};
 use crate::store::StoreError;
 use crate::store::config_sync::{Backlog, Caps};
 use crate::store::grants::{CodeClaim, FreshTokens, Grant, GrantState};
 
 /// A token with less left than this is refreshed before use.
 const FRESH_ENOUGH: Duration = Duration::from_secs(90);
+/// How long a provider in trouble is asked for a fresh code after the first one has ended.
+const FRESH_CODE_RETRIES: Duration = Duration::from_secs(24 * 3600);
 /// While somebody else refreshes, how often and how long we look for what they got.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS_MAX: u32 = 200;
@@ -71,37 +73,61 @@ impl Kind for Codes {
             let why = format!("{} is not configured here", claim.marketplace);
             return record_failed(outbox, &claim, &why, None).await;
         };
-        match provider.exchange(&claim.code).await {
-            Ok(tokens) => {
-                store_tokens(outbox, claim.cache, claim.fence, &tokens).await?;
-                hasten(outbox, claim.cache).await?;
-                count(Codes::NAME, "delivered");
-                tracing::info!(cache = %claim.cache, "grant exchanged");
-                Ok(())
-            }
+        let error = match provider.exchange(&claim.code).await {
+            Ok(tokens) => return record_exchanged(outbox, &claim, &tokens).await,
+            Err(error) => error,
+        };
+        let now = outbox.now();
+        let next = next_exchange(&claim, &error, now).filter(|next| *next < claim.expires_at);
+        if next.is_some() {
+            return record_failed(outbox, &claim, &error.message, next).await;
+        }
+        match exchange_fresh_code(provider.as_ref(), &claim.external_id).await {
+            Ok(Some(tokens)) => record_exchanged(outbox, &claim, &tokens).await,
+            Ok(None) => record_failed(outbox, &claim, &error.message, None).await,
             Err(error) => {
-                let next = next_exchange(&claim, &error, outbox.now(), backoff::dice());
+                let next = next_exchange(&claim, &error, now)
+                    .filter(|next| *next < claim.expires_at.plus(FRESH_CODE_RETRIES));
                 record_failed(outbox, &claim, &error.message, next).await
             }
         }
     }
 }
 
-/// When to try a code again; `None` when it will not work any more.
-fn next_exchange(
+/// The way back when a code is spent and its answer lost, as by a crash between the two, or when no exchange
+/// worked while it lived. `None` where the provider gives no other.
+async fn exchange_fresh_code(
+    provider: &dyn Provider,
+    resource: &ExternalId,
+) -> Result<Option<Tokens>, SendError> {
+    match provider.fresh_code(resource).await? {
+        Some(code) => provider.exchange(&code).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn record_exchanged(
+    outbox: &Inner,
     claim: &CodeClaim,
-    error: &SendError,
-    now: Timestamp,
-    dice: u32,
-) -> Option<Timestamp> {
+    tokens: &Tokens,
+) -> Result<(), StoreError> {
+    store_tokens(outbox, claim.cache, claim.fence, tokens).await?;
+    hasten(outbox, claim.cache).await?;
+    count(Codes::NAME, "delivered");
+    tracing::info!(cache = %claim.cache, "grant exchanged");
+    Ok(())
+}
+
+/// When to try again; `None` when the same will not work any more.
+fn next_exchange(claim: &CodeClaim, error: &SendError, now: Timestamp) -> Option<Timestamp> {
     let SendErrorKind::Retry { after } = error.kind else {
         return None;
     };
     let wait = match after {
         Some(asked) => backoff::obey(asked),
-        None => EXCHANGE.wait(claim.attempt.saturating_add(1), dice),
+        None => EXCHANGE.wait(claim.attempt.saturating_add(1), backoff::dice()),
     };
-    Some(now.plus(wait)).filter(|next| *next < claim.expires_at)
+    Some(now.plus(wait))
 }
 
 async fn record_failed(
@@ -272,6 +298,16 @@ async fn refresh_now(
             Err(error.into())
         }
         Err(error) => {
+            let resource = outbox.store.resource(cache).await?;
+            let fresh = match resource {
+                Some(resource) => exchange_fresh_code(provider, &resource.external_id).await,
+                None => Ok(None),
+            };
+            if let Ok(Some(tokens)) = fresh {
+                store_tokens(outbox, cache, fence, &tokens).await?;
+                count("refresh", "renewed");
+                return Ok(tokens.access);
+            }
             break_grant(outbox, cache, fence, &error.message).await?;
             Err(impossible(error.message))
         }

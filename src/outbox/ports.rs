@@ -104,6 +104,14 @@ pub trait Provider: Send + Sync {
     /// Exchanges a one-time code for tokens.
     fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>>;
 
+    /// A new code for a resource whose code or tokens are lost; `None` where the provider gives none.
+    fn fresh_code<'a>(
+        &'a self,
+        _resource: &'a ExternalId,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Gets a new access token.
     fn refresh<'a>(
         &'a self,

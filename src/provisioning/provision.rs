@@ -147,15 +147,18 @@ impl Provisioning {
         created: bool,
     ) -> Result<Connection, ProvisioningError> {
         let cache = resource.cache;
+        // Read before the revision that is waited for: a repeat may meet a promotion, and whatever stands in the
+        // answer must be in force.
+        let servers = self.cluster.servers(cache).await?;
+        let primary = self.store.primary(cache).await?;
+        let (username, password) = primary.ok_or(ProvisioningError::Gone)?;
         let revision = self.store.last_change(cache).await?;
         if !self.cluster.wait_applied(cache, revision, NODE_WAIT).await {
             return Err(ProvisioningError::NodeBehind);
         }
-        let primary = self.store.primary(cache).await?;
-        let (username, password) = primary.ok_or(ProvisioningError::Gone)?;
         Ok(Connection {
             resource,
-            servers: self.cluster.servers(cache).await?,
+            servers,
             username,
             password,
             created,

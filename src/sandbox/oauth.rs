@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, State};
-use axum::http::StatusCode;
-use axum::routing::post;
+use axum::extract::{Form, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::basic::basic_credentials;
 use super::grants::{GrantRefusal, TokenPair};
 use super::hub::Hub;
+use super::market::AddonId;
 use super::platform::ApiError;
+use crate::domain::secret::same_secret;
 
 #[derive(Deserialize)]
 struct TokenRequest {
@@ -23,7 +27,37 @@ struct TokenRequest {
 }
 
 pub(super) fn routes() -> Router<Arc<Hub>> {
-    Router::new().route("/oauth/token", post(token))
+    Router::new()
+        .route("/oauth/token", post(token))
+        .route("/vendor/resources/{id}/oauth-grant", get(fresh_grant))
+}
+
+/// A new code for a resource whose provider lost the first or its tokens. The real platform has it switched on
+/// for some partners only.
+async fn fresh_grant(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let manifest = &hub.settings.manifest;
+    let password = manifest.api.password.expose_secret().as_bytes();
+    let known = basic_credentials(&headers).is_some_and(|(user, given)| {
+        user == manifest.id && same_secret(given.as_bytes(), password)
+    });
+    if !known {
+        let why = "the manifest's id and password are expected";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", why));
+    }
+    let id: AddonId = id.parse().map_err(|_| ApiError::not_found())?;
+    hub.change(|market, around| {
+        market.live_addon(id).map_err(|_| ApiError::not_found())?;
+        let expires_at = around.now + hub.settings.code_lifetime;
+        Ok(Json(json!({
+            "code": market.grants.issue_code(id, expires_at),
+            "expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%S-0000").to_string(),
+            "type": "authorization_code",
+        })))
+    })
 }
 
 async fn token(

@@ -42,7 +42,7 @@ impl ApiError {
         }
     }
 
-    fn not_found() -> ApiError {
+    pub fn not_found() -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", "couldn't find that")
     }
 

@@ -7,7 +7,7 @@ use super::credentials::open_password;
 use super::dialect::{exec, read, run};
 use super::{Store, StoreError, Tx};
 use crate::domain::secret::Password;
-use crate::domain::{CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
+use crate::domain::{CacheId, ExternalId, Marketplace, NodeId, Revision, Timestamp, Username};
 
 /// What the dashboard tells of the push.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +109,22 @@ macro_rules! claim {
     };
 }
 
-const SERVERS: &str =
-    "SELECT n.proxy_hostname, n.proxy_port FROM placements p JOIN nodes n ON n.id = p.node_id
-    WHERE p.cache_id = $1 ORDER BY n.proxy_hostname, n.proxy_port";
-
-fn join_servers(rows: &[(String, i64)]) -> String {
-    let server = |(host, port): &(String, i64)| format!("{host}:{port}");
-    rows.iter().map(server).collect::<Vec<_>>().join(",")
+/// Counts one more change for some rows. A push already waiting keeps its schedule, so that a provider which asked
+/// for patience is not hurried by the customer's clicks.
+macro_rules! want {
+    ($which:literal) => {
+        concat!(
+            "UPDATE config_sync SET desired = desired + 1, scheduled_at = $3,
+                needs_revision = CASE WHEN needs_revision > $2 THEN needs_revision ELSE $2 END,
+                next_attempt_at = CASE WHEN pending_since IS NULL OR dead_at IS NOT NULL THEN $3
+                                       ELSE next_attempt_at END,
+                attempt = CASE WHEN dead_at IS NULL THEN attempt ELSE 0 END,
+                pending_since = CASE WHEN dead_at IS NULL THEN COALESCE(pending_since, $3) ELSE $3 END,
+                dead_at = NULL
+             WHERE cache_id ",
+            $which
+        )
+    };
 }
 
 impl Tx {
@@ -129,11 +138,10 @@ impl Tx {
         let username: Option<String> = run!(self, c => sqlx::query_scalar(
                 "SELECT username FROM credentials WHERE cache_id = $1 AND is_primary = 1")
             .bind(cache.0).fetch_optional(c))?;
-        let servers: Vec<(String, i64)> =
-            run!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
+        let servers = self.servers(cache).await?;
         let applied_as = username
             .filter(|_| !servers.is_empty())
-            .map(|username| fingerprint(&username, &join_servers(&servers)));
+            .map(|username| fingerprint(&username, &servers));
         exec!(self, sqlx::query(
                 "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, scheduled_at,
                     fence, applied_as) VALUES ($1, 1, 1, 0, 0, $2, $2, 0, $3)")
@@ -141,8 +149,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes one more change. A push already waiting keeps its schedule, so that a provider which asked for
-    /// patience is not hurried by the customer's clicks.
+    /// Notes one more change, which the nodes must have applied at `needs` before it is pushed.
     pub async fn want_config_sync(
         &mut self,
         cache: CacheId,
@@ -151,19 +158,28 @@ impl Tx {
     ) -> Result<(), StoreError> {
         exec!(
             self,
-            sqlx::query(
-                "UPDATE config_sync SET desired = desired + 1, scheduled_at = $3,
-                needs_revision = CASE WHEN needs_revision > $2 THEN needs_revision ELSE $2 END,
-                next_attempt_at = CASE WHEN pending_since IS NULL OR dead_at IS NOT NULL THEN $3
-                                       ELSE next_attempt_at END,
-                attempt = CASE WHEN dead_at IS NULL THEN attempt ELSE 0 END,
-                pending_since = CASE WHEN dead_at IS NULL THEN COALESCE(pending_since, $3) ELSE $3 END,
-                dead_at = NULL
-             WHERE cache_id = $1"
-            )
-            .bind(cache.0)
-            .bind(needs.0)
-            .bind(now.micros())
+            sqlx::query(want!("= $1"))
+                .bind(cache.0)
+                .bind(needs.0)
+                .bind(now.micros())
+        )?;
+        self.promises = true;
+        Ok(())
+    }
+
+    /// Notes a change of every cache on a node: its address is another one.
+    pub(super) async fn want_config_of_node(
+        &mut self,
+        node: &NodeId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const ON_NODE: &str = want!("IN (SELECT cache_id FROM placements WHERE node_id = $1)");
+        exec!(
+            self,
+            sqlx::query(ON_NODE)
+                .bind(node.as_str())
+                .bind(Revision::default().0)
+                .bind(now.micros())
         )?;
         self.promises = true;
         Ok(())
@@ -207,7 +223,22 @@ impl Tx {
         Ok(rows.into_iter().map(claim).collect())
     }
 
-    /// Records what the provider holds now. When more was wanted meanwhile the row stays due. False when the
+    /// Notes that a push is about to leave: from here until its end is recorded, nobody can tell what the provider
+    /// holds, and a push that broke off may have arrived. False when the lease was lost to another worker.
+    pub async fn begin_config_push(&mut self, claim: &ConfigClaim) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE config_sync SET applied_as = NULL WHERE cache_id = $1 AND fence = $2"
+            )
+            .bind(claim.cache.0)
+            .bind(claim.fence)
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// Records what the provider holds now. When more was wanted meanwhile the row stays due, and what the provider
+    /// holds counts as uncertain: one of those who wanted more may be a worker that pushed late. False when the
     /// lease was lost to another worker.
     pub async fn record_config_applied(
         &mut self,
@@ -218,8 +249,8 @@ impl Tx {
         let rows = exec!(
             self,
             sqlx::query(
-                "UPDATE config_sync SET applied = $3, applied_as = $4, lease_until = NULL, attempt = 0,
-                last_error = NULL, dead_at = NULL, next_attempt_at = $5, scheduled_at = $5,
+                "UPDATE config_sync SET applied = $3, lease_until = NULL, attempt = 0, last_error = NULL, dead_at = NULL,
+                next_attempt_at = $5, scheduled_at = $5, applied_as = CASE WHEN desired = $3 THEN $4 END,
                 pending_since = CASE WHEN desired = $3 THEN NULL ELSE $5 END
              WHERE cache_id = $1 AND fence = $2"
             )
@@ -335,10 +366,9 @@ impl Store {
         }))
     }
 
-    /// The truth as of now, read in one statement; `None` when the resource is gone.
+    /// The truth as of now; `None` when the resource is gone. The count is read first and the servers after it, so
+    /// they are at least as new as the count says.
     pub async fn config_wanted(&self, cache: CacheId) -> Result<Option<ConfigWanted>, StoreError> {
-        let servers: Vec<(String, i64)> =
-            read!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
         let row: Option<WantedRow> = read!(self, c => sqlx::query_as(
                 "SELECT s.desired, s.needs_revision, s.applied_as, r.marketplace, r.external_id, k.id AS credential,
                     k.username, k.password_sealed
@@ -349,6 +379,7 @@ impl Store {
         let Some(row) = row else {
             return Ok(None);
         };
+        let servers = self.servers(cache).await?;
         let bad = |what: &str| StoreError::BadRow(format!("{what} of cache {cache}"));
         let mut wanted = ConfigWanted {
             desired: row.desired,
@@ -357,7 +388,7 @@ impl Store {
             external_id: row.external_id.parse().map_err(|_| bad("external id"))?,
             username: row.username.parse().map_err(|_| bad("user name"))?,
             password: open_password(&self.keys, &row.credential, &row.password_sealed)?,
-            servers: join_servers(&servers),
+            servers,
             unchanged: false,
         };
         wanted.unchanged = row.applied_as == Some(wanted.fingerprint());

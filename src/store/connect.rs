@@ -97,8 +97,18 @@ impl Store {
         } else {
             return Err(OpenError::UnknownDatabase);
         };
-        see_to_schema(&db, schema).await?;
-        let verifier_key = check_keys(&db, &keys, now).await?;
+        let checked = async {
+            see_to_schema(&db, schema).await?;
+            check_keys(&db, &keys, now).await
+        };
+        let verifier_key = match checked.await {
+            Ok(key) => key,
+            // A database that is refused is left as it was: without closing, SQLite leaves files beside it.
+            Err(error) => {
+                db.close().await;
+                return Err(error);
+            }
+        };
         Ok(Store {
             db,
             keys,
@@ -116,13 +126,7 @@ impl Store {
 
     /// Waits for open statements and closes; afterwards every call fails.
     pub async fn close(&self) {
-        match &self.db {
-            Db::Lite { write, read } => {
-                read.close().await;
-                write.close().await;
-            }
-            Db::Pg(pool) => pool.close().await,
-        }
+        self.db.close().await;
     }
 }
 

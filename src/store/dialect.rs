@@ -13,6 +13,19 @@ pub(super) enum Db {
     Pg(PgPool),
 }
 
+impl Db {
+    /// Waits for open statements and closes.
+    pub async fn close(&self) {
+        match self {
+            Db::Lite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Pg(pool) => pool.close().await,
+        }
+    }
+}
+
 /// An open transaction on either database.
 pub(super) enum DbTx {
     Lite(Transaction<'static, Sqlite>),

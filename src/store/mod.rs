@@ -18,6 +18,8 @@
 //! | [`watches`] | looks at what the provider knows, and the news that asks for one |
 //! | [`censuses`] | installs of a marketplace, theirs against ours |
 //! | `outbound` | the end of all that is on its way out |
+//! | [`overview`] | what an operator looks at |
+//! | [`rekey`] | sealing everything again under a new master key |
 //! | `tidy` | what is kept for a while only |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
@@ -36,6 +38,8 @@ pub mod flushes;
 pub mod grants;
 pub mod nodes;
 mod outbound;
+pub mod overview;
+pub mod rekey;
 pub mod resources;
 mod row;
 pub mod seal;
@@ -80,8 +84,8 @@ pub enum StoreError {
     #[error(transparent)]
     Seal(#[from] SealError),
     /// The database is away, slow or full. Trying again may help.
-    #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
+    #[error("the database is not available: {0}")]
+    Unavailable(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {

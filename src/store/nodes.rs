@@ -71,8 +71,25 @@ struct LoadRow {
     caches: i64,
 }
 
+/// In a fixed order, so that an unchanged cluster never looks changed.
+const SERVERS: &str =
+    "SELECT n.proxy_hostname, n.proxy_port FROM placements p JOIN nodes n ON n.id = p.node_id
+    WHERE p.cache_id = $1 ORDER BY n.proxy_hostname, n.proxy_port";
+
+fn join_servers(rows: &[(String, i64)]) -> String {
+    let server = |(host, port): &(String, i64)| format!("{host}:{port}");
+    rows.iter().map(server).collect::<Vec<_>>().join(",")
+}
+
 impl Store {
-    /// The nodes a cache lives on, in a fixed order: the SERVERS variable is made of it.
+    /// The value of the SERVERS variable; empty for a cache without a node.
+    pub async fn servers(&self, cache: CacheId) -> Result<String, StoreError> {
+        let rows: Vec<(String, i64)> =
+            read!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
+        Ok(join_servers(&rows))
+    }
+
+    /// The nodes a cache lives on, in the order of the SERVERS variable.
     pub async fn nodes_of(&self, cache: CacheId) -> Result<Vec<PlacedNode>, StoreError> {
         let rows: Vec<PlacedRow> = read!(self, c => sqlx::query_as(
             "SELECT n.id, n.proxy_hostname, n.proxy_port, n.applied_revision, n.seen_at \
@@ -127,8 +144,16 @@ impl Store {
 }
 
 impl Tx {
+    /// The value of the SERVERS variable, as this transaction sees it.
+    pub(super) async fn servers(&mut self, cache: CacheId) -> Result<String, StoreError> {
+        let rows: Vec<(String, i64)> =
+            run!(self, c => sqlx::query_as(SERVERS).bind(cache.0).fetch_all(c))?;
+        Ok(join_servers(&rows))
+    }
+
     /// Writes down a node as it starts. It knows nothing yet, whatever it knew in an earlier life, so its applied
-    /// revision begins at zero.
+    /// revision begins at zero. When it comes with another address than before, the config vars of its caches are
+    /// due for a push.
     pub async fn register_node(
         &mut self,
         node: &NodeRecord,
@@ -144,6 +169,10 @@ impl Tx {
             .bind(node.region.as_str())
             .bind(now.micros())
         )?;
+        let before: Option<(String, i64)> = run!(self, c => sqlx::query_as(
+                "SELECT proxy_hostname, proxy_port FROM nodes WHERE id = $1")
+            .bind(node.id.as_str()).fetch_optional(c))?;
+        let address = (node.proxy_hostname.clone(), i64::from(node.proxy_port));
         exec!(
             self,
             sqlx::query(
@@ -160,6 +189,9 @@ impl Tx {
             .bind(stored(node.memory_bytes))
             .bind(now.micros())
         )?;
+        if before.is_some_and(|before| before != address) {
+            self.want_config_of_node(&node.id, now).await?;
+        }
         Ok(())
     }
 

@@ -141,11 +141,10 @@ impl KeyRing {
         Ok(text.to_owned().into())
     }
 
-    /// Whether this value is sealed under the current key; if not, `rekey` has work to do.
-    pub fn is_current(&self, sealed: &[u8]) -> bool {
-        self.0
-            .first()
-            .is_some_and(|key| sealed.get(1..1 + KEY_ID_LEN) == Some(&key.id[..]))
+    /// What stands in a sealed value behind the version when it is sealed under the current key.
+    pub(super) fn current_id(&self) -> Result<[u8; KEY_ID_LEN], SealError> {
+        let current = self.0.first().ok_or(SealError::UnknownKey)?;
+        Ok(current.id)
     }
 }
 
@@ -220,8 +219,9 @@ mod tests {
         let sealed = old.seal(place("a"), b"secret").unwrap();
         let both = KeyRing::new(&key(2), &[key(1)]).unwrap();
         assert!(both.open(place("a"), &sealed).is_ok());
-        assert!(!both.is_current(&sealed));
-        assert!(both.is_current(&both.seal(place("a"), b"secret").unwrap()));
+        let current = both.current_id().unwrap();
+        assert_ne!(sealed[1..5], current);
+        assert_eq!(both.seal(place("a"), b"secret").unwrap()[1..5], current);
         let new = KeyRing::new(&key(2), &[]).unwrap();
         assert_eq!(
             new.open(place("a"), &sealed).unwrap_err(),

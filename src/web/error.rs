@@ -176,11 +176,13 @@ impl From<ProvisioningError> for Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Fault {
-        if let StoreError::Unavailable(cause) = &error {
-            tracing::error!(error = %error, cause = %cause, "page not given");
-            return Fault::Unavailable;
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::error!(%error, "page not given");
+                Fault::Unavailable
+            }
+            other => internal(&other),
         }
-        internal(&error)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Every route of the program, on one page, grouped by who uses it.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
@@ -90,8 +89,6 @@ pub fn app(web: Web, marketplaces: Router) -> Router {
             router.route(route.path, route.handler)
         })
         .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
-        // One limit, in the layers, in front of every kind of body.
-        .layer(DefaultBodyLimit::disable())
         .with_state(web.clone())
         .merge(marketplaces)
         .fallback(async || Fault::NotFound);

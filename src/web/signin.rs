@@ -55,6 +55,7 @@ pub async fn by_heroku(
     let visit = SsoVisit {
         cache: resource.cache,
         proof_digest: proof.digest,
+        weaker_digest: proof.weaker_digest,
         person: proof.person.map(|person| person.email),
         context_app: proof.context_app,
     };

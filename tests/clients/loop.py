@@ -43,7 +43,8 @@ def main():
             flush_wanted.clear()
             client.flush_all()
             say(f"flushed user={user}")
-        key, value = f"loop-{user}-{operations % 100}", f"value-{operations}"
+        # Another process may run on the same credential: keys are its own.
+        key, value = f"loop-{user}-{os.getpid()}-{operations % 100}", f"value-{operations}"
         try:
             stored = client.set(key, value, time=60)
             good = stored and client.get(key) == value

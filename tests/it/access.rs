@@ -84,6 +84,7 @@ async fn a_sign_on_proof_opens_one_session() {
             let visit = SsoVisit {
                 cache,
                 proof_digest: "digest".to_owned(),
+                weaker_digest: None,
                 person: None,
                 context_app: None,
             };
@@ -98,6 +99,32 @@ async fn a_sign_on_proof_opens_one_session() {
             }
         }
         assert_eq!((opened, refused), (1, 19));
+    })
+    .await;
+}
+
+/// Ann and Ben come in the same second. Whoever caught one of their forms gets no login out of its weaker half.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_visit_uses_up_its_weaker_proof_too() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let cache = world.provision("r-1").await.resource.cache;
+        let come = async |proof: &str, weaker: Option<&str>| {
+            let visit = SsoVisit {
+                cache,
+                proof_digest: proof.to_owned(),
+                weaker_digest: weaker.map(str::to_owned),
+                person: None,
+                context_app: None,
+            };
+            world.access.open_by_sso(visit, None).await
+        };
+        come("ann", Some("second")).await.expect("Ann is in");
+        come("ben", Some("second")).await.expect("Ben is in");
+        for (proof, weaker) in [("second", None), ("ann", Some("second"))] {
+            let again = come(proof, weaker).await;
+            assert!(matches!(again, Err(AccessError::UsedProof)), "{proof}");
+        }
     })
     .await;
 }

@@ -31,6 +31,21 @@ fn a_silent_stranger_is_closed() {
 }
 
 #[test]
+fn a_request_that_stalls_is_closed_and_a_silent_client_is_not() {
+    let stage = Stage::with(with_limits(|limits| {
+        limits.stalled_request_deadline = Duration::from_millis(300);
+    }));
+    let mut silent = stage.text(OWNER);
+    let mut stalled = stage.text(OWNER);
+    stalled.send(b"set k 0 0 5\r\nhal");
+    let mut stalled_upload = stage.text(OWNER);
+    stalled_upload.send(b"set k 0 0 100000\r\nbegin");
+    assert!(stalled.rest().is_empty());
+    assert!(stalled_upload.rest().is_empty());
+    silent.talk("get k\r\n", "END\r\n");
+}
+
+#[test]
 fn a_cache_takes_as_many_connections_as_it_may() {
     let stage = Stage::start();
     stage.engine.apply(&CacheSpec {

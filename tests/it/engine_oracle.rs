@@ -308,10 +308,6 @@ impl Oracle {
             ("prepend", Some((flags, old))) => (flags, [value, old].concat()),
             _ => return false,
         };
-        if new.1.len() > 500_000 {
-            // Far from any limit; the oracle knows none.
-            return self.store("set", key, flags, Vec::new());
-        }
         self.items.insert(key, new);
         true
     }

@@ -131,11 +131,11 @@ impl Stage {
     pub fn with(settings: EngineSettings) -> Stage {
         let listeners = Listeners {
             plain: Some(loopback()),
-            tls: None,
             open: Some(OpenListener {
                 addr: loopback(),
                 cache: ALICE,
             }),
+            ..Listeners::default()
         };
         Stage::listening(settings, listeners)
     }

@@ -114,3 +114,26 @@ fn clients_log_in_and_work_over_tls_and_the_certificate_can_change() {
     let mut distrusting = connect(addr, &folder.path().join("first.pem"));
     assert!(talk(&mut distrusting, &login, "STORED\r\n").is_err());
 }
+
+#[test]
+fn one_port_takes_both_when_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    make_certificate(folder.path(), "only");
+    let trusted = folder.path().join("only.pem");
+    let listeners = Listeners {
+        plain: Some(loopback()),
+        tls: Some(TlsListener {
+            addr: loopback(),
+            cert: trusted.clone(),
+            key: folder.path().join("only.key"),
+        }),
+        tls_on_plain: true,
+        ..Listeners::default()
+    };
+    let stage = Stage::listening(settings(), listeners);
+    let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
+    let mut secret = connect(stage.addresses.plain.unwrap(), &trusted);
+    talk(&mut secret, &login, "STORED\r\n").unwrap();
+    stage.text(OWNER).talk("mn\r\n", "MN\r\n");
+    stage.binary(OWNER);
+}

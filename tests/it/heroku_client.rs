@@ -8,9 +8,9 @@ use larder::domain::Timestamp;
 use larder::marketplace::heroku::client::HerokuClient;
 use larder::outbox::Outbox;
 use larder::outbox::ports::{ConfigValues, LogLine, Provider, SendErrorKind};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use wiremock::matchers::{body_string_contains, header, method, path};
+use wiremock::matchers::{basic_auth, body_string_contains, header, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::outbox_bed::{Bed, code, heroku_client, heroku_settings, outbox};
@@ -124,6 +124,32 @@ async fn a_push_arrives_once_the_provider_does() {
         );
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_fresh_grant_is_asked_for_with_the_manifests_password() {
+    let server = MockServer::start().await;
+    let client = heroku_client(&server.uri());
+    let resource = UUID.parse().expect("an id");
+    let none = client.fresh_code(&resource).await;
+    assert!(none.expect("404 is an answer").is_none());
+    Mock::given(method("GET"))
+        .and(path(format!("/vendor/resources/{UUID}/oauth-grant")))
+        .and(basic_auth("addon-slug", "super-secret"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    let trouble = client.fresh_code(&resource).await.expect_err("trouble");
+    assert!(matches!(trouble.kind, SendErrorKind::Retry { .. }));
+    let grant = json!({"code": "again", "expires_at": "2026-11-22T10:35:00-0800", "type": "authorization_code"});
+    Mock::given(path(format!("/vendor/resources/{UUID}/oauth-grant")))
+        .and(basic_auth("addon-slug", "super-secret"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(grant))
+        .mount(&server)
+        .await;
+    let code = client.fresh_code(&resource).await.expect("an answer");
+    assert_eq!(code.expect("a code").expose_secret(), "again");
 }
 
 #[tokio::test]
@@ -302,7 +328,10 @@ async fn lines_are_posted_as_logplex_wants_them() {
     let body = String::from_utf8(request.body.clone()).expect("UTF-8");
     let head = format!("<190>1 2026-11-22T18:30:00.000000+00:00 {UUID} app addon-slug - - ");
     let frame = |text: &str| format!("{} {head}{text}", head.len() + text.len());
-    assert_eq!(body, frame("event=flush user=josé") + &frame("second"));
+    assert_eq!(
+        body,
+        frame("event=flush user=josé") + frame("second").as_str()
+    );
 }
 
 #[tokio::test]

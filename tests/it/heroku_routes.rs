@@ -238,7 +238,7 @@ async fn bad_requests_get_a_typed_refusal() {
         ask(&app, Method::POST, COLLECTION, vec![b'{', b'"', 0xff, b'"'])
             .await
             .refused(400);
-        let nested = "[".repeat(200) + &"]".repeat(200);
+        let nested = "[".repeat(200) + "]".repeat(200).as_str();
         for member in ["options", "plan", "oauth_grant"] {
             let body = format!("{{\"{member}\":{nested}}}");
             ask(&app, Method::POST, COLLECTION, body).await.refused(422);

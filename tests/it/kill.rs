@@ -6,23 +6,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder::domain::Timestamp;
 use larder::sandbox::{AddonId, AppId, ProvisionOptions, Sandbox};
+use larder::store::seal::MasterKey;
+use larder::store::{Schema, Store, StoreSettings};
 use parking_lot::Mutex;
 use tokio::sync::RwLock;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::dashboard::Dashboard;
-use crate::support::db::Database;
+use crate::support::db::{Database, START};
 use crate::support::needs;
 use crate::support::process::Process;
-use crate::support::scene::{PATIENCE, free_port, lines_of, sandbox_settings, settings};
+use crate::support::scene::{
+    PATIENCE, free_port, lines_of, master_key, sandbox_settings, settings,
+};
 
+/// A killed process leaves leases of 60 s behind, of a push and of a token's refresh within it.
+const LEASES_OVER: Duration = Duration::from_secs(180);
 const OWNERS: usize = 4;
 const CACHES_PER_OWNER: usize = 12;
 
 /// What the outside was told about one cache.
 #[derive(Clone, Debug, Default)]
 struct Told {
+    /// Who acts on it: one owner per cache, so that the order of what was acknowledged is known.
+    owner: usize,
     app: Option<AppId>,
     /// The primary last acknowledged.
     primary: String,
@@ -31,6 +41,7 @@ struct Told {
     /// User names whose creation was acknowledged.
     credentials: Vec<String>,
     flushes: usize,
+    promotions: usize,
     deprovisioned: bool,
     /// A deprovisioning that was sent and not answered.
     maybe_deprovisioned: bool,
@@ -39,13 +50,40 @@ struct Told {
 /// Everything acknowledged so far.
 type Ledger = Arc<Mutex<BTreeMap<AddonId, Told>>>;
 
+/// A browser per cache. A session that was acknowledged must outlive the kills like everything else.
+type Browsers = Arc<Mutex<BTreeMap<AddonId, Dashboard>>>;
+
 /// What owners act on. They hold `alive` for reading; the inspector takes it for writing.
 #[derive(Clone)]
 struct Stage {
     sandbox: Arc<Sandbox>,
     base: String,
     ledger: Ledger,
+    browsers: Browsers,
     alive: Arc<RwLock<()>>,
+    over: CancellationToken,
+}
+
+impl Stage {
+    /// The browser of a cache, signed in.
+    async fn dashboard(&self, addon: AddonId) -> Dashboard {
+        let known = self.browsers.lock().get(&addon).cloned();
+        if let Some(dashboard) = known {
+            return dashboard;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Dashboard::try_open(&self.sandbox, addon, &self.base).await {
+                Ok(dashboard) => {
+                    self.browsers.lock().insert(addon, dashboard.clone());
+                    return dashboard;
+                }
+                // A sign-on whose answer was lost has used up this second's proof.
+                Err(page) => assert!(Instant::now() < deadline, "never let in: {page:?}"),
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -87,7 +125,9 @@ async fn run(database: Database, kills: u32) {
         sandbox: Arc::new(sandbox),
         base,
         ledger: Ledger::default(),
+        browsers: Browsers::default(),
         alive: Arc::default(),
+        over: CancellationToken::new(),
     };
 
     let mut process = Process::start(&stage.base, &settings).await;
@@ -101,10 +141,13 @@ async fn run(database: Database, kills: u32) {
         let _nobody_acts = stage.alive.write().await;
         inspect(&stage, kill).await;
     }
+    stage.over.cancel();
     for owner in owners {
-        owner.abort();
+        owner.await.expect("owners only end");
     }
+    inspect(&stage, kills).await;
     settle(&stage).await;
+    nothing_is_owed(&database).await;
     assert!(
         process.terminate().await.success(),
         "SIGTERM winds down cleanly"
@@ -113,22 +156,55 @@ async fn run(database: Database, kills: u32) {
     database.drop().await;
 }
 
-/// Makes caches and works on them for ever. Whatever fails is tried on another cache.
+/// Once everything has arrived, the database soon promises nothing more.
+async fn nothing_is_owed(database: &Database) {
+    let settings = StoreSettings {
+        url: database.url().to_owned().into(),
+        master_key: MasterKey::from_base64(&master_key()).expect("32 bytes"),
+        previous_keys: vec![],
+        connections_max: 2,
+    };
+    let store = Store::open(&settings, Schema::Expect, START).await;
+    let store = store.expect("the database opens again");
+    let ever = Timestamp::from_micros(i64::MAX);
+    let deadline = Instant::now() + LEASES_OVER;
+    loop {
+        let lines = store.lines_waiting().await.expect("readable");
+        let lanes = store.lines_backlog(ever).await.expect("readable").due;
+        let pushes = store.config_backlog(ever).await.expect("readable").due;
+        if (lines, lanes, pushes) == (0, 0, 0) {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{lines} lines in {lanes} lanes and {pushes} pushes are still owed"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+    store.close().await;
+}
+
+/// Makes caches and works on them until it is over. Whatever fails is tried on another cache.
 async fn owner(stage: Stage, number: usize) {
     for round in 0.. {
         let _alive = stage.alive.read().await;
+        if stage.over.is_cancelled() {
+            return;
+        }
         let mine: Vec<AddonId> = {
             let ledger = stage.ledger.lock();
             ledger
                 .iter()
+                .filter(|(_, told)| told.owner == number)
                 .filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned)
                 .map(|(id, _)| *id)
                 .collect()
         };
         let work = stage.clone();
         // a task of its own, because a killed service makes it panic
-        let done = if mine.len() < OWNERS * 2 || random(10) == 0 && round < CACHES_PER_OWNER * 100 {
-            tokio::spawn(provision(work, format!("app-{number}-{round}"))).await
+        let room = mine.len() < CACHES_PER_OWNER;
+        let done = if mine.len() < 2 || room && random(10) == 0 {
+            tokio::spawn(provision(work, number, round)).await
         } else {
             let addon = mine[random(mine.len() as u64) as usize];
             match random(12) {
@@ -143,7 +219,8 @@ async fn owner(stage: Stage, number: usize) {
     }
 }
 
-async fn provision(stage: Stage, name: String) {
+async fn provision(stage: Stage, owner: usize, round: usize) {
+    let name = format!("app-{owner}-{round}");
     let app = stage.sandbox.create_app(&name).expect("a new name");
     let addon = stage
         .sandbox
@@ -152,6 +229,7 @@ async fn provision(stage: Stage, name: String) {
         .expect("an answer");
     let primary = addon.config["MEMCACHIER_USERNAME"].clone();
     let told = Told {
+        owner,
         app: Some(app),
         credentials: vec![primary.clone()],
         primary,
@@ -161,7 +239,7 @@ async fn provision(stage: Stage, name: String) {
 }
 
 async fn promote(stage: Stage, addon: AddonId) {
-    let mut dashboard = Dashboard::open(&stage.sandbox, addon, &stage.base).await;
+    let mut dashboard = stage.dashboard(addon).await;
     let names = dashboard.usernames().await;
     // a full table gives up its last secondary first
     if names.len() >= 9 {
@@ -180,11 +258,12 @@ async fn promote(stage: Stage, addon: AddonId) {
     note(&stage, addon, |told| {
         told.primary = new;
         told.maybe = None;
+        told.promotions += 1;
     });
 }
 
 async fn flush(stage: Stage, addon: AddonId) {
-    let mut dashboard = Dashboard::open(&stage.sandbox, addon, &stage.base).await;
+    let mut dashboard = stage.dashboard(addon).await;
     assert!(dashboard.flush().await.status.is_redirection());
     note(&stage, addon, |told| told.flushes += 1);
 }
@@ -232,7 +311,7 @@ async fn inspect(stage: &Stage, kill: u32) {
             "kill {kill}: {addon:?} is lost: {reply:?}"
         );
         note(stage, addon, |told| told.maybe_deprovisioned = false);
-        let mut dashboard = Dashboard::open(&stage.sandbox, addon, &stage.base).await;
+        let mut dashboard = stage.dashboard(addon).await;
         let names = dashboard.usernames().await;
         let primary = names.first().expect("a primary").clone();
         let possible = [Some(told.primary.clone()), told.maybe.clone()];
@@ -259,32 +338,24 @@ async fn inspect(stage: &Stage, kill: u32) {
     }
 }
 
-/// Lets everything promised arrive: variables equal to the primary, a line for every flush.
+/// Lets everything promised arrive: variables equal to the primary, a line for every flush and promotion.
 async fn settle(stage: &Stage) {
     let ledger = stage.ledger.lock().clone();
-    for (addon, told) in ledger
-        .iter()
-        .filter(|(_, told)| !told.deprovisioned && !told.maybe_deprovisioned)
-    {
-        let mut dashboard = Dashboard::open(&stage.sandbox, *addon, &stage.base).await;
-        let primary = dashboard.usernames().await.remove(0);
+    for (addon, told) in ledger.iter().filter(|(_, told)| !told.deprovisioned) {
         let app = told.app.expect("known since the provision");
         let arrived = stage
             .sandbox
-            .wait_for_var(app, "MEMCACHIER_USERNAME", &primary, PATIENCE)
+            .wait_for_var(app, "MEMCACHIER_USERNAME", &told.primary, LEASES_OVER)
             .await;
-        arrived.unwrap_or_else(|late| panic!("{late}: {addon:?} never got its primary {primary}"));
-        let lines = stage.sandbox.wait_for(PATIENCE, |market| {
+        arrived.unwrap_or_else(|late| panic!("{late}: {addon:?} never got {}", told.primary));
+        let lines = stage.sandbox.wait_for(LEASES_OVER, |market| {
             let log: Vec<_> = market.app(app)?.log.iter().cloned().collect();
-            let lines = lines_of(&log, "flush").len();
-            (lines >= told.flushes).then_some(lines)
+            let all_there = lines_of(&log, "flush").len() >= told.flushes
+                && lines_of(&log, "credentials_promoted").len() >= told.promotions;
+            all_there.then_some(())
         });
-        lines.await.unwrap_or_else(|late| {
-            panic!(
-                "{late}: {} flushes of {addon:?} were acknowledged",
-                told.flushes
-            )
-        });
+        let lines = lines.await;
+        lines.unwrap_or_else(|late| panic!("{late}: lines of {addon:?} are missing: {told:?}"));
     }
 }
 

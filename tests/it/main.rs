@@ -9,12 +9,16 @@
 )]
 
 mod access;
+mod admin;
 mod attachments;
+mod bad_input;
+mod browser;
 mod clients;
 mod conversations;
 mod engine_capabilities;
 mod engine_connections;
 mod engine_differential;
+mod engine_memcapable;
 mod engine_oracle;
 mod engine_script;
 mod engine_serving;
@@ -26,6 +30,7 @@ mod heroku_routes;
 mod heroku_webhooks;
 mod kill;
 mod layering;
+mod manifest;
 mod node_link;
 mod outbox_bed;
 mod outbox_claims;
@@ -34,8 +39,13 @@ mod outbox_grants;
 mod outbox_lines;
 mod outbox_looks;
 mod provisioning;
+mod provisioning_storm;
+mod roles;
 mod rotation;
+mod secrets;
+mod shutdown;
 mod store_battery;
 mod store_open;
 mod support;
+mod weather;
 mod whole_node;

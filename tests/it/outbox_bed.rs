@@ -65,6 +65,7 @@ impl NodesCaughtUp for Nodes {
 pub enum Call {
     Push { token: String, username: String },
     Exchange,
+    FreshCode,
     Refresh(String),
     Attachments,
     Resource,
@@ -84,12 +85,18 @@ pub struct Scripted {
     /// What the resource is called.
     pub name: Mutex<String>,
     issued: Mutex<u32>,
-    /// While shut, pushes wait here after they were noted as called.
+    /// While shut, pushes wait here after they were noted as called,
     held: Mutex<Option<Arc<Semaphore>>>,
+    /// or here after they took effect.
+    held_after: Mutex<Option<Arc<Semaphore>>>,
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
+    loses_answers: AtomicBool,
+    gives_codes: AtomicBool,
     /// Pushes in the order in which they took effect.
     pub effects: Mutex<Vec<String>>,
+    /// SERVERS of each push that took effect.
+    pub servers: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -114,6 +121,16 @@ impl Scripted {
         self.refuses_logs.store(refuse, Ordering::SeqCst);
     }
 
+    /// Whether a push that the script fails has taken effect all the same.
+    pub fn lose_answers(&self, lose: bool) {
+        self.loses_answers.store(lose, Ordering::SeqCst);
+    }
+
+    /// Whether a lost code is replaced.
+    pub fn give_codes(&self, give: bool) {
+        self.gives_codes.store(give, Ordering::SeqCst);
+    }
+
     /// Makes the pushes from now on wait for a permit.
     pub fn hold(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
@@ -121,8 +138,17 @@ impl Scripted {
         gate
     }
 
+    /// Makes the pushes from now on wait for a permit before they are answered.
+    pub fn hold_after(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held.lock() = None;
+        *self.held_after.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
     pub fn go_on(&self) {
         *self.held.lock() = None;
+        *self.held_after.lock() = None;
     }
 
     pub fn pushes(&self) -> Vec<String> {
@@ -167,6 +193,12 @@ impl Scripted {
     }
 }
 
+async fn pass(gate: Option<Arc<Semaphore>>) {
+    if let Some(gate) = gate {
+        gate.acquire().await.expect("the gate stays").forget();
+    }
+}
+
 impl Provider for Scripted {
     fn push_config<'a>(
         &'a self,
@@ -180,22 +212,36 @@ impl Provider for Scripted {
                 token: token.expose_secret().to_owned(),
                 username: username.clone(),
             });
-            let held = self.held.lock().clone();
-            if let Some(gate) = held {
-                gate.acquire().await.expect("the gate stays").forget();
-            }
+            let (held, held_after) = (self.held.lock().clone(), self.held_after.lock().clone());
+            pass(held).await;
             if self.refuses_tokens.load(Ordering::SeqCst) {
                 return Err(SendError::new(SendErrorKind::Unauthorized, "no such token"));
             }
-            if answer.is_ok() {
+            let arrives = self.loses_answers.load(Ordering::SeqCst);
+            if answer.is_ok() || arrives {
                 self.effects.lock().push(username);
+                self.servers.lock().push(values.servers.clone());
             }
+            pass(held_after).await;
             answer
         })
     }
 
     fn exchange<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
         Box::pin(async { self.call(Call::Exchange).map(|()| self.issue()) })
+    }
+
+    fn fresh_code<'a>(
+        &'a self,
+        _: &'a ExternalId,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+        Box::pin(async {
+            if !self.gives_codes.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            self.call(Call::FreshCode)?;
+            Ok(Some("fresh".to_owned().into()))
+        })
     }
 
     fn refresh<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use larder::domain::Clock as _;
 use larder::outbox::ports::SendErrorKind;
 use larder::store::grants::GrantState;
+use larder::store::nodes::NodeRecord;
 
 use crate::outbox_bed::{Bed, Call, code};
 use crate::support::db::on_each;
@@ -50,6 +52,41 @@ async fn there_and_back_is_no_push() {
         assert_eq!(bed.provider.pushes(), Vec::<String>::new());
         let state = bed.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (3, 3));
+    })
+    .await;
+}
+
+/// The machine comes back under another name: SERVERS is among what the provider holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_new_address_is_pushed() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let node = |host: &str| NodeRecord {
+            id: bed.world.node.id().clone(),
+            cluster: "c1".parse().expect("a cluster"),
+            region: "us".to_owned(),
+            proxy_hostname: host.to_owned(),
+            proxy_port: 11211,
+            memory_bytes: 1 << 30,
+        };
+        let start = async |host: &str| {
+            let mut tx = bed.world.store.begin().await.expect("a transaction");
+            tx.register_node(&node(host), bed.world.clock.now())
+                .await
+                .expect("registered");
+            tx.commit().await.expect("a commit");
+            while bed.work().await > 0 {}
+        };
+        start("p1.example.net").await;
+        assert_eq!(bed.provider.pushes().len(), 0, "the same address");
+        start("p9.example.net").await;
+        assert_eq!(bed.provider.pushes(), [owner.resource().label.clone()]);
+        let servers = bed.provider.servers.lock().clone();
+        assert_eq!(servers, ["p9.example.net:11211"]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!((state.desired, state.applied), (2, 2));
     })
     .await;
 }
@@ -168,6 +205,69 @@ async fn an_older_value_never_stays_over_a_newer_one() {
         asleep.await.expect("no panic").expect("recorded");
         assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
         assert_eq!(bed.state(owner.cache()).await.applied, 3, "not recorded");
+        while bed.work().await > 0 {}
+        assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+/// The push arrived and its answer did not: to go back is a push, although the last one recorded says the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_is_a_push_when_the_way_there_is_uncertain() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let there = bed.promote_new(&owner).await;
+        bed.provider.lose_answers(true);
+        bed.provider.fail([SendErrorKind::Retry { after: None }]);
+        bed.work().await;
+        bed.provider.lose_answers(false);
+        let back = owner.resource().label.clone();
+        bed.promote(&owner, &back).await;
+        bed.pass(10);
+        while bed.work().await > 0 {}
+        assert_eq!(*bed.provider.effects.lock(), [there, back]);
+        let state = bed.state(owner.cache()).await;
+        assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+/// The older value arrives after the newer one, before the newer one's worker has recorded it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_value_over_one_not_yet_recorded_does_not_stay() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let other = bed.another_worker(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let older = bed.promote_new(&owner).await;
+        let asleep_gate = bed.provider.hold();
+        let outbox = bed.outbox.clone();
+        let asleep = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the older push is on the wire", async || {
+            bed.provider.pushes().len() == 1
+        })
+        .await;
+
+        bed.pass(61);
+        let newer = bed.promote_new(&owner).await;
+        let quick_gate = bed.provider.hold_after();
+        let quick = tokio::spawn(async move { other.run_due().await });
+        eventually("the newer push took effect", async || {
+            bed.provider.effects.lock().len() == 1
+        })
+        .await;
+        asleep_gate.add_permits(1);
+        asleep.await.expect("no panic").expect("recorded");
+        bed.provider.go_on();
+        quick_gate.add_permits(1);
+        quick.await.expect("no panic").expect("recorded");
+        assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+
         while bed.work().await > 0 {}
         assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
         let state = bed.state(owner.cache()).await;

@@ -63,6 +63,50 @@ async fn a_code_that_runs_out_breaks_the_grant_and_a_new_one_mends_it() {
     .await;
 }
 
+/// As after a crash between an exchange and the recording of its answer: the code is spent, its tokens are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spent_code_is_replaced_by_a_fresh_one() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        bed.provider.give_codes(true);
+        let owner = bed.cache("r-1").await;
+        // The old code, then trouble with the request for a new one, for longer than the old code lives.
+        let refused = SendErrorKind::Refused;
+        bed.provider.fail([refused, RETRY, refused, RETRY]);
+        bed.work().await;
+        bed.pass(600);
+        bed.work().await;
+        bed.pass(2);
+        bed.provider.fail([refused]);
+        bed.work().await;
+        let grant = bed.world.store.grant(owner.cache()).await;
+        let grant = grant.expect("read").expect("a grant");
+        assert_eq!(grant.state, GrantState::Active);
+        let (old, fresh) = (Call::Exchange, Call::FreshCode);
+        let expected = [old.clone(), fresh.clone(), old.clone(), fresh.clone()];
+        let expected = [&expected[..], &[old.clone(), fresh, old]].concat();
+        assert_eq!(*bed.provider.calls.lock(), expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_refresh_token_is_replaced_through_a_fresh_code() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        bed.provider.give_codes(true);
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.pass(28_799);
+        let username = bed.promote_new(&owner).await;
+        bed.provider.fail([SendErrorKind::Refused]);
+        bed.work().await;
+        assert_eq!(*bed.provider.effects.lock(), [username]);
+        assert_eq!(bed.provider.count(|call| *call == Call::FreshCode), 1);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_code_is_exchanged_once() {
     on_each(async |db| {

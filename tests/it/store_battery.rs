@@ -956,7 +956,7 @@ async fn everything(db: &TestDb) -> String {
     rows.join("\n")
 }
 
-async fn by_hand(db: &TestDb, sql: &'static str) {
+pub async fn by_hand(db: &TestDb, sql: &'static str) {
     let url = db.settings.url.expose_secret();
     match db.kind {
         Kind::Sqlite { .. } => {

@@ -76,7 +76,7 @@ async fn an_older_schema_waits_for_migrate() {
         by_hand(db, "UPDATE _sqlx_migrations SET version = version - 1000").await;
         let refused = open(&db.settings, Schema::Expect).await;
         assert!(
-            matches!(refused, Err(OpenError::Older { at: 0, .. })),
+            matches!(refused, Err(OpenError::Older { .. })),
             "{refused:?}"
         );
     })

@@ -96,6 +96,7 @@ async fn one_cache_from_end_to_end() {
         let visit = SsoVisit {
             cache,
             proof_digest: "proof".to_owned(),
+            weaker_digest: None,
             person: None,
             context_app: None,
         };

@@ -28,6 +28,9 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// A client that takes none of its replies for this long is closed.
     pub unread_output_deadline: Duration,
+    /// A client that sends nothing for this long in the middle of a request is closed. Between requests it may be
+    /// silent for ever.
+    pub stalled_request_deadline: Duration,
     /// A connection that ends lingers this long for the peer to take the last reply.
     pub linger: Duration,
     /// Interval of TCP keep-alive probes; a peer that answers none is closed after five.
@@ -49,6 +52,7 @@ impl Default for Limits {
             turn_commands_max: 256,
             output_bytes_max: 256 << 10,
             unread_output_deadline: Duration::from_secs(30),
+            stalled_request_deadline: Duration::from_secs(300),
             linger: Duration::from_secs(1),
             keepalive: Duration::from_secs(60),
             connections_max: 100_000,

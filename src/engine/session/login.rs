@@ -5,10 +5,10 @@ use crate::engine::auth::{Verdict, plain_parts};
 use crate::engine::events::EngineEvent;
 use crate::engine::execute::Principal;
 use crate::engine::node::Node;
-use crate::engine::protocol::binary::{self, BinaryForm, SaslRequest};
+use crate::engine::protocol::binary::{self, BinaryForm, SaslParsed, SaslRequest};
 use crate::engine::protocol::meta::MetaForm;
 use crate::engine::protocol::text::{LoginLine, TextForm, parse_login};
-use crate::engine::protocol::{Dialect, Fault, Form, Output, Parsed};
+use crate::engine::protocol::{Command, Dialect, Fault, Form, Output, Parsed, Reply};
 
 const MECHANISM: &[u8] = b"PLAIN";
 
@@ -108,7 +108,6 @@ impl Session {
         match binary::parse(input, &node.limits) {
             Parsed::Partial => (0, Stop::Next(Next::Read)),
             Parsed::Request { used, request, .. } => {
-                use crate::engine::protocol::{Command, Reply};
                 if matches!(request.command, Command::Version) {
                     request.form.write(&Reply::Version, out);
                     return (used, Stop::Turn);
@@ -125,13 +124,14 @@ impl Session {
 
     /// One SASL packet, from a stranger or from a client that logs in anew.
     pub(super) fn sasl(&mut self, node: &Node, input: &[u8], out: &mut Output) -> (usize, Stop) {
-        if input.len() < binary::HEADER_BYTES {
-            return (0, Stop::Next(Next::Read));
-        }
         let (used, request, form) = match binary::parse_sasl(input, &node.limits) {
-            Some(Ok(parsed)) => parsed,
-            Some(Err(_)) => return (0, Stop::Next(Next::Read)),
-            None => return malformed(input, out),
+            SaslParsed::Partial => return (0, Stop::Next(Next::Read)),
+            SaslParsed::Malformed => return malformed(input, out),
+            SaslParsed::Packet {
+                used,
+                request,
+                form,
+            } => (used, request, form),
         };
         match request {
             SaslRequest::List => {

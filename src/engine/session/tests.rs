@@ -1,1 +1,165 @@
+use std::sync::Arc;
 
+use super::*;
+use crate::domain::secret::VerifierKey;
+use crate::domain::{CacheId, CacheSpec, Clock, Timestamp};
+use crate::engine::storage::EngineClock;
+use crate::engine::{EngineEvent, EngineSettings, EventSink, Limits};
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000)
+    }
+}
+
+impl EventSink for Still {
+    fn record(&self, _: EngineEvent) {}
+}
+
+fn node(limits: Limits, limit_bytes: u64) -> Arc<Node> {
+    let settings = EngineSettings {
+        threads: 1,
+        memory_max_bytes: 1 << 30,
+        proxy_hostname: "p1".to_owned(),
+        limits,
+        engine_clock: Some(EngineClock::manual(1_800_000_000)),
+    };
+    let key = VerifierKey::from_bytes(&[1; 32]);
+    let node = Arc::new(Node::new(settings, key, Arc::new(Still), Arc::new(Still)));
+    node.apply(&CacheSpec {
+        cache: CacheId(1),
+        label: "A00001".to_owned(),
+        limit_bytes,
+        connections_max: 100,
+        credentials: Vec::new(),
+        flush_orders: Vec::new(),
+    });
+    node
+}
+
+fn open(node: &Arc<Node>) -> Session {
+    let account = node.directory.open_account(CacheId(1)).unwrap();
+    Session::open(node.seat(account).unwrap(), None, 0)
+}
+
+#[test]
+fn a_turn_ends_with_its_commands() {
+    let limits = Limits {
+        turn_commands_max: 3,
+        ..Limits::default()
+    };
+    let node = node(limits, 1 << 20);
+    let (mut session, mut out) = (open(&node), Output::default());
+    let fed = session.feed(&node, &b"mn\r\n".repeat(5), &mut out);
+    assert_eq!((fed.used, fed.next), (12, Next::Again));
+    assert_eq!(out.to_vec(), b"MN\r\nMN\r\nMN\r\n");
+}
+
+#[test]
+fn a_line_of_many_keys_is_bounded_like_many_commands() {
+    let limits = Limits {
+        output_bytes_max: 1000,
+        ..Limits::default()
+    };
+    let node = node(limits, 1 << 20);
+    let (mut session, mut out) = (open(&node), Output::default());
+    let value = "v".repeat(600);
+    session.feed(
+        &node,
+        format!("set k 0 0 600\r\n{value}\r\n").as_bytes(),
+        &mut out,
+    );
+    out.clear();
+    let line = format!("get {}\r\nmn\r\n", ["k"; 10].join(" "));
+    let mut at = 0;
+    let mut turns = 0;
+    let mut received = Vec::new();
+    loop {
+        let fed = session.feed(&node, &line.as_bytes()[at..], &mut out);
+        assert!(out.len() < 1000 + 700);
+        received.extend(out.to_vec());
+        out.clear();
+        at += fed.used;
+        turns += 1;
+        if fed.next == Next::Read {
+            break;
+        }
+    }
+    assert_eq!(at, line.len());
+    assert!(turns >= 5, "{turns}");
+    let item = format!("VALUE k 0 600\r\n{value}\r\n");
+    assert_eq!(
+        received,
+        format!("{}END\r\nMN\r\n", item.repeat(10)).as_bytes()
+    );
+}
+
+#[test]
+fn a_large_value_goes_straight_to_its_place() {
+    let node = node(Limits::default(), 64 << 20);
+    let (mut session, mut out) = (open(&node), Output::default());
+    let head = b"set k 0 0 100000\r\nbegin";
+    let fed = session.feed(&node, head, &mut out);
+    assert_eq!((fed.used, fed.next), (head.len(), Next::Read));
+    assert!(!session.is_between_requests());
+    let used = node
+        .directory
+        .tenancy(CacheId(1))
+        .unwrap()
+        .items
+        .used_bytes();
+    assert!(used >= 100_000, "an upload is charged from its start");
+    let mut missing = 100_000 - 5;
+    while let Some(mut buffer) = session.upload_buffer() {
+        let piece = missing.min(30_000);
+        bytes::BufMut::put_bytes(&mut buffer, b'x', piece);
+        missing -= piece;
+    }
+    assert_eq!(missing, 0);
+    assert_eq!(session.feed(&node, b"", &mut out).next, Next::Read);
+    session.feed(&node, b"\r\nget k\r\n", &mut out);
+    let reply = out.to_vec();
+    assert!(reply.starts_with(b"STORED\r\nVALUE k 0 100000\r\nbeginxxx"));
+    assert!(session.is_between_requests());
+}
+
+#[test]
+fn an_upload_that_is_dropped_gives_its_room_back() {
+    let node = node(Limits::default(), 64 << 20);
+    let (mut session, mut out) = (open(&node), Output::default());
+    session.feed(&node, b"set k 0 0 900000\r\n", &mut out);
+    let tenancy = node.directory.tenancy(CacheId(1)).unwrap();
+    assert!(tenancy.items.used_bytes() >= 900_000);
+    drop(session);
+    assert!(tenancy.items.used_bytes() < 100_000);
+    assert_eq!(tenancy.connections(), 0);
+}
+
+#[test]
+fn uploads_beyond_the_room_wait_and_are_refused_in_step() {
+    let node = node(Limits::default(), 2 << 20);
+    let mut others: Vec<Session> = (0..8).map(|_| open(&node)).collect();
+    let mut out = Output::default();
+    let mut waiting = 0;
+    for session in &mut others {
+        let fed = session.feed(&node, b"set k 0 0 500000\r\n", &mut out);
+        waiting += u32::from(fed.next == Next::Wait);
+    }
+    assert!(
+        waiting > 0,
+        "eight values of 500 kB fill more than half of 2 MiB"
+    );
+    let last = others.last_mut().unwrap();
+    let mut tries = 0;
+    while last.feed(&node, b"set k 0 0 500000\r\n", &mut out).next == Next::Wait {
+        tries += 1;
+        assert!(tries < 10_000, "it waits for ever");
+    }
+    let mut rest = vec![b'x'; 500_000];
+    rest.extend(b"\r\nmn\r\n");
+    last.feed(&node, &rest, &mut out);
+    let refused = b"SERVER_ERROR out of memory storing object\r\nMN\r\n";
+    assert_eq!(out.to_vec(), refused);
+}

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::HerokuSettings;
 use super::logplex;
 use super::wire::{
-    AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, Install, Subscribed, Subscription,
-    TokenReply,
+    AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, Install, OauthGrant, Subscribed,
+    Subscription, TokenReply,
 };
 use crate::domain::{BoxFuture, ExternalId};
 use crate::marketplace::outbound::{self, Answer, NoClient};
@@ -148,6 +148,35 @@ impl HerokuClient {
             }
         }
         Err(unexpected(what))
+    }
+
+    /// Heroku answers only partners for whom this is switched on; 403 and 404 mean that there is none.
+    async fn code_again(&self, resource: &ExternalId) -> Result<Option<SecretString>, SendError> {
+        let what = "request for a fresh grant";
+        let Some(password) = self.settings.passwords.first() else {
+            return Ok(None);
+        };
+        let url = format!(
+            "{}/vendor/resources/{resource}/oauth-grant",
+            self.settings.api_url
+        );
+        let request = self.http.get(url).header(ACCEPT, API_ACCEPT);
+        let request = request.basic_auth(&self.settings.id, Some(password.expose_secret()));
+        let answer = outbound::send(what, request).await?;
+        if !answer.status.is_success() {
+            return match answer.passing_trouble(what) {
+                Some(error) => Err(error),
+                None => Ok(None),
+            };
+        }
+        // Not quoted: the text may hold the code.
+        let grant: OauthGrant = serde_json::from_slice(&answer.body).map_err(|_| {
+            SendError::new(
+                SendErrorKind::Refused,
+                format!("{what}: the answer holds no code"),
+            )
+        })?;
+        Ok(Some(grant.code))
     }
 
     async fn list_attachments(
@@ -297,6 +326,13 @@ impl Provider for HerokuClient {
 
     fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
         Box::pin(self.token("grant exchange", "authorization_code", "code", code))
+    }
+
+    fn fresh_code<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+        Box::pin(self.code_again(resource))
     }
 
     fn refresh<'a>(

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::outbound::HostPattern;
+use crate::domain::HostPattern;
 
 /// What Heroku and we share.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
@@ -13,7 +13,6 @@ use axum::http::header::{
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -25,7 +24,9 @@ use crate::domain::CacheId;
 pub fn around(routes: Router, settings: &Arc<WebSettings>) -> Router {
     let with = || Arc::clone(settings);
     routes
-        .layer(RequestBodyLimitLayer::new(settings.body_bytes_max))
+        // Refused where the body is read: only there is it known how to say so, as a page or as JSON, and a
+        // marketplace's caller has proved who it is by then.
+        .layer(DefaultBodyLimit::max(settings.body_bytes_max))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(with(), time_limit))
         .layer(middleware::from_fn_with_state(with(), fault_pages))

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 use tower::ServiceExt;
@@ -29,13 +31,18 @@ async fn panics() -> &'static str {
     panic!("the password is hunter2")
 }
 
+async fn takes(body: Result<Bytes, BytesRejection>) -> Result<String, Fault> {
+    let body = body.map_err(|_| Fault::TooLarge)?;
+    Ok(body.len().to_string())
+}
+
 fn app(public_url: &str) -> Router {
     let routes = Router::new()
         .route("/fine", get(async || "fine"))
         .route("/kept", get(async || ([(CACHE_CONTROL, "public")], "x")))
         .route("/panics", get(panics))
         .route("/hangs", get(std::future::pending::<()>))
-        .route("/takes", post(async |body: Bytes| body.len().to_string()))
+        .route("/takes", post(takes))
         .route("/d/{sso_hash}", get(async || Fault::NotFound))
         .route("/caches/{id}/full", get(async || Fault::PrimaryStays))
         .route("/caches/{id}/away", get(async || Fault::Unavailable))
@@ -50,6 +57,10 @@ async fn ask(method: Method, path: &str, body: Body) -> (Response, String) {
         .uri(path)
         .body(body)
         .unwrap();
+    answer_to(request).await
+}
+
+async fn answer_to(request: Request<Body>) -> (Response, String) {
     let answer = app("https://cache.example.com")
         .oneshot(request)
         .await
@@ -118,8 +129,15 @@ async fn a_panic_says_nothing_of_itself() {
 #[tokio::test]
 async fn bodies_up_to_the_limit_are_taken() {
     for (size, status) in [(65_535, 200), (65_536, 200), (65_537, 413), (655_360, 413)] {
-        let (answer, _) = ask(Method::POST, "/takes", Body::from(vec![b'x'; size])).await;
+        // Announced, as browsers and providers do.
+        let request = Request::post("/takes")
+            .header(CONTENT_LENGTH, size)
+            .body(Body::from(vec![b'x'; size]))
+            .unwrap();
+        let (answer, page) = answer_to(request).await;
         assert_eq!(answer.status().as_u16(), status, "{size}");
+        let worded = page.contains("That was too much");
+        assert_eq!(worded, status == 413, "{size}: the reader words it");
     }
 }
 

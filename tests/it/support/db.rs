@@ -1,13 +1,15 @@
 //! A fresh database for each test: SQLite in a temporary directory, and PostgreSQL when
 //! `LARDER_TEST_POSTGRES_URL` names a server on which databases may be made. On CI its absence is a failure.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use larder::domain::Timestamp;
 use larder::store::seal::MasterKey;
 use larder::store::{Schema, Store, StoreSettings};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 pub const START: Timestamp = Timestamp::from_secs(1_795_372_200);
 
@@ -111,7 +113,7 @@ pub struct Database {
     url: String,
     /// The server to drop it from.
     server: Option<(String, String)>,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Database {
@@ -121,7 +123,7 @@ impl Database {
         Database {
             url,
             server: None,
-            _folder: Some(folder),
+            folder: Some(folder),
         }
     }
 
@@ -132,12 +134,50 @@ impl Database {
         Some(Database {
             url,
             server: Some((server, name)),
-            _folder: None,
+            folder: None,
         })
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Changes something behind the service's back.
+    pub async fn execute(&self, sql: &'static str) {
+        if self.server.is_some() {
+            run(&self.url, sql.to_owned()).await;
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url)
+                .await
+                .expect("connects");
+            let done = sqlx::query(sql).execute(&mut connection).await;
+            done.expect("done");
+            connection.close().await.expect("closed");
+        }
+    }
+
+    /// Everything in it, to the byte: the files of SQLite, or the rows of every PostgreSQL table as text, with
+    /// the bytes of binary columns once more as they are.
+    pub async fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        match &self.folder {
+            Some(folder) => files_of(folder.path()),
+            None => rows_of(&self.url).await,
+        }
+    }
+
+    /// The first column of a query's one row, read beside the service.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        if self.server.is_some() {
+            let mut connection = PgConnection::connect(&self.url).await.expect("connects");
+            let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+            number.expect("a number")
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url)
+                .await
+                .expect("connects");
+            let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+            number.expect("a number")
+        }
     }
 
     pub async fn drop(self) {
@@ -156,4 +196,44 @@ async fn create_on(server: &str) -> (String, String) {
     let (base, _) = server.rsplit_once('/').expect("a URL with a database");
     let url = format!("{base}/{name}");
     (name, url)
+}
+
+fn files_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).expect("a readable folder");
+    entries
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).expect("a readable file"))
+        })
+        .collect()
+}
+
+async fn rows_of(url: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut connection = PgConnection::connect(url).await.expect("connects");
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the tables");
+    let mut contents = BTreeMap::new();
+    for table in tables {
+        let sql = format!("SELECT t::text FROM \"{table}\" t ORDER BY 1");
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_all(&mut connection)
+            .await
+            .expect("the rows");
+        let mut bytes = rows.join("\n").into_bytes();
+        for binary in rows.iter().flat_map(|row| row.split("\\x").skip(1)) {
+            let digits: Vec<u8> = binary
+                .bytes()
+                .map_while(|byte| (byte as char).to_digit(16).map(|digit| digit as u8))
+                .collect();
+            bytes.push(b'\n');
+            bytes.extend(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]));
+        }
+        contents.insert(table, bytes);
+    }
+    contents
 }

@@ -1,8 +1,11 @@
 //! What the scenarios share: databases, a whole world, and the people and programs that act in it.
 
+pub mod browser;
 pub mod dashboard;
 pub mod db;
 pub mod looping;
+pub mod markers;
+pub mod plain;
 pub mod process;
 pub mod scene;
 pub mod world;

@@ -1,5 +1,6 @@
 //! `larder serve` as a process of its own, to be killed.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,6 +18,16 @@ pub struct Process {
 impl Process {
     /// Starts it with exactly these settings and waits until it is ready.
     pub async fn start(base: &str, settings: &[(String, String)]) -> Process {
+        Process::start_with(base, settings, Stdio::inherit()).await
+    }
+
+    /// The same, with its log in a file.
+    pub async fn start_logging(base: &str, settings: &[(String, String)], log: &Path) -> Process {
+        let log = std::fs::File::create(log).expect("a new file");
+        Process::start_with(base, settings, log.into()).await
+    }
+
+    async fn start_with(base: &str, settings: &[(String, String)], log: Stdio) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_larder"))
             .arg("serve")
             .env_clear()
@@ -24,6 +35,7 @@ impl Process {
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
@@ -33,6 +45,10 @@ impl Process {
         };
         process.wait_ready().await;
         process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("still running")
     }
 
     /// `kill -9`.
@@ -69,5 +85,34 @@ impl Process {
             assert!(Instant::now() < deadline, "larder is not ready in time");
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// How a command ended that was expected to end by itself.
+#[derive(Debug)]
+pub struct Ended {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `larder VERB` in this folder with exactly these settings in its environment.
+pub async fn larder(verb: &str, settings: &[(String, String)], folder: &Path) -> Ended {
+    let run = Command::new(env!("CARGO_BIN_EXE_larder"))
+        .arg(verb)
+        .env_clear()
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, run)
+        .await
+        .unwrap_or_else(|_| panic!("larder {verb} does not end"))
+        .expect("larder starts");
+    Ended {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
     }
 }

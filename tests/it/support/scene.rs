@@ -125,6 +125,11 @@ pub fn sandbox_settings(app_command: Option<String>) -> SandboxSettings {
     settings
 }
 
+/// The master key of services in tests, as their settings hold it.
+pub fn master_key() -> String {
+    base64::engine::general_purpose::STANDARD.encode([7; 32])
+}
+
 /// Settings of a service in a test, as environment variables. The first of equal names wins.
 pub fn settings(
     base: &str,
@@ -163,8 +168,12 @@ pub fn settings(
     .to_vec()
 }
 
-fn master_key() -> String {
-    base64::engine::general_purpose::STANDARD.encode([7; 32])
+/// The same settings but for one.
+pub fn setting(settings: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
+    let others = settings.iter().filter(|(other, _)| other != name).cloned();
+    others
+        .chain([(name.to_owned(), value.to_owned())])
+        .collect()
 }
 
 /// A port nobody listens on. Another process may take it before we do; then the test says so.

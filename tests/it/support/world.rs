@@ -259,6 +259,7 @@ impl World {
         let visit = SsoVisit {
             cache,
             proof_digest: proof.to_owned(),
+            weaker_digest: None,
             person: Some("ann@example.com".to_owned()),
             context_app: None,
         };

@@ -3,7 +3,7 @@
 use super::BinaryForm;
 use super::header::{HEADER_BYTES, Header, REQUEST_MAGIC};
 use super::opcode::Opcode;
-use crate::engine::protocol::{Limits, Parsed};
+use crate::engine::protocol::Limits;
 
 /// Longest name of a mechanism.
 const MECHANISM_BYTES_MAX: usize = 32;
@@ -30,42 +30,53 @@ pub enum SaslRequest<'a> {
     },
 }
 
-/// The SASL packet at the start of `input` and the bytes it takes; `None` when it is no such packet.
-///
-/// # Errors
-/// [`Parsed::Partial`] when more bytes are needed.
-pub fn parse_sasl<'a>(
-    input: &'a [u8],
-    limits: &Limits,
-) -> Option<Result<(usize, SaslRequest<'a>, BinaryForm<'static>), Parsed<'a>>> {
-    let header = Header::read(input)?;
-    let (opcode, _) = Opcode::of_byte(header.opcode)?;
-    let value_bytes = header.value_bytes()?;
-    let is_sasl = matches!(
-        opcode,
-        Opcode::SaslList | Opcode::SaslAuth | Opcode::SaslStep
-    );
-    let shape = opcode.shape();
-    let fits = shape.fits(header.extras_bytes, header.key_bytes, value_bytes);
-    if header.magic != REQUEST_MAGIC || !is_sasl || !fits {
-        return None;
+/// What the input begins with.
+#[derive(Debug)]
+pub enum SaslParsed<'a> {
+    /// More bytes are needed.
+    Partial,
+    /// No packet of the login, or one whose lengths do not fit.
+    Malformed,
+    Packet {
+        used: usize,
+        request: SaslRequest<'a>,
+        form: BinaryForm<'static>,
+    },
+}
+
+/// The SASL packet at the start of `input`.
+pub fn parse_sasl<'a>(input: &'a [u8], limits: &Limits) -> SaslParsed<'a> {
+    let Some(header) = Header::read(input) else {
+        return SaslParsed::Partial;
+    };
+    let opcode = Opcode::of_byte(header.opcode).map(|(opcode, _)| opcode);
+    let (Some(opcode), Some(value_bytes)) = (opcode, header.value_bytes()) else {
+        return SaslParsed::Malformed;
+    };
+    let fits = opcode
+        .shape()
+        .fits(header.extras_bytes, header.key_bytes, value_bytes);
+    if header.magic != REQUEST_MAGIC || !opcode.is_sasl() || !fits {
+        return SaslParsed::Malformed;
     }
-    let form = BinaryForm::of(&header);
-    if opcode == Opcode::SaslList {
-        return Some(Ok((HEADER_BYTES, SaslRequest::List, form)));
-    }
+    let packet = |used, request| SaslParsed::Packet {
+        used,
+        request,
+        form: BinaryForm::of(&header),
+    };
     let swallow = header.body_bytes;
+    if opcode == Opcode::SaslList {
+        return packet(HEADER_BYTES, SaslRequest::List);
+    }
     if header.key_bytes > MECHANISM_BYTES_MAX {
-        let request = SaslRequest::NameTooLong { swallow };
-        return Some(Ok((HEADER_BYTES, request, form)));
+        return packet(HEADER_BYTES, SaslRequest::NameTooLong { swallow });
     }
     if value_bytes > limits.login_block_bytes_max {
-        let request = SaslRequest::DataTooLong { swallow };
-        return Some(Ok((HEADER_BYTES, request, form)));
+        return packet(HEADER_BYTES, SaslRequest::DataTooLong { swallow });
     }
     let used = HEADER_BYTES + header.body_bytes;
     let Some(body) = input.get(HEADER_BYTES..used) else {
-        return Some(Err(Parsed::Partial));
+        return SaslParsed::Partial;
     };
     let (mechanism, data) = body.split_at(header.key_bytes);
     let request = if opcode == Opcode::SaslAuth {
@@ -73,5 +84,5 @@ pub fn parse_sasl<'a>(
     } else {
         SaslRequest::Step { mechanism, data }
     };
-    Some(Ok((used, request, form)))
+    packet(used, request)
 }

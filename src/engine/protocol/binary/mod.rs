@@ -7,7 +7,7 @@ mod parse;
 mod write;
 
 pub use header::{HEADER_BYTES, Header, REQUEST_MAGIC};
-pub use login::{SaslRequest, parse_sasl};
+pub use login::{SaslParsed, SaslRequest, parse_sasl};
 pub use opcode::{Opcode, Shape};
 pub use parse::{parse, parse_received};
 pub use write::{write, write_challenge, write_fault, write_text};

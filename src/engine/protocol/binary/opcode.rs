@@ -115,6 +115,10 @@ impl Opcode {
         matches!(self, Opcode::GetK | Opcode::GatK)
     }
 
+    pub fn is_sasl(self) -> bool {
+        matches!(self, Opcode::SaslList | Opcode::SaslAuth | Opcode::SaslStep)
+    }
+
     /// What a stranger may send.
     pub fn is_for_strangers(self) -> bool {
         matches!(

@@ -44,10 +44,7 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     let Some((opcode, _)) = Opcode::of_byte(header.opcode) else {
         return unknown(&header, form);
     };
-    if matches!(
-        opcode,
-        Opcode::SaslList | Opcode::SaslAuth | Opcode::SaslStep
-    ) {
+    if opcode.is_sasl() {
         return unknown(&header, form);
     }
     let shape = opcode.shape();

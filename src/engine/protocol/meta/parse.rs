@@ -13,7 +13,8 @@ use crate::engine::protocol::{
     Command, Fault, Form, Limits, Parsed, Request, is_key_length, is_text_key,
 };
 use crate::engine::storage::{
-    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, StoreMode, StoreRequest,
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, NewValue, StoreMode,
+    StoreRequest,
 };
 
 /// Key and flags of a line, and the form they ask for.
@@ -172,7 +173,6 @@ fn store_mode(letter: Option<u8>) -> Option<StoreMode> {
 
 /// The request without its value.
 fn store_request(mode: StoreMode, flags: &Flags) -> StoreRequest<'static> {
-    use crate::engine::storage::NewValue;
     // An add cannot meet the item whose unique it names; append and prepend take 0 for "not given".
     let cas = match mode {
         StoreMode::Set | StoreMode::Replace => flags.cas,

@@ -33,8 +33,11 @@ pub struct SsoProof {
     pub person: Option<Person>,
     /// The app from which the visitor came; shown, never trusted.
     pub context_app: Option<String>,
-    /// Good for one login: equal for every token that Heroku could make for this resource and second.
+    /// Good for one login. Names the person where the token binds one: two people may come in one second.
     pub digest: String,
+    /// The digest of the weaker token for the same resource and second, where the stronger one was shown: it is
+    /// used up with it, or dropping the stronger one from the form would give a second login.
+    pub weaker_digest: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +77,18 @@ pub fn verify(
         }
         None => return Err(Refused),
     };
+    let of_resource = format!("heroku sso {external_id} {timestamp}");
+    let weaker = digest_hex(of_resource.as_bytes());
+    let (digest, weaker_digest) = match &person {
+        Some(Person { user_id, email }) => {
+            let of_person = format!("{of_resource} {} {email}", user_id.to_lowercase());
+            (digest_hex(of_person.as_bytes()), Some(weaker))
+        }
+        None => (weaker, None),
+    };
     Ok(SsoProof {
-        digest: digest_hex(format!("heroku sso {external_id} {timestamp}").as_bytes()),
+        digest,
+        weaker_digest,
         external_id: external_id.parse().map_err(|_| Refused)?,
         person,
         context_app: form.optional("context_app", is_plain)?.map(str::to_owned),

@@ -66,10 +66,27 @@ fn the_resource_vector_proves_the_resource_only() {
     .unwrap();
     assert_eq!(weak.person, None);
     let strong = verify(&settings(), &visit(&[]), at(0)).unwrap();
+    assert_eq!(weak.weaker_digest, None);
     assert_eq!(
-        weak.digest, strong.digest,
+        strong.weaker_digest.as_ref(),
+        Some(&weak.digest),
         "dropping the stronger token must not give a second login"
     );
+}
+
+#[test]
+fn two_people_in_one_second_are_two_visits() {
+    let other = "6ca1ab1e-0000-4000-8000-00000000c0de";
+    let joined = format!("{UUID}:{SALT}:{AT}:{other}:{EMAIL}");
+    let token = digest_hex(joined.as_bytes());
+    let second = visit(&[
+        ("user_id", Some(other)),
+        ("user_scoped_resource_token", Some(&token)),
+    ]);
+    let second = verify(&settings(), &second, at(0)).unwrap();
+    let first = verify(&settings(), &visit(&[]), at(0)).unwrap();
+    assert_ne!(first.digest, second.digest);
+    assert_eq!(first.weaker_digest, second.weaker_digest);
 }
 
 #[test]

@@ -1,4 +1,13 @@
 //! The composition root: builds the rooms, wires their ports, owns the order of start and stop.
+//!
+//! | file | builds |
+//! |---|---|
+//! | here | the whole service, for `serve` and `dev` |
+//! | [`worker`] | the outbox alone, for `serve --role worker` |
+//! | [`operator`] | what `admin` works with |
+
+pub mod operator;
+pub mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +40,9 @@ use crate::web::{self, PublicUrl, Web, WebSettings, server};
 
 /// How long a start waits for the node to know the caches of an earlier run.
 const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// The installation's secret under which Heroku signs its news.
+const WEBHOOK_SECRET: &str = "heroku_webhooks";
 
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
@@ -67,15 +79,7 @@ impl Service {
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let (http, background) = (TaskTracker::new(), TaskTracker::new());
 
-        let settings = ClusterSettings {
-            regions_allowed: config.manifest.api.regions.clone(),
-        };
-        let cluster = Cluster::new(
-            store.clone(),
-            Arc::clone(&plans),
-            Arc::clone(&clock),
-            settings,
-        );
+        let cluster = cluster_of(config, &store, &clock);
         let engine = start_node(
             config,
             &store,
@@ -87,9 +91,9 @@ impl Service {
         .await?;
 
         let secret = store
-            .installation_secret("heroku_webhooks", clock.now())
+            .installation_secret(WEBHOOK_SECRET, clock.now())
             .await?;
-        let heroku = Arc::new(heroku_settings(config, secret)?);
+        let heroku = Arc::new(heroku_settings(config, secret));
         let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;
         let stop = stop_background.clone();
         background.spawn(async move { outbox.run(stop).await });
@@ -129,13 +133,19 @@ impl Service {
     }
 
     /// Winds down in the order in which callers suffer least: no new requests, memcached clients between two
-    /// commands, then the background, which records what it has begun. Ends within the shutdown time.
+    /// commands, then the background, which records what it has begun. Ends within the shutdown time, of which
+    /// slow callers get no more than a quarter: the node's last report must not wait for them.
     pub async fn stop(self) {
         let (engine, shutdown) = (self.engine.clone(), self.shutdown);
         self.stop_http.cancel();
         self.http.close();
         let wind_down = async {
-            self.http.wait().await;
+            if tokio::time::timeout(shutdown / 4, self.http.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!("requests under way were not waited for any longer");
+            }
             let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
             if let Err(error) = stopped {
                 tracing::error!(%error, "the engine did not stop cleanly");
@@ -170,6 +180,14 @@ impl Clock for SystemClock {
             .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
+}
+
+fn cluster_of(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Cluster {
+    let settings = ClusterSettings {
+        regions_allowed: config.manifest.api.regions.clone(),
+    };
+    let plans = Arc::new(config.plans.clone());
+    Cluster::new(store.clone(), plans, Arc::clone(clock), settings)
 }
 
 fn store_settings(config: &Config) -> StoreSettings {
@@ -248,6 +266,7 @@ async fn listeners(config: &Config, store: &Store, engine: &Engine) -> anyhow::R
         plain: Some(config.memcached.addr),
         tls,
         open,
+        tls_on_plain: config.memcached.tls_detect,
     })
 }
 
@@ -286,18 +305,14 @@ async fn open_cache(
     anyhow::bail!("LARDER_MEMCACHED_OPEN_CACHE: no live cache has the external id {id}")
 }
 
-fn heroku_settings(
-    config: &Config,
-    webhook_secret: secrecy::SecretString,
-) -> anyhow::Result<HerokuSettings> {
+fn heroku_settings(config: &Config, webhook_secret: secrecy::SecretString) -> HerokuSettings {
     let shared = &config.heroku;
     let pair = |current: &secrecy::SecretString, previous: &Option<secrecy::SecretString>| {
         std::iter::once(current.clone())
             .chain(previous.clone())
             .collect::<Vec<_>>()
     };
-    let log_hosts: Result<_, _> = shared.log_hosts.iter().map(|host| host.parse()).collect();
-    Ok(HerokuSettings {
+    HerokuSettings {
         id: config.manifest.id.clone(),
         user_agent: format!(
             "{}/{} ({})",
@@ -314,7 +329,7 @@ fn heroku_settings(
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
         addons_url: shared.addons_url.clone(),
-        log_hosts: log_hosts.context("LARDER_HEROKU_LOG_HOSTS")?,
+        log_hosts: shared.log_hosts.clone(),
         webhooks: Some(heroku::Webhooks {
             url: format!("{}/heroku/webhooks", config.public_url),
             secret: webhook_secret,
@@ -327,7 +342,7 @@ fn heroku_settings(
         },
         allow_http: config.allow_http,
         call_max: CALL_MAX,
-    })
+    }
 }
 
 fn build_outbox(
@@ -416,16 +431,22 @@ async fn open_http(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Result<()> {
-    let metrics = telemetry::metrics()?;
-    let metrics_router = Router::new().route("/metrics", get(async move || metrics.render()));
-    for (name, addr, router) in [
-        ("LARDER_HTTP_ADDR", config.http_addr, router),
-        ("LARDER_METRICS_ADDR", config.metrics_addr, metrics_router),
-    ] {
-        let listener = bind(name, addr).await?;
-        tasks.spawn(server::serve(listener, router, stop.clone()));
-    }
+    let listener = bind("LARDER_HTTP_ADDR", config.http_addr).await?;
+    tasks.spawn(server::serve(listener, router, stop.clone()));
+    open_metrics(config, stop, tasks).await?;
     tracing::info!(http = %config.http_addr, public = config.public_url, metrics = %config.metrics_addr, "http listens");
+    Ok(())
+}
+
+async fn open_metrics(
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    let metrics = telemetry::metrics()?;
+    let router = Router::new().route("/metrics", get(async move || metrics.render()));
+    let listener = bind("LARDER_METRICS_ADDR", config.metrics_addr).await?;
+    tasks.spawn(server::serve(listener, router, stop.clone()));
     Ok(())
 }
 

@@ -1,0 +1,148 @@
+//! What an operator looks at: caches and nodes, with whatever is not as it should be.
+
+use super::dialect::read;
+use super::row::{number, parse};
+use super::{Store, StoreError};
+use crate::domain::{CacheId, NodeId, PlanSlug, Revision, Timestamp};
+
+/// A live cache in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheOverview {
+    pub cache: CacheId,
+    /// The short name in log lines.
+    pub label: String,
+    pub name: String,
+    pub marketplace: String,
+    pub external_id: String,
+    pub plan: PlanSlug,
+    pub cluster: String,
+    pub credentials: u64,
+    pub push: PushOverview,
+    /// Flushes that were ordered and not yet reported done.
+    pub flushes_ordered: u64,
+}
+
+/// Whether the provider's config vars follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushOverview {
+    Applied,
+    Pending {
+        error: Option<String>,
+    },
+    /// A person should look.
+    Dead {
+        error: String,
+    },
+}
+
+/// A node in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOverview {
+    pub id: NodeId,
+    pub cluster: String,
+    pub region: String,
+    /// As in SERVERS.
+    pub address: String,
+    pub memory_bytes: u64,
+    pub applied: Revision,
+    pub seen_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct CacheRow {
+    cache_id: i64,
+    label: String,
+    name: String,
+    marketplace: String,
+    external_id: String,
+    plan: String,
+    cluster: String,
+    credentials: i64,
+    flushes: i64,
+    desired: Option<i64>,
+    applied: Option<i64>,
+    dead_at: Option<i64>,
+    last_error: Option<String>,
+}
+
+impl CacheRow {
+    fn into_overview(self) -> Result<CacheOverview, StoreError> {
+        let push = match self.dead_at {
+            _ if self.applied >= self.desired => PushOverview::Applied,
+            None => PushOverview::Pending {
+                error: self.last_error,
+            },
+            Some(_) => PushOverview::Dead {
+                error: self.last_error.unwrap_or_default(),
+            },
+        };
+        Ok(CacheOverview {
+            cache: CacheId(self.cache_id),
+            label: self.label,
+            name: self.name,
+            marketplace: self.marketplace,
+            external_id: self.external_id,
+            plan: parse("resources.plan", &self.plan)?,
+            cluster: self.cluster,
+            credentials: number("count of credentials", self.credentials)?,
+            push,
+            flushes_ordered: number("count of flushes", self.flushes)?,
+        })
+    }
+}
+
+type NodeRow = (String, String, String, String, i64, i64, i64, i64);
+
+impl Store {
+    /// The live caches behind `after` in the order of their numbers, at most `most`.
+    pub async fn cache_overviews(
+        &self,
+        after: CacheId,
+        most: u32,
+    ) -> Result<Vec<CacheOverview>, StoreError> {
+        let rows: Vec<CacheRow> = read!(self, c => sqlx::query_as(
+            "SELECT r.cache_id, r.label, r.name, r.marketplace, r.external_id, r.plan, r.cluster, \
+             (SELECT count(*) FROM credentials k WHERE k.cache_id = r.cache_id AND k.removed_at IS NULL) AS credentials, \
+             (SELECT count(*) FROM flushes f WHERE f.cache_id = r.cache_id AND f.done_at IS NULL) AS flushes, \
+             s.desired, s.applied, s.dead_at, s.last_error \
+             FROM resources r LEFT JOIN config_sync s ON s.cache_id = r.cache_id \
+             WHERE r.cache_id > $1 AND r.state <> 'deprovisioned' ORDER BY r.cache_id LIMIT $2")
+            .bind(after.0).bind(i64::from(most)).fetch_all(c))?;
+        rows.into_iter().map(CacheRow::into_overview).collect()
+    }
+
+    /// Every node, by cluster and address.
+    pub async fn node_overviews(&self) -> Result<Vec<NodeOverview>, StoreError> {
+        let rows: Vec<NodeRow> = read!(self, c => sqlx::query_as(
+            "SELECT n.id, n.cluster, k.region, n.proxy_hostname, n.proxy_port, n.memory_bytes, n.applied_revision, \
+             n.seen_at FROM nodes n JOIN clusters k ON k.name = n.cluster \
+             ORDER BY n.cluster, n.proxy_hostname, n.proxy_port, n.id")
+            .fetch_all(c))?;
+        let overview = |(id, cluster, region, host, port, memory, applied, seen_at): NodeRow| {
+            Ok(NodeOverview {
+                id: parse("nodes.id", &id)?,
+                cluster,
+                region,
+                address: format!("{host}:{port}"),
+                memory_bytes: number("nodes.memory_bytes", memory)?,
+                applied: Revision(applied),
+                seen_at: Timestamp::from_micros(seen_at),
+            })
+        };
+        rows.into_iter().map(overview).collect()
+    }
+
+    /// Live caches per plan, whether the plan table still knows it or not.
+    pub async fn caches_by_plan(&self) -> Result<Vec<(PlanSlug, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = read!(self, c => sqlx::query_as(
+            "SELECT plan, count(*) FROM resources WHERE state <> 'deprovisioned' GROUP BY plan ORDER BY plan")
+            .fetch_all(c))?;
+        let counted = |(plan, caches): (String, i64)| {
+            Ok((
+                parse("resources.plan", &plan)?,
+                number("count of caches", caches)?,
+            ))
+        };
+        rows.into_iter().map(counted).collect()
+    }
+}

@@ -1,0 +1,569 @@
+//! P9: no secret in a log, an error body, a metric, a process list, or a copy of the database without its key.
+//!
+//! The service runs as its own process at trace level, with secrets that can be recognised, and everything it has is
+//! used: provisioning, sign-on, reveal, promotion, flush, failed logins, a provider in trouble, deprovisioning. Then
+//! every place that somebody may get to see is searched for every secret, in several disguises. Where a secret has to
+//! be, because that is what the place is for, is said by name with [`Sweep::permit`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use larder::domain::secret::random_bytes;
+use larder::sandbox::{
+    AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, Sandbox, SandboxSettings, User,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::dashboard::Dashboard;
+use crate::support::db::Database;
+use crate::support::markers::Markers;
+use crate::support::on_both_databases;
+use crate::support::plain::Plain;
+use crate::support::process::Process;
+use crate::support::scene::{
+    CLIENT_SECRET, PASSWORD, PATIENCE, SALT, free_port, sandbox_settings, setting, settings,
+};
+use crate::support::world::eventually;
+
+on_both_databases!(no_secret_is_found_where_it_must_not_be);
+
+async fn no_secret_is_found_where_it_must_not_be(database: Database) {
+    let mut stage = Stage::start(database).await;
+    let (shop, addon) = stage.provision().await;
+    stage.own(shop, addon).await;
+    stage.knock_on_every_door(addon).await;
+    stage.use_the_cache(shop).await;
+    stage.storm(shop, addon).await;
+    stage.look("at work").await;
+    stage.part(addon).await;
+    stage.look("at the end").await;
+    stage.judge().await;
+}
+
+/// Everything that takes part, and everything seen so far.
+struct Stage {
+    process: Process,
+    sandbox: Sandbox,
+    database: Database,
+    base: String,
+    metrics: String,
+    http: Client,
+    log: PathBuf,
+    sweep: Sweep,
+    _folder: tempfile::TempDir,
+}
+
+/// What to look for, and where.
+#[derive(Default)]
+struct Sweep {
+    markers: Markers,
+    places: BTreeMap<String, Vec<u8>>,
+    permitted: Vec<String>,
+}
+
+impl Sweep {
+    fn place(&mut self, name: impl Into<String>, bytes: impl AsRef<[u8]>) {
+        let place = self.places.entry(name.into()).or_default();
+        place.extend(bytes.as_ref());
+        place.push(b'\n');
+    }
+
+    /// This place exists to hold secrets of this kind. It must: otherwise the search sees nothing.
+    fn permit(&mut self, place: &str, kind: &str) {
+        self.permitted.push(format!("{place}: {kind} (plain)"));
+    }
+}
+
+impl Stage {
+    async fn start(database: Database) -> Stage {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sandbox = Sandbox::start(SandboxSettings {
+            rotate_refresh_tokens: true,
+            ..sandbox_settings(None)
+        });
+        let sandbox = sandbox.await.expect("the sandbox starts");
+        let base = format!("http://127.0.0.1:{}", free_port());
+        let metrics = format!("127.0.0.1:{}", free_port());
+        sandbox.set_provider(
+            &format!("{base}/heroku/resources"),
+            &format!("{base}/heroku/sso"),
+        );
+
+        let mut sweep = Sweep::default();
+        let key = random_bytes::<32>();
+        sweep.markers.add("master key", key);
+        sweep.markers.add("manifest password", PASSWORD);
+        sweep.markers.add("sso salt", SALT);
+        sweep.markers.add("client secret", CLIENT_SECRET);
+        sweep
+            .markers
+            .add("database password", "marker-database-password");
+
+        let all = settings(&base, sandbox.url(), &database, &folder);
+        let all = setting(&all, "LARDER_MASTER_KEY", &STANDARD.encode(key));
+        let all = setting(&all, "LARDER_METRICS_ADDR", &metrics);
+        let all = setting(&all, "LARDER_LOG", "trace");
+        let url = database
+            .url()
+            .replace("//larder@", "//larder:marker-database-password@");
+        let all = setting(&all, "LARDER_DATABASE_URL", &url);
+        let log = folder.path().join("log");
+        let process = Process::start_logging(&base, &all, &log).await;
+        let command_line = format!("/proc/{}/cmdline", process.id());
+        sweep.place(
+            "process list",
+            std::fs::read(command_line).expect("our own process"),
+        );
+        Stage {
+            process,
+            sandbox,
+            database,
+            base,
+            metrics,
+            http: client(),
+            log,
+            sweep,
+            _folder: folder,
+        }
+    }
+
+    async fn provision(&mut self) -> (AppId, AddonId) {
+        let shop = self.sandbox.create_app("shop").expect("a new app");
+        let options = ProvisionOptions::default();
+        let addon = self.sandbox.prepare_provision(shop, "dev", options);
+        let addon = addon.expect("an order");
+        self.note_tokens();
+        let reply = self
+            .sandbox
+            .repeat_provision(addon)
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 201);
+        let body: Value = serde_json::from_str(&reply.body).expect("JSON");
+        let password = body["config"]["MEMCACHIER_PASSWORD"].as_str();
+        let password = password.expect("a password");
+        self.sweep.markers.add("credential password", password);
+        self.sweep.place("answer to a provision", &reply.body);
+        self.sweep
+            .permit("answer to a provision", "credential password");
+        (shop, addon)
+    }
+
+    /// The owner comes in, looks at everything, and rotates.
+    async fn own(&mut self, shop: AppId, addon: AddonId) {
+        let mut owner = self.sign_in(addon).await;
+        let new = owner.add_credentials().await;
+        let password = owner.reveal(&new).await;
+        self.sweep.markers.add("credential password", &password);
+        let revealed = owner.act(&format!("credentials/{new}/reveal"), &[]).await;
+        self.sweep.place("answer to reveal", &revealed.body);
+        self.sweep.permit("answer to reveal", "credential password");
+        self.sweep.permit("answer to reveal", "csrf token");
+        let address = owner.act("dashboard-url/reveal", &[]).await;
+        let hash = dashboard_hash(&address.body);
+        self.sweep.markers.add("dashboard address", hash);
+        self.sweep
+            .place("answer to the address's reveal", &address.body);
+        self.sweep
+            .permit("answer to the address's reveal", "dashboard address");
+        self.sweep
+            .permit("answer to the address's reveal", "csrf token");
+
+        assert!(owner.promote(&new).await.status.is_redirection());
+        let pushed = self
+            .sandbox
+            .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE);
+        pushed.await.expect("the push arrives");
+        self.note_tokens();
+        assert!(owner.flush().await.status.is_redirection());
+        let line = self
+            .sandbox
+            .wait_for_line(shop, "event=flush ", PATIENCE)
+            .await;
+        line.expect("the app hears of it");
+
+        let rotated = owner.act("sso-secret/rotate", &[]).await;
+        let location = rotated.location.expect("the new address");
+        self.sweep
+            .markers
+            .add("dashboard address", dashboard_hash(&location));
+        self.sweep.place("where rotating leads", &location);
+        self.sweep
+            .permit("where rotating leads", "dashboard address");
+        let entered = owner.get(&location).await;
+        assert!(entered.status.is_redirection());
+        self.note_session(&mut owner).await;
+        let page = owner.page().await;
+        self.sweep.place("dashboard", page);
+        self.sweep.permit("dashboard", "csrf token");
+    }
+
+    async fn sign_in(&mut self, addon: AddonId) -> Dashboard {
+        let mut owner = Dashboard::open(&self.sandbox, addon, &self.base).await;
+        self.note_session(&mut owner).await;
+        owner
+    }
+
+    async fn note_session(&mut self, owner: &mut Dashboard) {
+        for (name, value) in owner.cookies() {
+            if !name.ends_with("notice") {
+                self.sweep.markers.add("session cookie", value);
+            }
+        }
+        self.sweep
+            .markers
+            .add("csrf token", owner.csrf_token().await);
+    }
+
+    /// Whatever the marketplace has handed out so far.
+    fn note_tokens(&mut self) {
+        let market = self.sandbox.read(|market| serde_json::to_value(market));
+        let market = market.expect("the market as JSON");
+        for (list, kind) in [
+            ("codes", "grant code"),
+            ("access", "access token"),
+            ("refresh", "refresh token"),
+        ] {
+            for token in market["grants"][list].as_object().expect("a table").keys() {
+                self.sweep.markers.add(kind, token);
+            }
+        }
+        for addon in market["addons"].as_object().expect("a table").values() {
+            for attachment in addon["attachments"].as_array().expect("a list") {
+                let token = attachment["log_token"].as_str().expect("a token");
+                self.sweep.markers.add("log input token", token);
+            }
+        }
+    }
+
+    /// Strangers bring guesses and mistakes. What they bring may be nearly right, so it is as secret.
+    async fn knock_on_every_door(&mut self, addon: AddonId) {
+        let (url, form) = self
+            .sandbox
+            .sso_form(addon, &User::default())
+            .expect("a form");
+        for (name, value) in &form {
+            if name.ends_with("token") {
+                self.sweep.markers.add("sign-on token", value);
+            }
+        }
+        let guess = |what: &str| format!("marker-guess-{what}-0123456789abcdef0123456789");
+        self.sweep.markers.add("guess", "marker-guess-");
+        let (http, base) = (self.http.clone(), self.base.clone());
+        let resources = format!("{base}/heroku/resources");
+        let mut wrong_form = form.clone();
+        wrong_form.retain(|(name, _)| name != "timestamp");
+        let broken = format!(
+            "{{\"plan\": \"dev\", \"oauth_grant\": {{\"code\": \"{}\"",
+            guess("code")
+        );
+        let wrong_type = json!({"plan": 7, "log_input_url": guess("log"), "oauth_grant": {"code": guess("code")}});
+        let wrong_plan = json!({
+            "uuid": AddonId::generate(), "plan": guess("plan"), "region": "x", "log_input_url": guess("log"),
+        });
+        let wrong_log = json!({
+            "uuid": AddonId::generate(), "plan": "dev", "region": "amazon-web-services::us-east-1",
+            "log_input_url": format!("https://token:{}@logs.example.com/{}", guess("log"), guess("path")),
+            "oauth_grant": {"code": guess("code"), "expires_at": "2026-11-22T10:35:00-0800"},
+        });
+        let ours = |request: RequestBuilder| request.basic_auth("larder", Some(PASSWORD));
+        let cookie = format!("larder-1={}", guess("cookie"));
+        let knocks = [
+            http.post(&resources)
+                .basic_auth("larder", Some(guess("password"))),
+            http.post(&resources).bearer_auth(guess("bearer")),
+            ours(http.post(&resources)).body(broken),
+            ours(http.post(&resources)).json(&wrong_type),
+            ours(http.post(&resources)).json(&wrong_plan),
+            ours(http.put(format!("{resources}/{addon}"))).json(&json!({"plan": guess("plan")})),
+            ours(http.get(format!("{resources}/{addon}?token={}", guess("query")))),
+            http.post(&url).form(&wrong_form),
+            http.post(&url)
+                .form(&[("id", guess("id")), ("token", guess("token"))]),
+            http.get(format!("{base}/d/{}", guess("hash"))),
+            http.get(format!("{base}/D/{}", guess("hash"))),
+            http.get(format!("{base}/heroku/sso/{}", guess("hash"))),
+            http.get(format!("{base}/caches/1?session={}", guess("query")))
+                .header("cookie", &cookie),
+            http.get(format!("{base}/caches/1"))
+                .header("cookie", &cookie)
+                .header("referer", guess("referer")),
+            http.post(format!("{base}/caches/1/flush"))
+                .header("cookie", &cookie)
+                .form(&[("csrf", guess("csrf"))]),
+        ];
+        for knock in knocks {
+            let answer = knock.send().await.expect("an answer");
+            assert!(answer.status().is_client_error(), "{}", answer.status());
+            self.sweep
+                .place("refusals", format!("{:?}", answer.headers()));
+            self.sweep
+                .place("refusals", answer.text().await.expect("a body"));
+        }
+        // taken, but its log input is one we may not call
+        let answer = ours(http.post(&resources))
+            .json(&wrong_log)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 201);
+        let body: Value = answer.json().await.expect("JSON");
+        let password = body["config"]["MEMCACHIER_PASSWORD"].as_str();
+        self.sweep
+            .markers
+            .add("credential password", password.expect("a password"));
+        self.speak_http2(&guess("header")).await;
+    }
+
+    /// HTTP/2 has parts of its own that could log what passes through them.
+    async fn speak_http2(&mut self, guess: &str) {
+        let addr = self.base.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(addr).await.expect("connects");
+        let basic = format!("Basic {}", STANDARD.encode(format!("larder:{guess}")));
+        let request = http2_request(addr, &[("authorization", &basic), ("cookie", guess)]);
+        stream.write_all(&request).await.expect("sent");
+        let mut answer = Vec::new();
+        while !has_headers_frame(&answer) {
+            let mut chunk = [0; 4096];
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await;
+            let read = read.expect("in time").expect("readable");
+            assert!(read > 0, "the server speaks HTTP/2: {answer:?}");
+            answer.extend(&chunk[..read]);
+        }
+        self.sweep.place("refusals", answer);
+    }
+
+    /// A client stores something private, and strangers fail to log in.
+    async fn use_the_cache(&mut self, shop: AppId) {
+        let vars = self.sandbox.config_vars(shop);
+        let servers = &vars["MEMCACHIER_SERVERS"];
+        let (user, password) = (&vars["MEMCACHIER_USERNAME"], &vars["MEMCACHIER_PASSWORD"]);
+        self.sweep.markers.add("cached key", "marker-cached-key");
+        self.sweep
+            .markers
+            .add("cached value", "marker-cached-value");
+        let mut client = Plain::connect(servers).await;
+        assert_eq!(client.login(user, password).await, "STORED");
+        client
+            .say("set marker-cached-key 0 0 19\r\nmarker-cached-value\r\n")
+            .await;
+        assert_eq!(client.line().await, "STORED");
+        client
+            .say("incr marker-cached-key marker-cached-value\r\nflush_all\r\n")
+            .await;
+        assert!(client.line().await.starts_with("CLIENT_ERROR"));
+        assert_eq!(client.line().await, "OK");
+        for name in [user.as_str(), "stranger"] {
+            let mut stranger = Plain::connect(servers).await;
+            let said = stranger.login(name, "marker-guess-password").await;
+            assert_ne!(said, "STORED");
+        }
+    }
+
+    /// The provider has every kind of trouble, while credentials are promoted and lines sent.
+    async fn storm(&mut self, shop: AppId, addon: AddonId) {
+        let mut owner = self.sign_in(addon).await;
+        let faults = [Fault::ServerError, Fault::Unauthorized, Fault::LostReply];
+        self.sandbox
+            .queue_faults(EndpointGroup::Config, faults.map(Some));
+        self.sandbox
+            .queue_faults(EndpointGroup::Token, [Some(Fault::ServerError), None]);
+        let log_faults = [Fault::ServerError, Fault::LostReply, Fault::Unauthorized];
+        self.sandbox
+            .queue_faults(EndpointGroup::Logs, log_faults.map(Some));
+        self.sandbox
+            .queue_faults(EndpointGroup::Api, [Some(Fault::ServerError)]);
+        self.sandbox.expire_tokens();
+        let new = owner.add_credentials().await;
+        let password = owner.reveal(&new).await;
+        self.sweep.markers.add("credential password", password);
+        assert!(owner.promote(&new).await.status.is_redirection());
+        assert!(owner.flush().await.status.is_redirection());
+        let pushed = self
+            .sandbox
+            .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE);
+        pushed.await.expect("the push arrives");
+        let line = self
+            .sandbox
+            .wait_for_line(shop, "origin=\"web interface\"", PATIENCE)
+            .await;
+        line.expect("the app hears of it");
+        self.note_tokens();
+
+        // the partner portal gave us another secret, and nobody told this service: what it has is refused
+        let other = "marker-other-client-secret".to_owned();
+        self.sandbox.reset_client_secret(other.into());
+        let former = owner.usernames().await.remove(1);
+        assert!(owner.promote(&former).await.status.is_redirection());
+        eventually("the dashboard tells of the refusal", async || {
+            let page = owner.page().await;
+            page.contains("Config vars: Refused") || page.contains("Reason: ")
+        })
+        .await;
+        let page = owner.page().await;
+        self.sweep.place("dashboard", page);
+        self.note_tokens();
+    }
+
+    /// Shop gives its cache back.
+    async fn part(&mut self, addon: AddonId) {
+        let reply = self.sandbox.deprovision(addon).await.expect("an answer");
+        assert_eq!(reply.status, 204);
+        for reply in [
+            self.sandbox.repeat_provision(addon).await,
+            self.sandbox.deprovision(addon).await,
+        ] {
+            let reply = reply.expect("an answer");
+            assert_eq!(reply.status, 410);
+            self.sweep.place("refusals", &reply.body);
+        }
+    }
+
+    /// Takes a copy of what a thief, an operator or a neighbour could see now.
+    async fn look(&mut self, when: &str) {
+        for (name, bytes) in self.database.contents().await {
+            self.sweep.place(format!("database {name} {when}"), bytes);
+        }
+        let metrics = self
+            .http
+            .get(format!("http://{}/metrics", self.metrics))
+            .send()
+            .await;
+        let metrics = metrics.expect("an answer").text().await.expect("a body");
+        assert!(metrics.contains("larder"), "{metrics}");
+        self.sweep.place("metrics", metrics);
+        let apps: Vec<AppId> = self
+            .sandbox
+            .read(|market| market.apps().iter().map(|app| app.id).collect());
+        for app in apps {
+            for line in self.sandbox.log_lines(app) {
+                self.sweep.place("app log", line.text);
+            }
+        }
+    }
+
+    async fn judge(mut self) {
+        assert!(self.process.terminate().await.success());
+        let log = std::fs::read(&self.log).expect("the log");
+        let text = String::from_utf8_lossy(&log);
+        for word in ["TRACE", "DEBUG", "answered", "config push failed", "sqlx"] {
+            assert!(
+                text.contains(word),
+                "the log is not what it should be: no {word}"
+            );
+        }
+        self.sweep.place("log", &log);
+        self.sandbox.stop().await;
+        self.database.drop().await;
+
+        let markers = &self.sweep.markers;
+        for (kind, least) in [
+            ("credential password", 4),
+            ("session cookie", 3),
+            ("csrf token", 3),
+            ("dashboard address", 2),
+            ("grant code", 1),
+            ("access token", 2),
+            ("refresh token", 2),
+            ("log input token", 1),
+        ] {
+            assert!(markers.count(kind) >= least, "{kind}: too few were used");
+        }
+        let mut found = markers.found_in(&self.sweep.places);
+        for permitted in &self.sweep.permitted {
+            assert!(
+                found.remove(permitted),
+                "{permitted} must be found, or the search is blind"
+            );
+        }
+        assert!(
+            found.is_empty(),
+            "secrets where they must not be:\n{found:#?}{}",
+            excerpt(&found, &log, markers)
+        );
+    }
+}
+
+/// The first lines of the log that hold one of the secrets found, so that a failure says where to look.
+fn excerpt(found: &std::collections::BTreeSet<String>, log: &[u8], markers: &Markers) -> String {
+    const SHOWN: usize = 12;
+    if !found.iter().any(|what| what.starts_with("log: ")) {
+        return String::new();
+    }
+    let lines = log.split(|byte| *byte == b'\n');
+    let guilty = lines.filter(|line| {
+        let places = BTreeMap::from([("line".to_owned(), line.to_vec())]);
+        !markers.found_in(&places).is_empty()
+    });
+    let shown = guilty
+        .take(SHOWN)
+        .map(|line| String::from_utf8_lossy(line).into_owned());
+    format!("\nin the log:\n{}", shown.collect::<Vec<_>>().join("\n"))
+}
+
+/// The part behind `/d/`.
+fn dashboard_hash(text: &str) -> String {
+    let start = text.find("/d/").expect("the address") + 3;
+    let hash: String = text[start..]
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .collect();
+    assert!(hash.len() >= 32, "{hash}");
+    hash
+}
+
+/// A whole HTTP/2 conversation of ours: preface, settings, and one request of literal headers.
+fn http2_request(host: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    const END_OF_STREAM_AND_HEADERS: u8 = 0x5;
+    let mut block = vec![0x82, 0x86]; // :method GET, :scheme http
+    let mut literal = |name: &str, value: &str| {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("short"));
+            assert!(text.len() < 127, "one byte of length");
+            block.extend(text.as_bytes());
+        }
+    };
+    literal(":path", "/heroku/resources");
+    literal(":authority", host);
+    for (name, value) in headers {
+        literal(name, value);
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]); // empty settings
+    let length = u32::try_from(block.len()).expect("short").to_be_bytes();
+    bytes.extend(&length[1..]);
+    bytes.extend([1, END_OF_STREAM_AND_HEADERS, 0, 0, 0, 1]);
+    bytes.extend(block);
+    bytes
+}
+
+/// Whether a whole frame of headers is among these frames.
+fn has_headers_frame(mut frames: &[u8]) -> bool {
+    while let [a, b, c, kind, rest @ ..] = frames {
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        let Some(next) = rest.get(5 + length..) else {
+            return false;
+        };
+        if *kind == 1 {
+            return true;
+        }
+        frames = next;
+    }
+    false
+}
+
+fn client() -> Client {
+    let builder = Client::builder().redirect(Policy::none()).no_proxy();
+    builder
+        .timeout(Duration::from_secs(30))
+        .build()
+        .expect("a client")
+}

@@ -1,0 +1,151 @@
+//! Bad weather at the provider: a promoted credential arrives once the provider can take it, the dashboard says all
+//! the while what it is waiting for, and the app is restarted once.
+
+use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, RecordedRequest};
+
+use crate::support::dashboard::{Dashboard, visible_text};
+use crate::support::db::Database;
+use crate::support::on_both_databases;
+use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::world::eventually;
+
+const RETRY_AFTER_SECS: u32 = 1;
+
+on_both_databases!(a_push_outlasts_a_provider_in_trouble);
+
+/// Shop's owner promotes a credential while the provider's API answers 500, then asks for patience, then hangs, then
+/// does what it is told but loses the answer, and at last is well again.
+async fn a_push_outlasts_a_provider_in_trouble(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world).await;
+    let old = username(&world, shop);
+    let releases_before = world.sandbox.releases(shop).len();
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let new = owner.add_credentials().await;
+    assert!(
+        push_line(&mut owner)
+            .await
+            .starts_with("Config vars: Applied")
+    );
+
+    set(&world, Some(Fault::ServerError));
+    assert!(owner.promote(&new).await.status.is_redirection());
+    says_pending(
+        &mut owner,
+        "Reason: config update: 500 Internal Server Error. Next try",
+    )
+    .await;
+    assert_eq!(username(&world, shop), old);
+
+    set(
+        &world,
+        Some(Fault::TooManyRequests {
+            retry_after_secs: RETRY_AFTER_SECS,
+        }),
+    );
+    says_pending(
+        &mut owner,
+        "Reason: config update: 429 Too Many Requests. Next try",
+    )
+    .await;
+
+    set(&world, Some(Fault::Hang));
+    says_pending(
+        &mut owner,
+        "Reason: config update: no answer in time. Next try",
+    )
+    .await;
+    assert_eq!(username(&world, shop), old);
+
+    world
+        .sandbox
+        .queue_faults(EndpointGroup::Config, [Some(Fault::LostReply)]);
+    set(&world, None);
+    let arrived = world
+        .sandbox
+        .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE);
+    arrived
+        .await
+        .expect("the push arrives once the provider is well");
+    says_pending(
+        &mut owner,
+        "Reason: config update: the connection broke. Next try",
+    )
+    .await;
+    eventually("the dashboard says applied", async || {
+        push_line(&mut owner)
+            .await
+            .starts_with("Config vars: Applied")
+    })
+    .await;
+
+    // With one release the variables changed once: from the old values to the new ones, and never back.
+    assert_eq!(
+        world.sandbox.releases(shop).len(),
+        releases_before + 1,
+        "exactly one release"
+    );
+    assert_eq!(username(&world, shop), new);
+    assert_eq!(
+        world.sandbox.config_vars(shop)["MEMCACHIER_PASSWORD"],
+        owner.reveal(&new).await
+    );
+    patience_was_kept(&pushes(&world));
+    world.stop().await;
+}
+
+/// After each 429 the next push came no earlier than asked.
+fn patience_was_kept(pushes: &[RecordedRequest]) {
+    let mut asked = 0;
+    for pair in pushes.windows(2) {
+        if pair[0].status == Some(429) {
+            asked += 1;
+            let waited = pair[1].at.duration_since(pair[0].at);
+            assert!(
+                waited.as_millis() >= i128::from(RETRY_AFTER_SECS) * 1_000,
+                "{waited:?}"
+            );
+        }
+    }
+    assert!(asked > 0, "{pushes:#?}");
+}
+
+fn pushes(world: &Scene) -> Vec<RecordedRequest> {
+    let all = world.sandbox.requests().into_iter();
+    all.filter(|request| request.method == "PATCH").collect()
+}
+
+fn set(world: &Scene, fault: Option<Fault>) {
+    world.sandbox.set_fault(EndpointGroup::Config, fault);
+}
+
+fn username(world: &Scene, app: AppId) -> String {
+    world.sandbox.config_vars(app)["MEMCACHIER_USERNAME"].clone()
+}
+
+/// The weather of one kind holds until its reason is on the page.
+async fn says_pending(owner: &mut Dashboard, reason: &str) {
+    eventually(reason, async || {
+        let line = push_line(owner).await;
+        assert!(line.starts_with("Config vars: Pending"), "{line}");
+        line.contains(reason)
+    })
+    .await;
+}
+
+/// What a reader of the dashboard is told about the config vars.
+async fn push_line(owner: &mut Dashboard) -> String {
+    let page = owner.page().await;
+    let start = page
+        .find("<p class=\"push")
+        .expect("the line about the push");
+    let end = page[start..].find("</p>").expect("its end");
+    visible_text(&page[start..start + end])
+}
+
+async fn provision(world: &Scene) -> (AppId, AddonId) {
+    let app = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let addon = world.sandbox.provision(app, "dev", options).await;
+    (app, addon.expect("a cache").id)
+}
