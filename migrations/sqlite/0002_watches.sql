@@ -33,3 +33,10 @@ CREATE TABLE news (
     seen_at BIGINT NOT NULL
 );
 CREATE INDEX news_by_time ON news (seen_at);
+
+-- When each marketplace's list of installs is next compared with ours, and how many of them we did not know.
+CREATE TABLE censuses (
+    marketplace TEXT PRIMARY KEY NOT NULL,
+    next_at     BIGINT NOT NULL,
+    strangers   BIGINT NOT NULL
+);

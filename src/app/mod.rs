@@ -42,6 +42,9 @@ use crate::web::{self, Web, WebSettings, server};
 /// How long a start waits for the node to know the caches of an earlier run.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
+/// The installation's secret under which Heroku signs its news.
+const WEBHOOK_SECRET: &str = "heroku_webhooks";
+
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 /// The name and number of the private cache behind an open listener. Caches in the database count from 1.
@@ -89,7 +92,7 @@ impl Service {
         .await?;
 
         let secret = store
-            .installation_secret("heroku_webhooks", clock.now())
+            .installation_secret(WEBHOOK_SECRET, clock.now())
             .await?;
         let heroku = Arc::new(heroku_settings(config, secret));
         let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;
@@ -332,6 +335,7 @@ fn heroku_settings(config: &Config, webhook_secret: secrecy::SecretString) -> He
         client_secret: shared.client_secret.clone(),
         id_url: shared.id_url.clone(),
         api_url: shared.api_url.clone(),
+        addons_url: shared.addons_url.clone(),
         log_hosts: shared.log_hosts.clone(),
         webhooks: Some(Webhooks {
             url: format!("{}/heroku/webhooks", config.public_url),

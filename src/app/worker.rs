@@ -8,7 +8,10 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{SystemClock, build_outbox, cluster_of, heroku_settings, open_metrics, store_settings};
+use super::{
+    SystemClock, WEBHOOK_SECRET, build_outbox, cluster_of, heroku_settings, open_metrics,
+    store_settings,
+};
 use crate::config::Config;
 use crate::domain::Clock;
 use crate::store::{Schema, Store};
@@ -36,7 +39,7 @@ impl Worker {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let cluster = cluster_of(config, &store, &clock);
         let secret = store
-            .installation_secret("heroku_webhooks", clock.now())
+            .installation_secret(WEBHOOK_SECRET, clock.now())
             .await?;
         let heroku = Arc::new(heroku_settings(config, secret));
         let outbox = build_outbox(config, &heroku, &store, &cluster, &clock)?;

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::settings::SettingFlags;
 use super::table::Table;
-use super::{read_config, runtime};
+use super::{manifest, read_config, runtime};
 use crate::app::operator::{AccessError, FlushResult, Operator};
 use crate::config::Config;
 use crate::domain::{CacheId, Plan, Plans};
@@ -51,9 +51,17 @@ pub(super) enum Verb {
     /// LARDER_MASTER_KEY_PREVIOUS, restart every process, run this, and remove the old one when it says so. It may be
     /// stopped at any moment and run again, and the service goes on meanwhile.
     Rekey,
+    /// Print the add-on manifest for Heroku: this installation's addresses, with fresh secrets.
+    ///
+    /// The manifest goes to standard output and what to do with it to standard error. Neither the database nor any
+    /// secret of the service is needed.
+    Manifest,
 }
 
 pub(super) fn run(verb: Verb, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+    if matches!(verb, Verb::Manifest) {
+        return manifest::print(settings, file);
+    }
     let config = read_config(settings, file)?;
     telemetry::start_logs(&config.log_filter, config.log_format)?;
     runtime()?.block_on(async {
@@ -64,6 +72,8 @@ pub(super) fn run(verb: Verb, settings: SettingFlags, file: Option<PathBuf>) -> 
             Verb::Plans => plans(&operator, &config).await,
             Verb::Flush { cache, reason } => flush(&operator, cache, reason.trim()).await,
             Verb::Rekey => rekey(&operator).await,
+            // Answered above, without a database.
+            Verb::Manifest => Ok(()),
         };
         operator.close().await;
         done

@@ -44,6 +44,7 @@ fn defaults(data_dir: &Path, sandbox_addr: &str) -> Vec<(String, String)> {
         ("LARDER_DATABASE_URL", &database),
         ("LARDER_HEROKU_API_URL", &sandbox),
         ("LARDER_HEROKU_ID_URL", &sandbox),
+        ("LARDER_HEROKU_ADDONS_URL", &sandbox),
         ("LARDER_HEROKU_LOG_HOSTS", "127.0.0.1,localhost"),
         ("LARDER_LOG", "warn,larder=info"),
         ("LARDER_PROXY_HOSTNAME", "localhost"),

@@ -9,6 +9,7 @@
 mod admin;
 mod dev;
 mod keys;
+mod manifest;
 mod role;
 mod settings;
 mod table;

@@ -11,6 +11,18 @@ use crate::domain::ConfigVarNames;
 /// How the committed manifest marks a secret that is not one.
 pub const PLACEHOLDER: &str = "PLACEHOLDER";
 
+/// Where our routes for Heroku are.
+pub const BASE_PATH: &str = "/heroku/resources";
+pub const SSO_PATH: &str = "/heroku/sso";
+/// What an add-on may require.
+const REQUIREMENTS: [&str; 5] = [
+    "attachable",
+    "deploy_notify",
+    "log_input",
+    "many_per_app",
+    "syslog_drain",
+];
+
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
     /// The add-on's slug and the user name of inbound Basic authentication.
@@ -33,6 +45,16 @@ pub struct ManifestApi {
     pub regions: Vec<String>,
     #[serde(default)]
     pub requires: Vec<String>,
+    #[serde(default)]
+    pub version: Option<String>,
+    #[serde(default)]
+    pub production: Option<ManifestUrls>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ManifestUrls {
+    pub base_url: String,
+    pub sso_url: String,
 }
 
 impl Manifest {
@@ -99,6 +121,48 @@ impl Manifest {
         {
             faults.push("api.regions must hold \"us\" or \"*\"".to_owned());
         }
+        faults.extend(self.api.faults());
+        faults
+    }
+}
+
+impl ManifestApi {
+    /// What the partner portal refuses, and URLs that would not reach our routes.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.version.as_deref() != Some("3") {
+            faults.push("api.version must be \"3\", as a text".to_owned());
+        }
+        for (name, secret) in [("password", &self.password), ("sso_salt", &self.sso_salt)] {
+            if secret.expose_secret().is_empty() {
+                faults.push(format!("api.{name} must not be empty"));
+            }
+        }
+        for wish in &self.requires {
+            if !REQUIREMENTS.contains(&wish.as_str()) {
+                faults.push(format!(
+                    "api.requires holds {wish:?}, which Heroku does not know"
+                ));
+            }
+        }
+        let Some(production) = &self.production else {
+            faults.push("api.production must hold base_url and sso_url".to_owned());
+            return faults;
+        };
+        let urls = [
+            ("base_url", &production.base_url, BASE_PATH),
+            ("sso_url", &production.sso_url, SSO_PATH),
+        ];
+        for (name, url, path) in urls {
+            let fits = reqwest::Url::parse(url).is_ok_and(|url| {
+                url.scheme() == "https" && url.path().trim_end_matches('/') == path
+            });
+            if !fits {
+                faults.push(format!(
+                    "api.production.{name} must be an https address that ends in {path}"
+                ));
+            }
+        }
         faults
     }
 }
@@ -125,8 +189,9 @@ mod tests {
     #[test]
     fn every_fault_is_reported() {
         let text = r#"{"id":"My Addon","api":{"password":"p","sso_salt":"s","config_vars":["OTHER_URL"],
-            "regions":["mars"]}}"#;
+            "regions":["mars"],"requires":["luck"],
+            "production":{"base_url":"http://x.example/heroku/resources","sso_url":"https://x.example/sso"}}}"#;
         let faults = Manifest::parse(text).unwrap_err();
-        assert_eq!(faults.len(), 6, "{faults:?}");
+        assert_eq!(faults.len(), 10, "{faults:?}");
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use source::Source;
 
-pub use manifest::{Manifest, ManifestApi};
+pub use manifest::{BASE_PATH, Manifest, ManifestApi, SSO_PATH};
 pub use surroundings::{Mistakes, Surroundings};
 pub use variables::{VARIABLES, Variable};
 
@@ -94,6 +94,7 @@ pub struct Heroku {
     pub client_secret: Option<SecretString>,
     pub id_url: String,
     pub api_url: String,
+    pub addons_url: String,
     /// Host patterns that a log input may name, such as `*.logplex.io`.
     pub log_hosts: Vec<HostPattern>,
     /// How often attached apps are read anew when no webhook gives cause.

@@ -148,6 +148,11 @@ pub(super) fn heroku(
         client_secret: secret(source, "LARDER_HEROKU_CLIENT_SECRET"),
         id_url: url(source, "LARDER_HEROKU_ID_URL", "https://id.heroku.com"),
         api_url: url(source, "LARDER_HEROKU_API_URL", "https://api.heroku.com"),
+        addons_url: url(
+            source,
+            "LARDER_HEROKU_ADDONS_URL",
+            "https://addons.heroku.com",
+        ),
         log_hosts: log_hosts(source),
         look_every: Duration::from_secs(
             source

@@ -77,6 +77,7 @@ pub const VARIABLES: &[Variable] = &[
     secret("LARDER_HEROKU_CLIENT_SECRET", "none", "our secret for Heroku's token endpoint"),
     plain("LARDER_HEROKU_ID_URL", "https://id.heroku.com", "where grants are exchanged for tokens"),
     plain("LARDER_HEROKU_API_URL", "https://api.heroku.com", "where config vars are pushed"),
+    plain("LARDER_HEROKU_ADDONS_URL", "https://addons.heroku.com", "where the list of installs is read"),
     plain("LARDER_HEROKU_LOG_HOSTS", "*.logplex.io", "hosts that a log input may name, comma-separated"),
     plain("LARDER_HEROKU_LOOK_SECS", "86400", "how often attached apps are read anew, besides when webhooks tell"),
     plain("LARDER_HEROKU_LEGACY", "off", "accept v1 provisioning and SSO forms (kensa and Heroku-like marketplaces)"),

@@ -4,6 +4,7 @@
 //! claims with a lease and a fence, calls the provider outside any transaction, records what came of it.
 
 pub mod backoff;
+mod census;
 mod config_sync;
 mod grants;
 mod lines;

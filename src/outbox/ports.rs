@@ -142,6 +142,9 @@ pub trait Provider: Send + Sync {
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<(), SendError>>;
 
+    /// All installs that the marketplace has of us; `None` when it has no such list.
+    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>>;
+
     /// Writes lines to an app's log, in order, all or none.
     fn send_log<'a>(
         &'a self,

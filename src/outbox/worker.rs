@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ports::{NodesCaughtUp, Providers};
-use super::{config_sync, grants, lines, looks};
+use super::{census, config_sync, grants, lines, looks};
 use crate::domain::{Clock, Timestamp};
 use crate::store::config_sync::{Backlog, Caps};
 use crate::store::{Store, StoreError};
@@ -41,6 +41,8 @@ pub struct OutboxSettings {
     pub per_destination: u32,
     /// How often a provider is asked what it knows of a resource, when nothing else gives cause.
     pub look_every: Duration,
+    /// How long an install that we do not know may be on its way to us before it is told of.
+    pub strangers_wait: Duration,
 }
 
 impl Default for OutboxSettings {
@@ -52,6 +54,7 @@ impl Default for OutboxSettings {
             at_once: 32,
             per_destination: 8,
             look_every: Duration::from_secs(86_400),
+            strangers_wait: Duration::from_secs(60),
         }
     }
 }
@@ -120,6 +123,7 @@ impl Outbox {
             tend::<lines::Lines>(&self.0, &stop, &attempts),
             tend::<looks::Looks>(&self.0, &stop, &attempts),
             tidy(&self.0, &stop),
+            census(&self.0, &stop),
         );
         attempts.close();
         attempts.wait().await;
@@ -136,6 +140,11 @@ impl Outbox {
     /// Takes every look that is due at this moment, once, and tells how many there were.
     pub async fn look_due(&self) -> Result<usize, StoreError> {
         pass::<looks::Looks>(&self.0).await
+    }
+
+    /// Compares the marketplaces' lists of installs with ours, where that is due.
+    pub async fn census_due(&self) -> Result<(), StoreError> {
+        census::take_due(&self.0).await
     }
 
     /// What the worker does every minute besides.
@@ -256,6 +265,20 @@ async fn tidy(outbox: &Inner, stop: &CancellationToken) {
     }
 }
 
+/// Looks every minute whether a census is due.
+async fn census(outbox: &Inner, stop: &CancellationToken) {
+    loop {
+        let taken = stop.run_until_cancelled(census::take_due(outbox)).await;
+        if let Some(Err(error)) = &taken {
+            tracing::warn!(%error, "a census did not work");
+        }
+        let wait = tokio::time::sleep(TIDY_EVERY.min(outbox.settings.look_every));
+        if taken.is_none() || stop.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+    }
+}
+
 async fn tidy_once(outbox: &Inner) -> Result<(), StoreError> {
     let now = outbox.now();
     let future = now.plus(CLOCKS_DIFFER);
@@ -267,5 +290,7 @@ async fn tidy_once(outbox: &Inner) -> Result<(), StoreError> {
     tx.commit().await?;
     let candidates = outbox.store.candidates().await?;
     metrics::gauge!("larder_installs_one_sided", "known_to" => "us").set(candidates as f64);
+    let strangers = outbox.store.strangers().await?;
+    metrics::gauge!("larder_installs_one_sided", "known_to" => "marketplace").set(strangers as f64);
     Ok(())
 }

@@ -119,6 +119,12 @@ impl Sandbox {
             .change(|market, around| market.detach(addon, app, around))
     }
 
+    /// Takes an add-on away without a word to the provider, as when a removal was lost for good.
+    pub fn forget(&self, addon: AddonId) {
+        self.hub
+            .change(|market, around| market.remove_addon(addon, around));
+    }
+
     /// Gives an add-on another name.
     pub fn rename(&self, addon: AddonId, name: &str) -> Result<(), NotPossible> {
         self.hub

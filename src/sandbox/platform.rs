@@ -14,10 +14,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::basic::bearer_token;
+use super::basic::{basic_credentials, bearer_token};
 use super::hub::Hub;
 use super::lifecycle::NotPossible;
 use super::market::{Addon, AddonId, AddonState, AppId, Market};
@@ -100,6 +101,7 @@ pub(super) fn config_routes() -> Router<Arc<Hub>> {
 pub(super) fn api_routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/addons", get(list_addons))
+        .route("/api/v3/apps", get(list_installs))
         .route("/addons/{id}", get(read_addon))
         .route("/addons/{id}/actions/provision", post(finish_provision))
         .route("/addons/{id}/actions/deprovision", post(finish_deprovision))
@@ -210,6 +212,28 @@ async fn list_addons(
     let list = hub.read(|market| {
         let own = market.addons().into_iter().filter(|addon| addon.id == own);
         own.map(|addon| objects::addon(&hub, market, addon))
+            .collect()
+    });
+    paging::page(list, &headers, hub.settings.page_size)
+}
+
+/// The partner portal's list of installs, under the manifest's id and password.
+async fn list_installs(
+    State(hub): State<Arc<Hub>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let manifest = &hub.settings.manifest;
+    let password = manifest.api.password.expose_secret();
+    match basic_credentials(&headers) {
+        Some((user, given)) if user == manifest.id && given == password => {}
+        _ => {
+            let why = "these are not the manifest's id and password";
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", why));
+        }
+    }
+    let list = hub.read(|market| {
+        let all = market.addons().into_iter();
+        all.map(|addon| objects::addon(&hub, market, addon))
             .collect()
     });
     paging::page(list, &headers, hub.settings.page_size)

@@ -16,6 +16,7 @@
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
 //! | [`watches`] | looks at what the provider knows, and the news that asks for one |
+//! | [`censuses`] | installs of a marketplace, theirs against ours |
 //! | `outbound` | the end of all that is on its way out |
 //! | [`overview`] | what an operator looks at |
 //! | [`rekey`] | sealing everything again under a new master key |
@@ -25,6 +26,7 @@
 
 pub mod attachments;
 pub mod audit;
+pub mod censuses;
 pub mod changes;
 pub mod config_sync;
 mod connect;

@@ -1,16 +1,20 @@
 //! One cache, several apps: who is attached changes after provisioning, and the lines follow.
 
 use larder::domain::{ExternalId, Marketplace};
+use larder::marketplace::heroku::client::HerokuClient;
+use larder::outbox::ports::Provider as _;
 use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
 use larder::store::Store;
 
+use crate::outbox_bed::heroku_settings;
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
 use crate::support::on_both_databases;
-use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::scene::{PASSWORD, PATIENCE, Scene, Wishes};
 use crate::support::world::eventually;
 
 on_both_databases!(flush_lines_follow_the_attached_apps_by_webhook);
+on_both_databases!(the_list_of_installs_is_read_with_all_its_pages);
 on_both_databases!(without_webhooks_the_attached_apps_are_read_now_and_then);
 
 async fn flush_lines_follow_the_attached_apps_by_webhook(database: Database) {
@@ -86,6 +90,32 @@ async fn without_webhooks_the_attached_apps_are_read_now_and_then(database: Data
         .read(|market| market.requests().count("GET", "/webhooks", 403));
     assert_eq!(asked, 1, "a refusal is taken once");
     store.close().await;
+    world.stop().await;
+}
+
+/// One install is entered at the marketplace without our being called, one vanishes there.
+async fn the_list_of_installs_is_read_with_all_its_pages(database: Database) {
+    let wishes = Wishes {
+        page_size: Some(1),
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    let (shop, addon) = provision(&world, "shop").await;
+    let (_, lost) = provision(&world, "blog").await;
+    let options = ProvisionOptions::default();
+    let stranger = world.sandbox.prepare_provision(shop, "dev", options);
+    world.sandbox.forget(lost);
+
+    let mut heroku = heroku_settings(world.sandbox.url());
+    heroku.id = "larder".to_owned();
+    heroku.passwords = vec![PASSWORD.to_owned().into()];
+    let client = HerokuClient::new(heroku).expect("a client");
+    let listed = client.installs().await.expect("an answer").expect("a list");
+    let mut listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
+    let mut wanted = vec![addon.to_string(), stranger.expect("entered").to_string()];
+    listed.sort();
+    wanted.sort();
+    assert_eq!(listed, wanted, "two pages of one");
     world.stop().await;
 }
 

@@ -15,7 +15,7 @@ use larder::access::{AccessError, Owner};
 use larder::domain::{BoxFuture, CacheId, ExternalId, Marketplace, Timestamp};
 use larder::outbox::Outbox;
 use larder::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, SendError, SendErrorKind, Tokens,
+    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Tokens,
 };
 use larder::provisioning::{GrantCode, ProvisioningError};
 use parking_lot::Mutex;
@@ -127,6 +127,34 @@ impl Provider for Market {
         _: &'a SecretString,
     ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>> {
         Box::pin(self.take(|| Ok(Vec::new())))
+    }
+
+    fn resource<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
+        Box::pin(self.take(|| {
+            Ok(ResourceNow {
+                name: resource.to_string(),
+            })
+        }))
+    }
+
+    fn news_url(&self) -> Option<&str> {
+        None
+    }
+
+    fn ask_for_news<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.take(|| Ok(())))
+    }
+
+    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>> {
+        Box::pin(self.take(|| Ok(None)))
     }
 
     fn send_log<'a>(

@@ -32,6 +32,7 @@ mod heroku_webhooks;
 mod kill;
 mod layering;
 mod lifecycle_model;
+mod manifest;
 mod node_link;
 mod outbox_bed;
 mod outbox_claims;

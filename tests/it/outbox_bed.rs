@@ -70,6 +70,7 @@ pub enum Call {
     Attachments,
     Resource,
     AskForNews,
+    Installs,
     Log { url: String, lines: Vec<String> },
 }
 
@@ -79,6 +80,8 @@ pub struct Scripted {
     pub calls: Mutex<Vec<Call>>,
     pub script: Mutex<VecDeque<Option<SendErrorKind>>>,
     pub apps: Mutex<Vec<AttachedApp>>,
+    /// The list of installs.
+    pub installs: Mutex<Option<Vec<ExternalId>>>,
     /// What the resource is called.
     pub name: Mutex<String>,
     issued: Mutex<u32>,
@@ -286,6 +289,13 @@ impl Provider for Scripted {
         Box::pin(async { self.call(Call::AskForNews) })
     }
 
+    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>> {
+        Box::pin(async {
+            self.call(Call::Installs)?;
+            Ok(self.installs.lock().clone())
+        })
+    }
+
     fn send_log<'a>(
         &'a self,
         _: &'a ExternalId,
@@ -433,6 +443,7 @@ pub fn outbox(
     let providers = Providers::from([(Marketplace::Heroku, provider)]);
     let settings = OutboxSettings {
         nodes_wait: Duration::from_millis(10),
+        strangers_wait: Duration::ZERO,
         ..OutboxSettings::default()
     };
     Outbox::new(store.clone(), clock.clone(), nodes, providers, settings)
@@ -451,6 +462,7 @@ pub fn heroku_settings(api: &str) -> HerokuSettings {
         client_secret: Some("client-secret".to_owned().into()),
         id_url: api.to_owned(),
         api_url: api.to_owned(),
+        addons_url: api.to_owned(),
         log_hosts: vec![
             "*.logplex.io".parse().expect("a pattern"),
             "127.0.0.1".parse().expect("a pattern"),

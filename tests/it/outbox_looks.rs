@@ -175,3 +175,73 @@ async fn news_during_a_look_asks_for_another_one_and_a_lost_lease_writes_nothing
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_census_tells_of_installs_known_to_one_side_and_touches_none() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let store = &bed.world.store;
+        let (kept, lost) = (bed.cache("r-1").await, bed.cache("r-2").await);
+        let gone = bed.cache("r-3").await;
+        let id = |text: &str| text.parse::<larder::domain::ExternalId>().unwrap();
+        let provisioning = &bed.world.provisioning;
+        let deprovisioned = provisioning
+            .deprovision(Marketplace::Heroku, &id("r-3"))
+            .await;
+        deprovisioned.unwrap();
+        bed.work().await;
+        *bed.provider.apps.lock() = vec![app("mine", true, LOG_URL)];
+
+        // A marketplace without a list, and one that does not answer.
+        bed.outbox.census_due().await.unwrap();
+        bed.outbox.census_due().await.unwrap();
+        assert_eq!(
+            bed.provider.count(|call| *call == Call::Installs),
+            1,
+            "once a day"
+        );
+        bed.pass(DAY);
+        bed.provider.fail([RETRY]);
+        bed.outbox.census_due().await.unwrap();
+        bed.pass(3_600);
+
+        // r-2 is missing over there, r-3 and r-4 do not live here.
+        let list = ["r-1", "r-3", "r-4"].map(id);
+        *bed.provider.installs.lock() = Some(list.to_vec());
+        bed.outbox.census_due().await.unwrap();
+        assert_eq!(bed.provider.count(|call| *call == Call::Installs), 3);
+        assert_eq!(store.strangers().await.unwrap(), 2);
+        assert_eq!(store.candidates().await.unwrap(), 0);
+
+        // Looking finds it after all.
+        bed.outbox.look_due().await.unwrap();
+        bed.pass(DAY + 1);
+        bed.outbox.census_due().await.unwrap();
+        assert_eq!(
+            store.candidates().await.unwrap(),
+            0,
+            "it was found in between"
+        );
+
+        // Now it cannot be looked at, and is missing again a day later.
+        bed.pass(DAY + 1);
+        bed.outbox.census_due().await.unwrap();
+        assert_eq!(store.candidates().await.unwrap(), 1);
+        for (owner, live) in [(kept, true), (lost, true), (gone, false)] {
+            let resource = store.resource(owner.cache()).await.unwrap().unwrap();
+            assert_eq!(resource.state.is_live(), live);
+        }
+        assert!(
+            store
+                .resource_by_external(Marketplace::Heroku, &id("r-4"))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        *bed.provider.installs.lock() = Some(vec![id("r-1"), id("r-2")]);
+        bed.pass(DAY + 1);
+        bed.outbox.census_due().await.unwrap();
+        assert_eq!(store.strangers().await.unwrap(), 0);
+    })
+    .await;
+}

@@ -73,10 +73,10 @@ async fn a_newer_schema_is_left_alone() {
 #[tokio::test]
 async fn an_older_schema_waits_for_migrate() {
     on_each(async |db| {
-        by_hand(db, "UPDATE _sqlx_migrations SET version = 0").await;
+        by_hand(db, "UPDATE _sqlx_migrations SET version = version - 1000").await;
         let refused = open(&db.settings, Schema::Expect).await;
         assert!(
-            matches!(refused, Err(OpenError::Older { at: 0, .. })),
+            matches!(refused, Err(OpenError::Older { .. })),
             "{refused:?}"
         );
     })

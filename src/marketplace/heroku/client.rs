@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK, RANGE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::HerokuSettings;
 use super::logplex;
 use super::wire::{
-    AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, OauthGrant, Subscribed, Subscription,
-    TokenReply,
+    AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, Install, OauthGrant, Subscribed,
+    Subscription, TokenReply,
 };
 use crate::domain::{BoxFuture, ExternalId};
 use crate::marketplace::outbound::{self, Answer, NoClient};
@@ -29,6 +29,7 @@ const LOG_CALL_MAX: Duration = Duration::from_secs(5);
 const NEWS_OF: [&str; 2] = ["api:addon-attachment", "api:addon"];
 /// Pages of a list that are followed, at most.
 const PAGES_MAX: usize = 20;
+const INSTALL_PAGES_MAX: usize = 1_000;
 
 /// Heroku as the outbox sees it.
 #[derive(Debug)]
@@ -104,6 +105,49 @@ impl HerokuClient {
             expires_in: Duration::from_secs(reply.expires_in),
             refresh: reply.refresh_token,
         })
+    }
+
+    /// The installs of the partner portal. Neither the shape of its entries nor how it makes pages is confirmed, so
+    /// an answer that is not wholly understood counts as none: half a list would make resources look lost.
+    async fn list_installs(&self) -> Result<Vec<ExternalId>, SendError> {
+        let what = "list of installs";
+        let url = format!("{}/api/v3/apps", self.settings.addons_url);
+        let password = self.settings.passwords.first();
+        let mut ids = Vec::new();
+        let mut range: Option<HeaderValue> = None;
+        for _ in 0..INSTALL_PAGES_MAX {
+            let mut request = self
+                .http
+                .get(&url)
+                .basic_auth(&self.settings.id, password.map(ExposeSecret::expose_secret))
+                .header(ACCEPT, "application/json");
+            if let Some(range) = range.take() {
+                request = request.header(RANGE, range);
+            }
+            let answer = outbound::send(what, request).await?;
+            if !answer.status.is_success() {
+                return Err(api_error(what, &answer, &[]));
+            }
+            let page: Vec<Install> =
+                serde_json::from_slice(&answer.body).map_err(|_| unexpected(what))?;
+            for entry in page {
+                ids.push(entry.id().ok_or_else(|| unexpected(what))?);
+            }
+            let linked = answer.headers.get_all(LINK).iter();
+            if linked
+                .into_iter()
+                .any(|link| link.as_bytes().windows(4).any(|w| w == b"next"))
+            {
+                return Err(unexpected(what));
+            }
+            match answer.headers.get("next-range") {
+                Some(next) if answer.status == StatusCode::PARTIAL_CONTENT => {
+                    range = Some(next.clone());
+                }
+                _ => return Ok(ids),
+            }
+        }
+        Err(unexpected(what))
     }
 
     /// Heroku answers only partners for whom this is switched on; 403 and 404 mean that there is none.
@@ -330,6 +374,10 @@ impl Provider for HerokuClient {
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<(), SendError>> {
         Box::pin(self.subscribe(resource, token))
+    }
+
+    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>> {
+        Box::pin(async { self.list_installs().await.map(Some) })
     }
 
     fn send_log<'a>(

@@ -37,6 +37,7 @@ pub struct HerokuSettings {
     /// Without a slash at the end, as the next.
     pub id_url: String,
     pub api_url: String,
+    pub addons_url: String,
     /// Hosts that a log input may name.
     pub log_hosts: Vec<HostPattern>,
     /// News of resources; `None` asks for none and takes none.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::domain::Timestamp;
+use crate::domain::{ExternalId, Timestamp};
 
 /// How long a grant code lives, when its end cannot be read.
 const CODE_LIVES: Duration = Duration::from_secs(300);
@@ -116,6 +117,34 @@ pub struct AddonRef {
 #[derive(Debug, Deserialize)]
 pub struct AddonNow {
     pub name: String,
+}
+
+/// One of the partner portal's list of installs, in the spellings that are known from elsewhere.
+#[derive(Debug, Deserialize)]
+pub struct Install {
+    id: Option<String>,
+    uuid: Option<String>,
+    resource: Option<InstallResource>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InstallResource {
+    uuid: Option<String>,
+}
+
+impl Install {
+    /// The add-on's uuid, wherever it stands.
+    pub fn id(&self) -> Option<ExternalId> {
+        let nested = self
+            .resource
+            .as_ref()
+            .and_then(|resource| resource.uuid.as_ref());
+        [self.uuid.as_ref(), nested, self.id.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|text| Uuid::try_parse(text).ok())
+            .and_then(|uuid| uuid.hyphenated().to_string().parse().ok())
+    }
 }
 
 /// Body of `POST /addons/{uuid}/webhooks`.

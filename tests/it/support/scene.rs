@@ -148,6 +148,7 @@ pub fn settings(
         ("LARDER_ENGINE_THREADS", "1"),
         ("LARDER_HEROKU_API_URL", sandbox),
         ("LARDER_HEROKU_CLIENT_SECRET", CLIENT_SECRET),
+        ("LARDER_HEROKU_ADDONS_URL", sandbox),
         ("LARDER_HEROKU_ID_URL", sandbox),
         ("LARDER_HEROKU_LOG_HOSTS", "127.0.0.1"),
         ("LARDER_HEROKU_PASSWORD", PASSWORD),

@@ -1,0 +1,95 @@
+//! `larder admin manifest`: the manifest as it is pushed to Heroku's partner portal.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::settings::SettingFlags;
+use crate::config::{BASE_PATH, Config, Manifest, SSO_PATH, Surroundings};
+use crate::domain::secret::{hex_lower, random_bytes};
+
+const WHAT_TO_DO: &str = "\
+This text holds secrets: push it, and keep it nowhere else. In this order:
+  1. Give every process of the service
+       LARDER_HEROKU_PASSWORD   the manifest's api.password
+       LARDER_HEROKU_SSO_SALT   the manifest's api.sso_salt
+     and, where others were in use, those as LARDER_HEROKU_PASSWORD_PREVIOUS and LARDER_HEROKU_SSO_SALT_PREVIOUS.
+     Restart: both pairs are accepted now.
+  2. Push: save it as addon-manifest.json, then `heroku addons:admin:manifest:push`.
+  3. A day later, take the two PREVIOUS settings away and restart.
+";
+
+pub(super) fn print(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let mut layers = Surroundings::of_process(settings.0, file.as_deref())?;
+    // Before the first push there are no secrets yet, and none of them is looked at.
+    let key = STANDARD.encode([0; 32]);
+    for (name, value) in [
+        ("LARDER_MASTER_KEY", key.as_str()),
+        ("LARDER_HEROKU_PASSWORD", "unset"),
+        ("LARDER_HEROKU_SSO_SALT", "unset"),
+    ] {
+        layers.dev.push((name.to_owned(), value.to_owned()));
+    }
+    let config = Config::read(layers)?;
+    println!(
+        "{}",
+        for_pushing(&config.manifest, config.public_url.origin())?
+    );
+    eprint!("{WHAT_TO_DO}");
+    Ok(())
+}
+
+/// The manifest with this public address and new secrets, checked.
+fn for_pushing(manifest: &Manifest, public_url: &str) -> anyhow::Result<String> {
+    ensure!(
+        public_url.starts_with("https://"),
+        "Heroku calls https addresses only: set LARDER_PUBLIC_URL to the one the outside reaches, it is {public_url}"
+    );
+    let mut text: Value = serde_json::from_str(&manifest.text).context("the manifest")?;
+    text["api"]["password"] = json!(hex_lower(&random_bytes::<16>()));
+    text["api"]["sso_salt"] = json!(hex_lower(&random_bytes::<16>()));
+    text["api"]["production"] = json!({
+        "base_url": format!("{public_url}{BASE_PATH}"),
+        "sso_url": format!("{public_url}{SSO_PATH}"),
+    });
+    let text = serde_json::to_string_pretty(&text)?;
+    if let Err(faults) = Manifest::parse(&text) {
+        anyhow::bail!("the manifest would be refused: {}", faults.join("; "));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    const COMMITTED: &str = include_str!("../../addon-manifest.json");
+
+    #[test]
+    fn the_printed_manifest_is_sound_and_new_each_time() {
+        let committed = Manifest::parse(COMMITTED).unwrap();
+        let made = || {
+            let text = for_pushing(&committed, "https://cache.example.com").unwrap();
+            Manifest::parse(&text).unwrap().api
+        };
+        let (first, second) = (made(), made());
+        let urls = first.production.unwrap();
+        assert_eq!(urls.base_url, "https://cache.example.com/heroku/resources");
+        assert_eq!(urls.sso_url, "https://cache.example.com/heroku/sso");
+        assert_eq!(first.config_vars, committed.api.config_vars);
+        assert_eq!(first.password.expose_secret().len(), 32);
+        assert_ne!(
+            first.password.expose_secret(),
+            first.sso_salt.expose_secret()
+        );
+        assert_ne!(
+            first.password.expose_secret(),
+            second.password.expose_secret()
+        );
+        assert!(for_pushing(&committed, "http://cache.example.com").is_err());
+    }
+}
