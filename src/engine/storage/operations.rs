@@ -72,7 +72,10 @@ impl<'t> ShardGuard<'t> {
             after = after.with_expiry(expiry);
             self.shard.note_expiry(at, expiry);
         }
-        let marks = self.marks(before, after, options.recache_below_secs);
+        let mut marks = Marks::default();
+        if options.recaches {
+            marks = self.marks(before, after, options.recache_below_secs);
+        }
         if marks.won {
             after = after.with_token_sent();
         }

@@ -16,8 +16,11 @@ pub struct GetOptions {
     pub touch: Option<Exptime>,
     /// Make an empty item on a miss (meta `N`); the reader has won it.
     pub vivify: Option<Exptime>,
-    /// Win the item when it has less than this many seconds left (meta `R`).
+    /// Win the item when it has less than this many seconds left (meta `R`). Only together with `recaches`.
     pub recache_below_secs: Option<u32>,
+    /// Tell the recaching marks, and win an item that is stale (meta `mg`). A classic or binary read has no words
+    /// for either, so it must not take the win from those who do.
+    pub recaches: bool,
     /// Leave no trace of the read (meta `u`): no hit mark, no access time.
     pub no_bump: bool,
     /// Count nothing in the statistics (meta `me`).

@@ -33,6 +33,7 @@ pub fn parse_get<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
         touch: line.flags.exptime,
         vivify: line.flags.vivify,
         recache_below_secs: line.flags.recache_below_secs,
+        recaches: true,
         no_bump: line.flags.no_bump,
         uncounted: false,
     };

@@ -39,6 +39,7 @@ enum Step {
         touch: Option<u8>,
         vivify: Option<u8>,
         recache: Option<u32>,
+        meta: bool,
         no_bump: bool,
     },
     Store {
@@ -95,8 +96,8 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let len = prop_oneof![6 => 0usize..60, 2 => 60usize..3_000, 1 => 30_000usize..300_000];
     prop_oneof![
-        8 => (maybe_life.clone(), maybe_life.clone(), proptest::option::of(1u32..20), any::<bool>())
-            .prop_map(|(touch, vivify, recache, no_bump)| Step::Get { touch, vivify, recache, no_bump }),
+        8 => (maybe_life.clone(), maybe_life.clone(), proptest::option::of(1u32..20), any::<bool>(), any::<bool>())
+            .prop_map(|(touch, vivify, recache, meta, no_bump)| Step::Get { touch, vivify, recache, meta, no_bump }),
         10 => (mode, len, prop_oneof![Just(0u32), any::<u32>()], life.clone(), cas(), any::<bool>(), maybe_life.clone(), any::<bool>())
             .prop_map(|(mode, len, flags, life, cas, invalidate, vivify, digits)|
                 Step::Store { mode, len, flags, life, cas, invalidate, vivify, digits }),
@@ -230,8 +231,9 @@ impl Pair<'_> {
                 touch,
                 vivify,
                 recache,
+                meta,
                 no_bump,
-            } => self.get(key, touch, vivify, recache, no_bump),
+            } => self.get(key, touch, vivify, recache, meta, no_bump),
             Step::Store {
                 mode,
                 len,
@@ -327,6 +329,7 @@ impl Pair<'_> {
         touch: Option<u8>,
         vivify: Option<u8>,
         recache: Option<u32>,
+        meta: bool,
         no_bump: bool,
     ) {
         let bytes = key_bytes(key);
@@ -335,6 +338,7 @@ impl Pair<'_> {
             touch: touch.map(exptime),
             vivify: vivify.map(exptime),
             recache_below_secs: recache,
+            recaches: meta,
             no_bump,
             uncounted: false,
         };
@@ -358,11 +362,11 @@ impl Pair<'_> {
                 let runs_out = recache
                     .zip(ttl(entry.ends))
                     .is_some_and(|(below, left)| left < below);
-                let won = !entry.token && (entry.stale || runs_out);
+                let won = meta && !entry.token && (entry.stale || runs_out);
                 let marks = Marks {
                     won,
-                    stale: entry.stale,
-                    token_sent: entry.token,
+                    stale: meta && entry.stale,
+                    token_sent: meta && entry.token,
                 };
                 assert_eq!(
                     seen,
@@ -515,14 +519,51 @@ impl Pair<'_> {
             .tenant
             .lock(&hashed)
             .get(&hashed, look)
-            .map(|item| (item.cas, item.marks.won));
+            .map(|item| item.cas);
         match unique {
-            Some((unique, won)) => {
-                entry.token |= won;
-                self.new_unique(key, unique);
-            }
+            Some(unique) => self.new_unique(key, unique),
             None => self.last_unique += 1,
         }
+    }
+}
+
+/// A search once met it: `touch` took the win from the readers that could have been told.
+#[test]
+fn a_touch_takes_no_win() {
+    let world = World::new();
+    let mut pair = Pair {
+        world: &world,
+        tenant: world.tenant(64 * MIB),
+        model: Model::default(),
+        last_unique: 0,
+    };
+    let store = |cas| Step::Store {
+        mode: StoreMode::Set,
+        len: 20,
+        flags: 7,
+        life: 27,
+        cas,
+        invalidate: true,
+        vivify: None,
+        digits: true,
+    };
+    let read = |meta| Step::Get {
+        touch: None,
+        vivify: None,
+        recache: None,
+        meta,
+        no_bump: true,
+    };
+    let steps = [
+        store(Cas::None),
+        store(Cas::Lower),
+        Step::Touch { life: 16 },
+        read(false),
+        read(true),
+        read(true),
+    ];
+    for (version, step) in steps.into_iter().enumerate() {
+        pair.step(version, 6, step);
     }
 }
 
