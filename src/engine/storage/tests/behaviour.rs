@@ -210,7 +210,11 @@ fn recaching_gives_the_token_to_one_reader() {
         let mut shard = tenant.lock(&key);
         shard.get(&key, options).map(|item| item.marks)
     };
-    let plain = GetOptions::default();
+    // as `mg` reads: the only command with words for the marks
+    let plain = GetOptions {
+        recaches: true,
+        ..GetOptions::default()
+    };
     let marks = |won, stale, token_sent| {
         Some(Marks {
             won,
