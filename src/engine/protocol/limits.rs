@@ -72,11 +72,47 @@ impl Limits {
 /// as they end a word.
 #[inline]
 pub fn is_text_key(key: &[u8]) -> bool {
-    is_key_length(key.len()) && !key.iter().any(|&byte| byte < b' ' || byte == 0x7f)
+    // Eight bytes at a time: this is done for each key of each request.
+    let (words, rest) = key.as_chunks::<8>();
+    let in_words = words
+        .iter()
+        .fold(0, |found, &word| found | controls(u64::from_le_bytes(word)));
+    let in_rest = rest.iter().any(|&byte| byte < b' ' || byte == 0x7f);
+    is_key_length(key.len()) && in_words == 0 && !in_rest
+}
+
+/// Not zero when one of the eight bytes is below 0x20 or is 0x7f. A borrow can only come from a byte that is found.
+#[inline]
+const fn controls(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let is_delete = word ^ (0x7f * EACH);
+    let low = word.wrapping_sub(0x20 * EACH) & !word;
+    let delete = is_delete.wrapping_sub(EACH) & !is_delete;
+    (low | delete) & (0x80 * EACH)
 }
 
 /// Keys of the binary dialect and base64 keys may hold any byte.
 #[inline]
 pub fn is_key_length(bytes: usize) -> bool {
     (1..=KEY_BYTES_MAX).contains(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_byte_is_overlooked_wherever_it_stands() {
+        for length in 1..=20 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    for around in [b' ' + 1, b'~', 0x80, 0xff] {
+                        let mut key = vec![around; length];
+                        key[at] = byte;
+                        assert_eq!(is_text_key(&key), byte >= b' ' && byte != 0x7f, "{key:?}");
+                    }
+                }
+            }
+        }
+    }
 }
