@@ -10,10 +10,11 @@ use super::Figures;
 use super::intake;
 use super::link::{Changes, ControlLink, Introduction, LinkError, Report};
 use super::node::{DataPlane, Node};
-use super::placement::{self, NoRoom, Site};
+use super::placement::{self, NoSite, Site};
 use crate::domain::secret::{hex_lower, random_bytes};
 use crate::domain::{BoxFuture, CacheId, Clock, FlushId, NodeId, Plan, Plans, Revision};
-use crate::outbox::ports::NodesCaughtUp;
+use crate::outbox;
+use crate::outbox::ports::Nodes;
 use crate::store::nodes::{NodeRecord, PlacedNode};
 use crate::store::{Store, StoreError};
 
@@ -107,7 +108,7 @@ impl Cluster {
         &self,
         region: &str,
         plan: &Plan,
-    ) -> Result<Result<Site, NoRoom>, StoreError> {
+    ) -> Result<Result<Site, NoSite>, StoreError> {
         let loads = self.0.store.node_loads().await?;
         let allowed = &self.0.settings.regions_allowed;
         Ok(placement::choose(
@@ -117,6 +118,34 @@ impl Cluster {
             region,
             allowed,
         ))
+    }
+
+    /// Gives a cache that is being set up a node, if there is room now, and promises the push of its first config
+    /// vars. False while there is none.
+    pub async fn find_room(&self, cache: CacheId) -> Result<bool, StoreError> {
+        let Some(resource) = self.0.store.resource(cache).await? else {
+            return Ok(false);
+        };
+        let plan = self.0.plans.find_or_smallest(&resource.plan);
+        let Ok(site) = self.choose_site(&resource.region, plan).await? else {
+            return Ok(false);
+        };
+        let mut tx = self.0.store.begin().await?;
+        let now = self.0.clock.now();
+        let locked = tx.lock_resource(cache).await?;
+        if !locked.is_some_and(|resource| resource.state.is_live()) {
+            return Ok(false);
+        }
+        if tx.is_placed(cache).await? {
+            return Ok(true);
+        }
+        tx.place(cache, &site.node).await?;
+        tx.set_cluster(cache, &site.cluster).await?;
+        let revision = tx.bump(cache).await?;
+        outbox::want_config(&mut tx, cache, revision, now).await?;
+        tx.commit().await?;
+        self.wake();
+        Ok(true)
     }
 
     /// The value of the SERVERS variable.
@@ -294,8 +323,8 @@ impl ControlLink for Cluster {
     }
 }
 
-/// What the outbox asks before it pushes a credential.
-impl NodesCaughtUp for Cluster {
+/// What the outbox asks before it pushes a credential, or tells that a cache is ready.
+impl Nodes for Cluster {
     fn wait_applied(
         &self,
         cache: CacheId,
@@ -303,6 +332,10 @@ impl NodesCaughtUp for Cluster {
         within: Duration,
     ) -> BoxFuture<'_, bool> {
         Box::pin(Cluster::wait_applied(self, cache, revision, within))
+    }
+
+    fn find_room(&self, cache: CacheId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(Cluster::find_room(self, cache))
     }
 }
 

@@ -35,7 +35,7 @@ pub use control::{CaughtUp, Cluster, ClusterSettings};
 pub use handover::Handover;
 pub use link::{ControlLink, LinkError};
 pub use node::{DataPlane, JoinError, Node, NodeSettings};
-pub use placement::{NoRoom, Site};
+pub use placement::{NoSite, Site};
 
 /// What the nodes of a cache report about it, summed. Counters are since the nodes' start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

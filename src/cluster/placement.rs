@@ -11,9 +11,15 @@ pub struct Site {
     pub node: NodeId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no node of this region has room")]
-pub struct NoRoom;
+/// Why there is no place for a cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSite {
+    #[error("no node serves this region")]
+    Region,
+    /// There may be room later, most likely in `cluster`.
+    #[error("no node of this region has room")]
+    Full { cluster: ClusterName },
+}
 
 /// Chooses among `nodes`.
 ///
@@ -29,7 +35,7 @@ pub(super) fn choose(
     plan: &Plan,
     region: &str,
     allowed: &[String],
-) -> Result<Site, NoRoom> {
+) -> Result<Site, NoSite> {
     let names = region::names(region);
     let near = names.iter().find_map(|name| {
         let here = |node: &&NodeLoad| node.region == *name;
@@ -42,15 +48,17 @@ pub(super) fn choose(
     let candidates = match near {
         Some(found) => found,
         None if listed => nodes.iter().collect(),
-        None => return Err(NoRoom),
+        None => return Err(NoSite::Region),
     };
     let room = |node: &NodeLoad| i128::from(node.memory_bytes) - promised(node, plans);
     let best = candidates
         .iter()
         .max_by_key(|node| room(node))
-        .ok_or(NoRoom)?;
+        .ok_or(NoSite::Region)?;
     if candidates.len() > 1 && room(best) < i128::from(plan.limit_bytes()) {
-        return Err(NoRoom);
+        return Err(NoSite::Full {
+            cluster: best.cluster.clone(),
+        });
     }
     Ok(Site {
         cluster: best.cluster.clone(),
@@ -84,6 +92,7 @@ mod tests {
             sleeps_after: None,
             price_cents: 0,
             hidden: false,
+            asynchronous: false,
         };
         Plans::new(vec![plan("dev", 25), plan("500", 500)]).unwrap()
     }
@@ -150,6 +159,17 @@ mod tests {
             node("b", "us", 700, "500", 1),
         ];
         assert_eq!(chosen(&full, "us", &[]), None);
+        let (plans, plan) = (plans(), plans().find("500").unwrap().clone());
+        assert_eq!(
+            choose(&full, &plans, &plan, "us", &[]),
+            Err(NoSite::Full {
+                cluster: "c-us".parse().unwrap()
+            })
+        );
+        assert_eq!(
+            choose(&full, &plans, &plan, "mars", &[]),
+            Err(NoSite::Region)
+        );
         assert_eq!(chosen(&full[..1], "us", &[]).as_deref(), Some("a"));
         assert_eq!(chosen(&[], "us", &["*"]), None);
     }

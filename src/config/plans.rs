@@ -33,6 +33,8 @@ pub(super) struct PlanRow {
     price_cents: u32,
     #[serde(default)]
     hidden: bool,
+    #[serde(default)]
+    asynchronous: bool,
 }
 
 impl PlanRow {
@@ -52,6 +54,7 @@ impl PlanRow {
                 .then(|| Duration::from_secs(self.sleeps_after_days.saturating_mul(DAY))),
             price_cents: self.price_cents,
             hidden: self.hidden,
+            asynchronous: self.asynchronous,
         })
     }
 }

@@ -34,6 +34,10 @@ pub enum Event {
         api: bool,
     },
     SsoSecretRotated,
+    /// Accepted; the provider waits for our word.
+    SetupBegan {
+        plan: String,
+    },
     Provisioned {
         plan: String,
     },
@@ -72,6 +76,7 @@ impl Event {
             Event::CredentialRemoved { .. } => "credentials_removed",
             Event::CapabilitiesChanged { .. } => "capabilities_changed",
             Event::SsoSecretRotated => "sso_secret_rotated",
+            Event::SetupBegan { .. } => "setup_began",
             Event::Provisioned { .. } => "provisioned",
             Event::PlanChanged { .. } => "plan_changed",
             Event::Deprovisioned => "deprovisioned",
@@ -141,7 +146,7 @@ impl Event {
                 line.pair("api", api);
             }
             Event::SsoSecretRotated | Event::Deprovisioned => line.pair("cache", label),
-            Event::Provisioned { plan } => {
+            Event::SetupBegan { plan } | Event::Provisioned { plan } => {
                 line.pair("cache", label);
                 line.pair("plan", plan);
             }

@@ -28,7 +28,7 @@ pub use ids::{
     NodeId, ResourceId, Revision,
 };
 pub use plan::{Plan, PlanSlug, Plans};
-pub use resource::{Marketplace, Resource, ResourceState};
+pub use resource::{Marketplace, Resource, ResourceState, SetupGoal};
 pub use time::{Clock, Timestamp};
 
 use std::future::Future;

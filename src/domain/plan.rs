@@ -57,6 +57,8 @@ pub struct Plan {
     pub price_cents: u32,
     /// Not offered to new customers; existing ones keep it.
     pub hidden: bool,
+    /// Provisioned in the background: the marketplace is answered at once and told later, where it can be.
+    pub asynchronous: bool,
 }
 
 impl Plan {
@@ -129,6 +131,7 @@ mod tests {
             sleeps_after: None,
             price_cents: 0,
             hidden: false,
+            asynchronous: false,
         }
     }
 

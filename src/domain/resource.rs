@@ -62,6 +62,15 @@ pub enum ResourceState {
     },
 }
 
+/// What is still to be told about a resource that its provider knows as provisioning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupGoal {
+    /// That it is ready, once it is.
+    Finish,
+    /// That it never will be. Not taken back, except when the provider turns out to know it as ready.
+    GiveUp,
+}
+
 impl ResourceState {
     pub const fn is_live(self) -> bool {
         !matches!(self, ResourceState::Deprovisioned { .. })

@@ -175,6 +175,8 @@ async fn record_applied(
 ) -> Result<(), StoreError> {
     let now = outbox.now();
     let mut tx = outbox.store.begin().await?;
+    // Credentials change with it: without the lock, a promotion could hold what we need and need what we hold.
+    tx.lock_resource(claim.cache).await?;
     let ours = tx.record_config_applied(claim, &done.wanted, now).await?;
     if !ours && done.pushed {
         tx.distrust_config(claim.cache, &done.wanted, now).await?;

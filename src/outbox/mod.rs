@@ -10,6 +10,7 @@ mod grants;
 mod lines;
 mod looks;
 pub mod ports;
+mod setups;
 mod worker;
 
 pub use worker::{Outbox, OutboxSettings};

@@ -8,9 +8,10 @@ use secrecy::SecretString;
 
 use crate::domain::secret::Password;
 use crate::domain::{BoxFuture, CacheId, ExternalId, Marketplace, Revision, Timestamp, Username};
+use crate::store::StoreError;
 
-/// Knows how far the nodes of a cache are.
-pub trait NodesCaughtUp: Send + Sync {
+/// Knows where caches are, and how far their nodes are.
+pub trait Nodes: Send + Sync {
     /// True once every node of the cache has applied `revision`; false when that takes longer than `within`.
     fn wait_applied(
         &self,
@@ -18,6 +19,10 @@ pub trait NodesCaughtUp: Send + Sync {
         revision: Revision,
         within: Duration,
     ) -> BoxFuture<'_, bool>;
+
+    /// Gives a cache that has no node yet one, and promises the push of its first config vars. False while no node
+    /// has room.
+    fn find_room(&self, cache: CacheId) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// What an app needs to reach its cache. The adapter knows the variables' names.
@@ -59,6 +64,15 @@ pub struct AttachedApp {
 pub struct ResourceNow {
     /// The display name.
     pub name: String,
+    pub stage: Stage,
+}
+
+/// How far a resource is in the provider's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Provisioning,
+    Provisioned,
+    Deprovisioned,
 }
 
 /// Why a call did not work, and whether it may.
@@ -131,6 +145,20 @@ pub trait Provider: Send + Sync {
         resource: &'a ExternalId,
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<ResourceNow, SendError>>;
+
+    /// Tells that a resource which was accepted is ready: its config vars reach the app.
+    fn finish<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>>;
+
+    /// Tells that a resource which was accepted will never be ready: the provider removes it.
+    fn give_up<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>>;
 
     /// Where news of resources is to be sent; `None` where none is asked for.
     fn news_url(&self) -> Option<&str>;

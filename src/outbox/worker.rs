@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ports::{NodesCaughtUp, Providers};
-use super::{census, config_sync, grants, lines, looks};
+use super::ports::{Nodes, Providers};
+use super::{census, config_sync, grants, lines, looks, setups};
 use crate::domain::{Clock, Timestamp};
 use crate::store::config_sync::{Backlog, Caps};
 use crate::store::{Store, StoreError};
@@ -66,7 +66,7 @@ pub struct Outbox(Arc<Inner>);
 pub(super) struct Inner {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
-    pub nodes: Arc<dyn NodesCaughtUp>,
+    pub nodes: Arc<dyn Nodes>,
     pub providers: Providers,
     pub settings: OutboxSettings,
 }
@@ -96,7 +96,7 @@ impl Outbox {
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
-        nodes: Arc<dyn NodesCaughtUp>,
+        nodes: Arc<dyn Nodes>,
         providers: Providers,
         settings: OutboxSettings,
     ) -> Outbox {
@@ -120,6 +120,7 @@ impl Outbox {
         tokio::join!(
             tend::<config_sync::Pushes>(&self.0, &stop, &attempts),
             tend::<grants::Codes>(&self.0, &stop, &attempts),
+            tend::<setups::Setups>(&self.0, &stop, &attempts),
             tend::<lines::Lines>(&self.0, &stop, &attempts),
             tend::<looks::Looks>(&self.0, &stop, &attempts),
             tidy(&self.0, &stop),
@@ -133,6 +134,7 @@ impl Outbox {
     pub async fn run_due(&self) -> Result<usize, StoreError> {
         let done = pass::<grants::Codes>(&self.0).await?
             + pass::<config_sync::Pushes>(&self.0).await?
+            + pass::<setups::Setups>(&self.0).await?
             + pass::<lines::Lines>(&self.0).await?;
         Ok(done)
     }

@@ -58,11 +58,7 @@ impl Provisioning {
         let (mut tx, resource) = self.lock_live(found.cache).await?;
         let cache = resource.cache;
         let now = self.clock.now();
-        tx.bury_resource(cache, now).await?;
-        tx.remove_all_credentials(cache, now).await?;
-        tx.delete_sessions_of(cache, None).await?;
-        tx.cancel_orders(cache).await?;
-        tx.drop_outbound(cache).await?;
+        tx.end_resource(cache, now).await?;
         outbox::announce(&mut tx, cache, &resource.label, &Event::Deprovisioned, now).await?;
         let detail = id.to_string();
         let entry = audit(cache, marketplace, "resource.deprovision", detail);

@@ -61,6 +61,14 @@ pub struct Connection {
     pub created: bool,
 }
 
+/// What a marketplace is answered.
+#[derive(Debug)]
+pub enum Provisioned {
+    Ready(Connection),
+    /// Accepted: the marketplace is told when it is ready, or that it will never be.
+    Pending(Resource),
+}
+
 #[derive(Debug)]
 pub struct PlanChange {
     pub from: PlanSlug,
@@ -73,6 +81,9 @@ pub enum ProvisioningError {
     UnknownPlan(String),
     #[error("there is no capacity in region {0}")]
     UnknownRegion(String),
+    /// There may be room later, but this marketplace gave no means to be told then.
+    #[error("no node of region {0} has room at the moment")]
+    NoRoom(String),
     /// Never seen.
     #[error("there is no such resource")]
     Unknown,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Connection, GrantCode, ProvisionRequest, Provisioning, ProvisioningError, audit};
+use super::{
+    Connection, GrantCode, ProvisionRequest, Provisioned, Provisioning, ProvisioningError, audit,
+};
 use crate::access;
-use crate::cluster::Site;
+use crate::cluster::{NoSite, Site};
 use crate::domain::Capabilities;
 use crate::domain::secret::BearerSecret;
-use crate::domain::{Event, Plan, Resource, ResourceId, Username};
+use crate::domain::{ClusterName, Event, Plan, Resource, ResourceId, ResourceState, Username};
 use crate::outbox;
 use crate::store::StoreError;
 use crate::store::attachments::OWNING_APP;
@@ -17,8 +19,41 @@ use crate::store::resources::NewResource;
 const NODE_WAIT: Duration = Duration::from_secs(5);
 /// When the provider is first asked about a new resource, if the grant exchange does not ask before.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// When a resource that is set up in the background is looked at, if the push of its config vars does not ask
+/// before.
+const FIRST_SETUP_LOOK: Duration = Duration::from_secs(5);
 /// User names drawn before giving up; see `access`.
 const DRAWS_MAX: u32 = 16;
+
+/// Where a new resource goes and how it is answered.
+enum Route {
+    /// Its values travel in the answer.
+    Now(Site),
+    /// The marketplace is told later.
+    Later(Site),
+    /// Likewise, once a node has room.
+    WhenThereIsRoom(ClusterName),
+}
+
+impl Route {
+    fn site(&self) -> Option<&Site> {
+        match self {
+            Route::Now(site) | Route::Later(site) => Some(site),
+            Route::WhenThereIsRoom(_) => None,
+        }
+    }
+
+    fn cluster(&self) -> &ClusterName {
+        match self {
+            Route::Now(site) | Route::Later(site) => &site.cluster,
+            Route::WhenThereIsRoom(cluster) => cluster,
+        }
+    }
+
+    fn is_now(&self) -> bool {
+        matches!(self, Route::Now(_))
+    }
+}
 
 /// What came of one try to write a new resource.
 enum Written {
@@ -31,14 +66,17 @@ enum Written {
 
 impl Provisioning {
     /// Makes the resource, or finds the one an equal request made before. The credentials work on the cache's
-    /// nodes before this returns.
+    /// nodes before this returns it as ready.
+    ///
+    /// A plan may ask for the background, and so does a region without room; both only where the marketplace gave a
+    /// grant, because without one it cannot be told later.
     ///
     /// A repeat is answered with what is true now, whatever plan it names: plans change by
     /// [`change_plan`](Provisioning::change_plan) only.
     pub async fn provision(
         &self,
         request: ProvisionRequest,
-    ) -> Result<Connection, ProvisioningError> {
+    ) -> Result<Provisioned, ProvisioningError> {
         let (marketplace, id) = (request.marketplace, &request.external_id);
         let created = match self.find(marketplace, id).await? {
             Some(_) => false,
@@ -48,17 +86,28 @@ impl Provisioning {
         if !created {
             self.meet_again(&request, &resource).await?;
         }
-        self.connection(resource, created).await
+        if resource.state == ResourceState::Provisioning {
+            return Ok(Provisioned::Pending(resource));
+        }
+        let connection = self.connection(resource, created).await?;
+        Ok(Provisioned::Ready(connection))
     }
 
     /// Writes a new resource; false when another request was first.
     async fn make(&self, request: &ProvisionRequest) -> Result<bool, ProvisioningError> {
         let plan = self.plans.find(&request.plan).filter(|plan| !plan.hidden);
         let plan = plan.ok_or_else(|| ProvisioningError::UnknownPlan(request.plan.clone()))?;
-        let site = self.cluster.choose_site(&request.region, plan).await?;
-        let site = site.map_err(|_| ProvisioningError::UnknownRegion(request.region.clone()))?;
+        let can_be_told = request.grant.is_some();
+        let region = || request.region.clone();
+        let route = match self.cluster.choose_site(&request.region, plan).await? {
+            Ok(site) if plan.asynchronous && can_be_told => Route::Later(site),
+            Ok(site) => Route::Now(site),
+            Err(NoSite::Full { cluster }) if can_be_told => Route::WhenThereIsRoom(cluster),
+            Err(NoSite::Full { .. }) => return Err(ProvisioningError::NoRoom(region())),
+            Err(NoSite::Region) => return Err(ProvisioningError::UnknownRegion(region())),
+        };
         for _ in 0..DRAWS_MAX {
-            match self.write(request, plan, &site).await? {
+            match self.write(request, plan, &route).await? {
                 Written::Made => return Ok(true),
                 Written::Lost => return Ok(false),
                 Written::NameTaken => {}
@@ -72,7 +121,7 @@ impl Provisioning {
         &self,
         request: &ProvisionRequest,
         plan: &Plan,
-        site: &Site,
+        route: &Route,
     ) -> Result<Written, StoreError> {
         let now = self.clock.now();
         let username = Username::generate();
@@ -84,9 +133,10 @@ impl Provisioning {
             label: username.as_str(),
             plan: &plan.slug,
             region: &request.region,
-            cluster: &site.cluster,
+            cluster: route.cluster(),
             callback_url: request.callback_url.as_deref(),
             sso: &BearerSecret::generate(),
+            provisioning: !route.is_now(),
         };
         let mut tx = self.store.begin().await?;
         let Some(cache) = tx.insert_resource(&new, now).await? else {
@@ -98,8 +148,14 @@ impl Provisioning {
         if issued.is_none() {
             return Ok(Written::NameTaken);
         }
-        tx.place(cache, &site.node).await?;
-        tx.insert_config_sync(cache, now).await?;
+        if let Some(site) = route.site() {
+            tx.place(cache, &site.node).await?;
+        }
+        tx.insert_config_sync(cache, route.is_now(), now).await?;
+        if !route.is_now() {
+            tx.insert_setup(cache, now.plus(FIRST_SETUP_LOOK), now)
+                .await?;
+        }
         let log_url = request.log_url.as_ref();
         tx.insert_attachment(cache, OWNING_APP, log_url, now)
             .await?;
@@ -107,14 +163,19 @@ impl Provisioning {
         if let Some(GrantCode { code, expires_at }) = &request.grant {
             tx.insert_grant(cache, code, *expires_at, now).await?;
         }
-        let event = Event::Provisioned {
-            plan: plan.slug.to_string(),
+        let named = plan.slug.to_string();
+        let event = match route.is_now() {
+            true => Event::Provisioned { plan: named },
+            false => Event::SetupBegan { plan: named },
         };
         outbox::announce(&mut tx, cache, new.label, &event, now).await?;
         let detail = format!("{} on plan {}", request.external_id, plan.slug);
         let entry = audit(cache, request.marketplace, "resource.provision", detail);
         tx.audit(&entry, now).await?;
-        tx.bump(cache).await?;
+        let revision = tx.bump(cache).await?;
+        if matches!(route, Route::Later(_)) {
+            outbox::want_config(&mut tx, cache, revision, now).await?;
+        }
         tx.commit().await?;
         self.cluster.wake();
         Ok(Written::Made)

@@ -128,11 +128,13 @@ macro_rules! want {
 }
 
 impl Tx {
-    /// Starts a resource's row. The first values travel in the provision reply, so nothing is to be pushed.
-    /// Call it after the primary credential and the placement are written: they are what the provider holds.
+    /// Starts a resource's row, with nothing to be pushed yet. `told`: the first values travel in the provision
+    /// reply. Call it after the primary credential and the placement are written: they are what the provider then
+    /// holds.
     pub async fn insert_config_sync(
         &mut self,
         cache: CacheId,
+        told: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let username: Option<String> = run!(self, c => sqlx::query_scalar(
@@ -140,7 +142,7 @@ impl Tx {
             .bind(cache.0).fetch_optional(c))?;
         let servers = self.servers(cache).await?;
         let applied_as = username
-            .filter(|_| !servers.is_empty())
+            .filter(|_| told && !servers.is_empty())
             .map(|username| fingerprint(&username, &servers));
         exec!(self, sqlx::query(
                 "INSERT INTO config_sync (cache_id, desired, applied, needs_revision, attempt, next_attempt_at, scheduled_at,
@@ -263,6 +265,7 @@ impl Tx {
         if rows == 1 {
             self.begin_overlap(claim.cache, claim.pending_since, now)
                 .await?;
+            self.hasten_setup(claim.cache, now).await?;
         }
         Ok(rows == 1)
     }

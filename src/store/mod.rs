@@ -15,6 +15,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | [`setups`] | resources that were accepted and are not ready yet |
 //! | [`watches`] | looks at what the provider knows, and the news that asks for one |
 //! | [`censuses`] | installs of a marketplace, theirs against ours |
 //! | `outbound` | the end of all that is on its way out |
@@ -44,6 +45,7 @@ pub mod resources;
 mod row;
 pub mod seal;
 pub mod sessions;
+pub mod setups;
 mod tidy;
 pub mod watches;
 

@@ -223,6 +223,10 @@ impl Tx {
         Ok(())
     }
 
+    pub async fn is_placed(&mut self, cache: CacheId) -> Result<bool, StoreError> {
+        Ok(self.count_nodes_of(cache).await? > 0)
+    }
+
     /// How many nodes hold the cache, as this transaction sees it.
     pub(super) async fn count_nodes_of(&mut self, cache: CacheId) -> Result<i64, StoreError> {
         Ok(run!(self, c =>

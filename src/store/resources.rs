@@ -23,6 +23,8 @@ pub struct NewResource<'a> {
     pub cluster: &'a ClusterName,
     pub callback_url: Option<&'a str>,
     pub sso: &'a BearerSecret,
+    /// Whether its provider waits for our word that it is ready.
+    pub provisioning: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -142,7 +144,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Writes a provisioned resource. `None` when the marketplace's id is taken, by a live one or a tombstone;
+    /// Writes a resource. `None` when the marketplace's id is taken, by a live one or a tombstone;
     /// on PostgreSQL this waits until the other transaction has ended.
     pub async fn insert_resource(
         &mut self,
@@ -156,11 +158,12 @@ impl Tx {
         let row: Option<(i64,)> = run!(self, c => sqlx::query_as(
             "INSERT INTO resources (id, marketplace, external_id, name, label, plan, region, cluster, state, \
              callback_url, sso_digest, sso_sealed, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'provisioned', $9, $10, $11, $12) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $13, $9, $10, $11, $12) \
              ON CONFLICT (marketplace, external_id) DO NOTHING RETURNING cache_id")
             .bind(&id).bind(new.marketplace.as_str()).bind(new.external_id.as_str()).bind(new.name).bind(new.label)
             .bind(new.plan.as_str()).bind(new.region).bind(new.cluster.as_str()).bind(new.callback_url)
             .bind(new.sso.digest()).bind(&sealed).bind(now.micros())
+            .bind(if new.provisioning { "provisioning" } else { "provisioned" })
             .fetch_optional(c))?;
         Ok(row.map(|(cache,)| CacheId(cache)))
     }
@@ -183,6 +186,21 @@ impl Tx {
             self,
             sqlx::query("UPDATE resources SET plan = $1 WHERE cache_id = $2")
                 .bind(plan.as_str())
+                .bind(cache.0)
+        )?;
+        Ok(())
+    }
+
+    /// Notes another cluster, for a resource that found room only there.
+    pub async fn set_cluster(
+        &mut self,
+        cache: CacheId,
+        cluster: &ClusterName,
+    ) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query("UPDATE resources SET cluster = $1 WHERE cache_id = $2")
+                .bind(cluster.as_str())
                 .bind(cache.0)
         )?;
         Ok(())

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::outbox_bed::code;
 use crate::support::db::{START, TestDb, on_each};
-use crate::support::world::{World, plans, request};
+use crate::support::world::{World, plans, ready, request};
 
 fn key(fill: u8) -> MasterKey {
     let text = base64::engine::general_purpose::STANDARD.encode([fill; 32]);
@@ -51,7 +51,7 @@ async fn a_new_master_key_takes_over_in_steps() {
         for number in 0..12 {
             let mut ask = request(&format!("r-{number}"));
             ask.grant = Some(code("code", &world.clock));
-            let made = world.provisioning.provision(ask).await.expect("a cache");
+            let made = ready(world.provisioning.provision(ask).await.expect("a cache"));
             before.push((
                 made.resource.cache,
                 secrets(&world.store, made.resource.cache).await,

@@ -15,7 +15,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::outbox_bed::{Bed, code, heroku_client, heroku_settings, outbox};
 use crate::support::db::on_each;
-use crate::support::world::request;
+use crate::support::world::{ready, request};
 
 const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
@@ -54,7 +54,7 @@ async fn cache(bed: &Bed, server: &MockServer) -> (Owner, Outbox) {
     let made = bed.world.provisioning.provision(ask).await;
     let owner = bed
         .world
-        .owner(made.expect("a cache").resource.cache, "visit")
+        .owner(ready(made.expect("a cache")).resource.cache, "visit")
         .await;
     (owner, outbox)
 }

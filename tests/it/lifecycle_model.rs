@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::access::{AccessError, Owner};
-use larder::domain::{BoxFuture, CacheId, ExternalId, Marketplace, Timestamp};
+use larder::domain::{BoxFuture, CacheId, ExternalId, Marketplace, ResourceState, Timestamp};
 use larder::outbox::Outbox;
 use larder::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Tokens,
+    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Stage,
+    Tokens,
 };
-use larder::provisioning::{GrantCode, ProvisioningError};
+use larder::provisioning::{GrantCode, Provisioned, ProvisioningError};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::yield_now;
@@ -43,6 +44,9 @@ enum Weather {
 /// The far side: variables, codes good for one exchange, and logs.
 struct Market {
     weather: Mutex<Weather>,
+    stages: Mutex<HashMap<ExternalId, Stage>>,
+    /// Resources that are never taken as ready.
+    stuck: Mutex<HashSet<ExternalId>>,
     vars: Mutex<HashMap<ExternalId, (String, String)>>,
     spent: Mutex<HashSet<String>>,
     issued: Mutex<u64>,
@@ -63,6 +67,32 @@ impl Market {
             Weather::Forgetful => Err(trouble()),
             _ => done,
         }
+    }
+
+    /// A customer has ordered, and we are about to be asked.
+    fn order(&self, id: &ExternalId) {
+        self.stages.lock().insert(id.clone(), Stage::Provisioning);
+        self.vars.lock().insert(id.clone(), Default::default());
+    }
+
+    fn remove(&self, id: &ExternalId) {
+        self.stages.lock().remove(id);
+        self.stuck.lock().remove(id);
+        self.vars.lock().remove(id);
+    }
+
+    /// A completion action, allowed while the resource is provisioning.
+    fn move_on(&self, id: &ExternalId, to: Stage) -> Result<(), SendError> {
+        let mut stages = self.stages.lock();
+        let stage = stages
+            .get_mut(id)
+            .ok_or_else(|| SendError::new(SendErrorKind::Gone, "no such resource"))?;
+        let stuck = to == Stage::Provisioned && self.stuck.lock().contains(id);
+        if *stage != Stage::Provisioning || stuck {
+            return Err(SendError::new(SendErrorKind::Refused, "wrong state"));
+        }
+        *stage = to;
+        Ok(())
     }
 
     fn number(&self) -> u64 {
@@ -135,10 +165,28 @@ impl Provider for Market {
         _: &'a SecretString,
     ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
         Box::pin(self.take(|| {
+            let stage = self.stages.lock().get(resource).copied();
             Ok(ResourceNow {
                 name: resource.to_string(),
+                stage: stage.ok_or_else(|| SendError::new(SendErrorKind::Gone, "unknown"))?,
             })
         }))
+    }
+
+    fn finish<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.take(|| self.move_on(resource, Stage::Provisioned)))
+    }
+
+    fn give_up<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.take(|| self.move_on(resource, Stage::Deprovisioned)))
     }
 
     fn news_url(&self) -> Option<&str> {
@@ -215,6 +263,8 @@ impl Model {
     fn new(bed: Bed, seed: u64) -> Model {
         let market = Arc::new(Market {
             weather: Mutex::new(Weather::Fair),
+            stages: Mutex::default(),
+            stuck: Mutex::default(),
             vars: Mutex::default(),
             spent: Mutex::default(),
             issued: Mutex::default(),
@@ -277,8 +327,11 @@ impl Model {
         let name = format!("r-{}-{}", self.seed, self.made);
         let log_url = format!("https://token:t.{}@1.us.logplex.io/logs", self.made);
         let granted = code(&format!("code-{name}"), &self.bed.world.clock);
+        // One in three is set up in the background, and some of those are never taken as ready.
+        let plan = ["dev", "dev", "slow"][self.roll(3)];
         let ask = || {
             let mut ask = request(&name);
+            ask.plan = plan.to_owned();
             ask.grant = Some(GrantCode {
                 code: granted.code.clone(),
                 expires_at: granted.expires_at,
@@ -287,18 +340,33 @@ impl Model {
             ask
         };
         let id = ask().external_id;
+        self.market.order(&id);
+        if plan == "slow" && self.roll(4) == 0 {
+            self.market.stuck.lock().insert(id.clone());
+        }
         // The first call may be cut off; the marketplace then asks again.
         let polls = self.roll(400) as u64;
         let mut made = cut(polls, self.bed.world.provisioning.provision(ask())).await;
         if made.is_none() {
             made = Some(self.bed.world.provisioning.provision(ask()).await);
         }
-        let made = made.expect("asked").expect("a cache");
-        let username = made.username.to_string();
-        let vars = (username.clone(), made.password.expose().to_owned());
-        self.market.vars.lock().insert(id.clone(), vars);
+        let (cache, username) = match made.expect("asked").expect("a cache") {
+            Provisioned::Ready(made) => {
+                let username = made.username.to_string();
+                let vars = (username.clone(), made.password.expose().to_owned());
+                self.market.vars.lock().insert(id.clone(), vars);
+                let moved = self.market.move_on(&id, Stage::Provisioned);
+                moved.expect("a sound order");
+                (made.resource.cache, username)
+            }
+            Provisioned::Pending(resource) => {
+                let primary = self.bed.world.store.primary(resource.cache).await;
+                let (username, _) = primary.expect("read").expect("one");
+                (resource.cache, username.to_string())
+            }
+        };
         let live = Live {
-            owner: self.bed.world.owner(made.resource.cache, &name).await,
+            owner: self.bed.world.owner(cache, &name).await,
             log_url,
             credentials: vec![username.clone()],
             primary: vec![username],
@@ -312,8 +380,13 @@ impl Model {
         let again = self.bed.world.provisioning.provision(request(id.as_str()));
         let again = again.await.expect("the same cache");
         let live = &self.live[&id];
-        assert_eq!(again.resource.cache, live.owner.cache());
-        assert!(live.primary.contains(&again.username.to_string()));
+        match again {
+            Provisioned::Ready(again) => {
+                assert_eq!(again.resource.cache, live.owner.cache());
+                assert!(live.primary.contains(&again.username.to_string()));
+            }
+            Provisioned::Pending(again) => assert_eq!(again.cache, live.owner.cache()),
+        }
     }
 
     async fn change_plan(&mut self) {
@@ -336,7 +409,7 @@ impl Model {
                 Err(error) => panic!("{error}"),
             },
         }
-        self.market.vars.lock().remove(&id);
+        self.market.remove(&id);
         let live = self.live.remove(&id).expect("live until now");
         self.dead.push((id, live.owner.cache()));
     }
@@ -451,11 +524,32 @@ impl Model {
             let owed = store.lines_waiting().await.expect("read")
                 + store.config_backlog(ever).await.expect("read").due
                 + store.codes_backlog(ever).await.expect("read").due;
-            if owed == 0 {
-                return;
+            let setups = store.setups_backlog(ever).await.expect("read").due;
+            let stuck: Vec<ExternalId> = self.market.stuck.lock().iter().cloned().collect();
+            if owed == 0 && setups == stuck.len() as u64 {
+                return self.wait_for_giving_up(stuck).await;
             }
         }
         panic!("something is owed for ever");
+    }
+
+    /// What the provider never takes as ready is given up within half a day.
+    async fn wait_for_giving_up(&mut self, stuck: Vec<ExternalId>) {
+        if stuck.is_empty() {
+            return;
+        }
+        self.bed.pass(11 * 3_600);
+        for _ in 0..20 {
+            self.bed.pass(300);
+            while self.outbox.run_due().await.expect("the store answers") > 0 {}
+        }
+        for id in stuck {
+            let stage = self.market.stages.lock().get(&id).copied();
+            assert_eq!(stage, Some(Stage::Deprovisioned), "{id} was given up");
+            let live = self.live.remove(&id).expect("live until now");
+            self.market.remove(&id);
+            self.dead.push((id, live.owner.cache()));
+        }
     }
 
     async fn check(&self) {
@@ -470,6 +564,11 @@ impl Model {
                 ours.0
             );
             assert_eq!(self.market.vars.lock().get(id), Some(&ours), "{id}");
+            let stage = self.market.stages.lock().get(id).copied();
+            assert_eq!(stage, Some(Stage::Provisioned), "{id}");
+            let resource = store.resource(cache).await.expect("read");
+            let state = resource.expect("a row").state;
+            assert_eq!(state, ResourceState::Provisioned, "{id}");
             let all = store.credentials(cache).await.expect("read");
             assert_eq!(all.iter().filter(|one| one.primary).count(), 1, "{id}");
             for name in &live.credentials {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use larder::access::Owner;
+use larder::cluster::Cluster;
 use larder::domain::{
     BoxFuture, CacheId, ConfigVarNames, Event, ExternalId, FlushEvent, FlushId, Marketplace,
     Origin, Revision, Timestamp,
@@ -14,24 +15,25 @@ use larder::marketplace::heroku::HerokuSettings;
 use larder::marketplace::heroku::client::HerokuClient;
 use larder::marketplace::heroku::sso::SsoSettings;
 use larder::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, NodesCaughtUp, Provider, Providers, ResourceNow, SendError,
-    SendErrorKind, Tokens,
+    self, AttachedApp, ConfigValues, LogLine, Provider, Providers, ResourceNow, SendError,
+    SendErrorKind, Stage, Tokens,
 };
 use larder::outbox::{Outbox, OutboxSettings};
 use larder::provisioning::GrantCode;
-use larder::store::Store;
 use larder::store::config_sync::ConfigSyncState;
+use larder::store::{Store, StoreError};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::support::db::TestDb;
-use crate::support::world::{TestClock, World, request};
+use crate::support::world::{TestClock, World, ready, request};
 
 pub const LOG_URL: &str = "https://token:t.1@1.us.logplex.io/logs";
 
 /// Nodes that are as far as the test says.
 pub struct Nodes {
+    cluster: Cluster,
     follow: AtomicBool,
     held: Mutex<Option<Arc<Semaphore>>>,
     /// What was waited for, in order.
@@ -47,7 +49,7 @@ impl Nodes {
     }
 }
 
-impl NodesCaughtUp for Nodes {
+impl ports::Nodes for Nodes {
     fn wait_applied(&self, _: CacheId, revision: Revision, _: Duration) -> BoxFuture<'_, bool> {
         Box::pin(async move {
             self.awaited.lock().push(revision);
@@ -57,6 +59,10 @@ impl NodesCaughtUp for Nodes {
             }
             self.follow.load(Ordering::SeqCst)
         })
+    }
+
+    fn find_room(&self, cache: CacheId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.cluster.find_room(cache))
     }
 }
 
@@ -69,13 +75,14 @@ pub enum Call {
     Refresh(String),
     Attachments,
     Resource,
+    Finish,
+    GiveUp,
     AskForNews,
     Installs,
     Log { url: String, lines: Vec<String> },
 }
 
 /// A provider that answers what the script says, and gives what is asked for once the script is at its end.
-#[derive(Default)]
 pub struct Scripted {
     pub calls: Mutex<Vec<Call>>,
     pub script: Mutex<VecDeque<Option<SendErrorKind>>>,
@@ -84,6 +91,7 @@ pub struct Scripted {
     pub installs: Mutex<Option<Vec<ExternalId>>>,
     /// What the resource is called.
     pub name: Mutex<String>,
+    pub stage: Mutex<Stage>,
     issued: Mutex<u32>,
     /// While shut, pushes wait here after they were noted as called,
     held: Mutex<Option<Arc<Semaphore>>>,
@@ -97,6 +105,28 @@ pub struct Scripted {
     pub effects: Mutex<Vec<String>>,
     /// SERVERS of each push that took effect.
     pub servers: Mutex<Vec<String>>,
+}
+
+impl Default for Scripted {
+    fn default() -> Scripted {
+        Scripted {
+            calls: Mutex::default(),
+            script: Mutex::default(),
+            apps: Mutex::default(),
+            installs: Mutex::default(),
+            name: Mutex::default(),
+            stage: Mutex::new(Stage::Provisioning),
+            issued: Mutex::default(),
+            held: Mutex::default(),
+            held_after: Mutex::default(),
+            refuses_tokens: AtomicBool::default(),
+            refuses_logs: AtomicBool::default(),
+            loses_answers: AtomicBool::default(),
+            gives_codes: AtomicBool::default(),
+            effects: Mutex::default(),
+            servers: Mutex::default(),
+        }
+    }
 }
 
 impl Scripted {
@@ -180,6 +210,21 @@ impl Scripted {
             Some(Some(kind)) => Err(SendError::new(kind, format!("scripted {kind:?}"))),
             Some(None) | None => Ok(()),
         }
+    }
+
+    /// A completion action: what is not provisioning any more refuses both.
+    fn move_on(&self, call: Call, to: Stage) -> Result<(), SendError> {
+        let answer = self.call(call);
+        let mut stage = self.stage.lock();
+        if answer.is_err() && !self.loses_answers.load(Ordering::SeqCst) {
+            return answer;
+        }
+        if *stage != Stage::Provisioning {
+            let why = format!("is {stage:?}");
+            return Err(SendError::new(SendErrorKind::Refused, why));
+        }
+        *stage = to;
+        answer
     }
 
     fn issue(&self) -> Tokens {
@@ -273,8 +318,25 @@ impl Provider for Scripted {
             self.call(Call::Resource)?;
             Ok(ResourceNow {
                 name: self.name.lock().clone(),
+                stage: *self.stage.lock(),
             })
         })
+    }
+
+    fn finish<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(async { self.move_on(Call::Finish, Stage::Provisioned) })
+    }
+
+    fn give_up<'a>(
+        &'a self,
+        _: &'a ExternalId,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(async { self.move_on(Call::GiveUp, Stage::Deprovisioned) })
     }
 
     fn news_url(&self) -> Option<&str> {
@@ -331,6 +393,7 @@ impl Bed {
             follow: AtomicBool::new(true),
             held: Mutex::default(),
             awaited: Mutex::default(),
+            cluster: world.cluster.clone(),
         });
         let outbox = outbox(&world.store, &world.clock, nodes.clone(), provider.clone());
         Bed {
@@ -362,7 +425,7 @@ impl Bed {
         ask.grant = Some(code("code-1", self.world.clock.as_ref()));
         ask.log_url = Some(LOG_URL.to_owned().into());
         let made = self.world.provisioning.provision(ask).await;
-        let made = made.expect("a cache");
+        let made = ready(made.expect("a cache"));
         self.world.owner(made.resource.cache, id).await
     }
 

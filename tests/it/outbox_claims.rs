@@ -10,7 +10,7 @@ use larder::store::config_sync::Caps;
 
 use crate::outbox_bed::{Bed, LOG_URL, code};
 use crate::support::db::on_each;
-use crate::support::world::{TestClock, request};
+use crate::support::world::{TestClock, ready, request};
 
 const ALL: Caps = Caps {
     take: 3,
@@ -80,7 +80,7 @@ async fn open_claims_count_against_their_destination() {
         ask.grant = Some(code("c", &bed.world.clock));
         ask.log_url = Some(LOG_URL.replace("1.us", "2.us").into());
         let made = bed.world.provisioning.provision(ask).await;
-        let made = made.expect("a cache");
+        let made = ready(made.expect("a cache"));
         let quiet = bed.world.owner(made.resource.cache, "quiet").await;
         for owner in busy.iter().chain([&quiet]) {
             bed.flush(owner, "p1").await;

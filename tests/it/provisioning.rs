@@ -7,7 +7,7 @@ use larder::provisioning::{GrantCode, ProvisionRequest, ProvisioningError};
 use larder::store::grants::GrantState;
 
 use crate::support::db::{START, on_each};
-use crate::support::world::{World, request};
+use crate::support::world::{World, ready, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_requests_at_once_make_one_resource() {
@@ -20,7 +20,7 @@ async fn equal_requests_at_once_make_one_resource() {
         let mut answers = HashSet::new();
         let mut created = 0;
         for ask in asks.collect::<Vec<_>>() {
-            let answer = ask.await.expect("no panic").expect("a connection");
+            let answer = ready(ask.await.expect("no panic").expect("a connection"));
             created += usize::from(answer.created);
             answers.insert((
                 answer.resource.id.to_string(),

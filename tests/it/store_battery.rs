@@ -51,6 +51,7 @@ async fn insert(tx: &mut Tx, external: &str, sso: &BearerSecret) -> Option<Cache
         cluster: &"c1".parse().unwrap(),
         callback_url: Some("https://api.example.com/x"),
         sso,
+        provisioning: false,
     };
     tx.insert_resource(&new, START).await.unwrap()
 }

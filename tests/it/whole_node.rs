@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::db::on_each;
-use crate::support::world::{TestClock, eventually, node_settings, plans, request};
+use crate::support::world::{TestClock, eventually, node_settings, plans, ready, request};
 
 struct Client(TcpStream);
 
@@ -86,7 +86,7 @@ async fn one_cache_from_end_to_end() {
         let provisioning = Provisioning::new(store.clone(), cluster.clone(), plans, clock);
 
         // The credentials of the answer work at once.
-        let made = provisioning.provision(request("r-1")).await.expect("made");
+        let made = ready(provisioning.provision(request("r-1")).await.expect("made"));
         let cache = made.resource.cache;
         let (mut app, reply) =
             Client::login(port, made.username.as_str(), made.password.expose()).await;

@@ -19,7 +19,8 @@ use super::wire::{
 use crate::domain::{BoxFuture, ExternalId};
 use crate::marketplace::outbound::{self, Answer, NoClient};
 use crate::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Tokens,
+    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Stage,
+    Tokens,
 };
 
 const API_ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.heroku+json; version=3");
@@ -237,7 +238,32 @@ impl HerokuClient {
             return Err(api_error(what, &answer, &[token.expose_secret()]));
         }
         let addon: AddonNow = serde_json::from_slice(&answer.body).map_err(|_| unexpected(what))?;
-        Ok(ResourceNow { name: addon.name })
+        // Words that are not known speak of a resource on its way.
+        let stage = match addon.state.as_deref() {
+            Some("provisioned") => Stage::Provisioned,
+            Some("deprovisioned" | "deprovisioning") => Stage::Deprovisioned,
+            _ => Stage::Provisioning,
+        };
+        Ok(ResourceNow {
+            name: addon.name,
+            stage,
+        })
+    }
+
+    /// One of the completion actions of heroku.md §5: no body, and any 2xx is success.
+    async fn act(
+        &self,
+        action: &str,
+        resource: &ExternalId,
+        token: &SecretString,
+    ) -> Result<(), SendError> {
+        let what = format!("actions/{action}");
+        let url = format!("{}/addons/{resource}/{what}", self.settings.api_url);
+        let answer = outbound::send(&what, authorised(self.http.post(url), token)).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        Err(api_error(&what, &answer, &[token.expose_secret()]))
     }
 
     /// Subscribes, unless an earlier call whose answer was lost has done so.
@@ -361,6 +387,22 @@ impl Provider for HerokuClient {
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
         Box::pin(self.read_addon(resource, token))
+    }
+
+    fn finish<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.act("provision", resource, token))
+    }
+
+    fn give_up<'a>(
+        &'a self,
+        resource: &'a ExternalId,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), SendError>> {
+        Box::pin(self.act("deprovision", resource, token))
     }
 
     fn news_url(&self) -> Option<&str> {

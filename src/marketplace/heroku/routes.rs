@@ -20,12 +20,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::wire::{Message, PlanChangeBody, ProvisionBody, ProvisionReply};
+use super::wire::{AcceptedReply, Message, PlanChangeBody, ProvisionBody, ProvisionReply};
 use super::{HerokuSettings, auth, webhooks};
 use crate::domain::{Clock, ExternalId, Marketplace};
 use crate::marketplace::outbound;
 use crate::provisioning::{
-    Connection, GrantCode, ProvisionRequest, Provisioning, ProvisioningError,
+    Connection, GrantCode, ProvisionRequest, Provisioned, Provisioning, ProvisioningError,
 };
 
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -83,7 +83,16 @@ async fn provision(
     let body: ProvisionBody = read(body)?;
     let plan = body.plan.clone();
     let request = routes.request(body)?;
-    let connection = routes.provisioning.provision(request).await?;
+    let connection = match routes.provisioning.provision(request).await? {
+        Provisioned::Ready(connection) => connection,
+        Provisioned::Pending(resource) => {
+            let accepted = AcceptedReply {
+                id: resource.external_id.as_str(),
+                message: "Your cache is being set up. Your app gets its config vars when it is ready.",
+            };
+            return Ok(json(StatusCode::ACCEPTED, &accepted));
+        }
+    };
     // A repeat of the request is answered as the first time; one that differs is not what was created.
     let status = if plan == connection.resource.plan.as_str() {
         StatusCode::CREATED
@@ -239,7 +248,7 @@ impl From<ProvisioningError> for Refusal {
             }
             ProvisioningError::Unknown => NO_SUCH_RESOURCE,
             ProvisioningError::Gone => Refusal(StatusCode::GONE, "The resource was deprovisioned."),
-            ProvisioningError::NodeBehind => UNAVAILABLE,
+            ProvisioningError::NodeBehind | ProvisioningError::NoRoom(_) => UNAVAILABLE,
             ProvisioningError::Store(error) => {
                 tracing::error!(%error, "provisioning failed");
                 UNAVAILABLE

@@ -59,6 +59,13 @@ pub struct ProvisionReply<'a> {
     pub message: &'a str,
 }
 
+/// Answer 202: what is to come follows by the platform API.
+#[derive(Debug, Serialize)]
+pub struct AcceptedReply<'a> {
+    pub id: &'a str,
+    pub message: &'a str,
+}
+
 /// Every other answer with a body.
 #[derive(Debug, Serialize)]
 pub struct Message<'a> {
@@ -117,6 +124,7 @@ pub struct AddonRef {
 #[derive(Debug, Deserialize)]
 pub struct AddonNow {
     pub name: String,
+    pub state: Option<String>,
 }
 
 /// One of the partner portal's list of installs, in the spellings that are known from elsewhere.

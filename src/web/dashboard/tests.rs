@@ -71,6 +71,7 @@ fn plan() -> Plan {
         sleeps_after: None,
         price_cents: 1_500,
         hidden: false,
+        asynchronous: false,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::domain::{
 };
 use crate::engine::{EngineEvent, EventSink};
 use crate::marketplace::heroku::sso::SsoSettings;
-use crate::provisioning::{ProvisionRequest, Provisioning};
+use crate::provisioning::{ProvisionRequest, Provisioned, Provisioning};
 use crate::store::seal::MasterKey;
 use crate::store::{Schema, Store, StoreSettings};
 use crate::web::{Web, WebSettings, app};
@@ -98,7 +98,10 @@ impl House {
             grant: None,
             log_url: None,
         };
-        self.provisioning.provision(request).await.unwrap().resource
+        match self.provisioning.provision(request).await.unwrap() {
+            Provisioned::Ready(made) => made.resource,
+            Provisioned::Pending(resource) => resource,
+        }
     }
 
     /// A sign-on form as Heroku signs it, each for a second of its own: a second's token is good once.
@@ -148,6 +151,7 @@ fn dev_plan() -> Plan {
         sleeps_after: None,
         price_cents: 0,
         hidden: false,
+        asynchronous: false,
     }
 }
 

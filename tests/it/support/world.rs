@@ -16,7 +16,7 @@ use larder::domain::{
     Revision, Timestamp,
 };
 use larder::engine::{EngineEvent, EventSink as _};
-use larder::provisioning::{Connection, ProvisionRequest, Provisioning};
+use larder::provisioning::{Connection, ProvisionRequest, Provisioned, Provisioning};
 use larder::store::Store;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -163,11 +163,13 @@ pub fn plans() -> Arc<Plans> {
         sleeps_after: None,
         price_cents: 0,
         hidden,
+        asynchronous: slug == "slow",
     };
     let table = vec![
         plan("dev", 25, false),
         plan("100", 100, false),
         plan("old", 50, true),
+        plan("slow", 50, false),
     ];
     Arc::new(Plans::new(table).expect("a good table"))
 }
@@ -248,10 +250,8 @@ impl World {
     }
 
     pub async fn provision(&self, id: &str) -> Connection {
-        self.provisioning
-            .provision(request(id))
-            .await
-            .expect("a cache")
+        let made = self.provisioning.provision(request(id)).await;
+        ready(made.expect("a cache"))
     }
 
     /// A cache's owner, signed in through the marketplace.
@@ -283,6 +283,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What was answered with its values at once.
+pub fn ready(made: Provisioned) -> Connection {
+    match made {
+        Provisioned::Ready(connection) => connection,
+        Provisioned::Pending(resource) => panic!("{} is not ready", resource.external_id),
     }
 }
 

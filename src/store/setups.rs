@@ -1,0 +1,194 @@
+//! Resources that were accepted and are not ready yet: what is still to be told to their provider, and when.
+//!
+//! One row per provisioning resource. `wanted` counts what asked for an attempt: one that began before the last of
+//! them leaves the row due.
+
+use super::config_sync::{Backlog, Caps};
+use super::dialect::{exec, read, run};
+use super::row::parse;
+use super::{Store, StoreError, Tx};
+use crate::domain::{CacheId, ExternalId, Marketplace, PlanSlug, SetupGoal, Timestamp};
+
+/// The right to tell the provider of one resource, until the lease ends.
+#[derive(Clone, Debug)]
+pub struct SetupClaim {
+    pub cache: CacheId,
+    pub marketplace: Marketplace,
+    pub external_id: ExternalId,
+    /// When the provider's request came.
+    pub created_at: Timestamp,
+    pub goal: SetupGoal,
+    pub fence: i64,
+    pub wanted: i64,
+    /// Attempts that failed in a row before this one.
+    pub attempt: u32,
+}
+
+/// What a failed attempt leaves behind.
+#[derive(Clone, Debug)]
+pub struct SetupFailure<'a> {
+    pub error: &'a str,
+    /// What is to be reached from now on.
+    pub goal: SetupGoal,
+    pub next_attempt_at: Timestamp,
+}
+
+/// Takes due rows, the longest due first; open claims count against their marketplace's cap.
+macro_rules! claim {
+    ($skip_locked:literal) => {
+        concat!(
+            "WITH due AS MATERIALIZED (
+                SELECT s.cache_id FROM setups s
+                WHERE s.next_attempt_at <= $1 AND (s.lease_until IS NULL OR s.lease_until <= $1)
+                  AND s.cache_id IN (SELECT cache_id FROM (
+                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
+                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
+                    FROM setups q JOIN resources r ON r.cache_id = q.cache_id
+                    WHERE q.next_attempt_at <= $1 OR q.lease_until > $1) ranked
+                  WHERE place <= $3)
+                ORDER BY s.next_attempt_at, s.cache_id LIMIT $4",
+            $skip_locked,
+            ") UPDATE setups SET lease_until = $2, fence = fence + 1 WHERE cache_id IN (SELECT cache_id FROM due)
+               RETURNING cache_id, goal, fence, wanted, attempt"
+        )
+    };
+}
+
+fn goal(text: &str) -> Result<SetupGoal, StoreError> {
+    match text {
+        "finish" => Ok(SetupGoal::Finish),
+        "give_up" => Ok(SetupGoal::GiveUp),
+        other => Err(StoreError::BadRow(format!("setups.goal: {other}"))),
+    }
+}
+
+const fn goal_text(goal: SetupGoal) -> &'static str {
+    match goal {
+        SetupGoal::Finish => "finish",
+        SetupGoal::GiveUp => "give_up",
+    }
+}
+
+impl Tx {
+    /// Starts a resource's row, due at `first`.
+    pub async fn insert_setup(
+        &mut self,
+        cache: CacheId,
+        first: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query(
+                "INSERT INTO setups (cache_id, goal, wanted, attempt, next_attempt_at, scheduled_at, fence)
+                 VALUES ($1, $2, 1, 0, $3, $4, 0)"
+            )
+            .bind(cache.0)
+            .bind(goal_text(SetupGoal::Finish))
+            .bind(first.micros())
+            .bind(now.micros())
+        )?;
+        Ok(())
+    }
+
+    /// Asks for an attempt now; without effect on a resource that is ready.
+    pub(super) async fn hasten_setup(
+        &mut self,
+        cache: CacheId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE setups SET wanted = wanted + 1, next_attempt_at = $2, scheduled_at = $2 WHERE cache_id = $1"
+            )
+            .bind(cache.0)
+            .bind(now.micros())
+        )?;
+        self.promises |= rows > 0;
+        Ok(())
+    }
+
+    /// Takes due rows under a lease.
+    pub async fn claim_setups(
+        &mut self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        caps: Caps,
+    ) -> Result<Vec<SetupClaim>, StoreError> {
+        let sql = self
+            .db_tx()
+            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
+        let rows: Vec<(i64, String, i64, i64, i64)> = run!(self, c => sqlx::query_as(sql)
+            .bind(now.micros()).bind(lease_until.micros())
+            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let mut claims = Vec::with_capacity(rows.len());
+        for (cache, aim, fence, wanted, attempt) in rows {
+            let (marketplace, external_id, created_at): (String, String, i64) = run!(self, c => sqlx::query_as(
+                    "SELECT marketplace, external_id, created_at FROM resources WHERE cache_id = $1")
+                .bind(cache).fetch_one(c))?;
+            claims.push(SetupClaim {
+                cache: CacheId(cache),
+                marketplace: parse("resources.marketplace", &marketplace)?,
+                external_id: parse("resources.external_id", &external_id)?,
+                created_at: Timestamp::from_micros(created_at),
+                goal: goal(&aim)?,
+                fence,
+                wanted,
+                attempt: u32::try_from(attempt).unwrap_or(0),
+            });
+        }
+        Ok(claims)
+    }
+
+    /// Records a failed attempt and gives the lease back. False when it was lost to another worker.
+    pub async fn record_setup_failed(
+        &mut self,
+        claim: &SetupClaim,
+        failure: &SetupFailure<'_>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rows = exec!(
+            self,
+            sqlx::query(
+                "UPDATE setups SET attempt = attempt + 1, lease_until = NULL, last_error = $4, goal = $5,
+                    scheduled_at = $6, next_attempt_at = CASE WHEN wanted > $3 THEN $6 ELSE $7 END
+                 WHERE cache_id = $1 AND fence = $2"
+            )
+            .bind(claim.cache.0)
+            .bind(claim.fence)
+            .bind(claim.wanted)
+            .bind(failure.error)
+            .bind(goal_text(failure.goal))
+            .bind(now.micros())
+            .bind(failure.next_attempt_at.micros())
+        )?;
+        Ok(rows == 1)
+    }
+
+    /// The provider knows the resource as ready, so it is. Who found out does not matter, nor whose the lease is.
+    /// The plan it is on, `None` when it was not being set up any more.
+    pub async fn finish_setup(&mut self, cache: CacheId) -> Result<Option<PlanSlug>, StoreError> {
+        exec!(
+            self,
+            sqlx::query("DELETE FROM setups WHERE cache_id = $1").bind(cache.0)
+        )?;
+        let plan: Option<String> = run!(self, c => sqlx::query_scalar(
+                "UPDATE resources SET state = 'provisioned' WHERE cache_id = $1 AND state = 'provisioning' RETURNING plan")
+            .bind(cache.0).fetch_optional(c))?;
+        plan.map(|plan| parse("resources.plan", &plan)).transpose()
+    }
+}
+
+impl Store {
+    /// Attempts that are due.
+    pub async fn setups_backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let (due, oldest): (i64, Option<i64>) = read!(self, c => sqlx::query_as(
+                "SELECT count(*), min(next_attempt_at) FROM setups WHERE next_attempt_at <= $1")
+            .bind(now.micros()).fetch_one(c))?;
+        Ok(Backlog {
+            due: u64::try_from(due).unwrap_or(0),
+            oldest_due: oldest.map(Timestamp::from_micros),
+        })
+    }
+}
