@@ -9,6 +9,7 @@ use crate::domain::{
     CacheId, Capabilities, Credential, CredentialId, Event, Resource, Revision, Timestamp, Username,
 };
 use crate::outbox;
+use crate::store::audit::AuditEntry;
 use crate::store::credentials::NewCredential;
 use crate::store::{StoreError, Tx};
 
@@ -175,6 +176,39 @@ impl Access {
         tx.commit().await?;
         self.cluster.wake();
         Ok(())
+    }
+
+    /// Pushes what the provider has not taken at once, whatever became of it: the owner asks. Without effect when
+    /// the provider has everything.
+    pub async fn push_again(&self, owner: &Owner) -> Result<(), AccessError> {
+        let (tx, resource) = self.begin(owner).await?;
+        self.send_again(tx, &resource, owner.audit("config.push", ""))
+            .await
+    }
+
+    /// The same on an operator's word.
+    pub async fn push_again_as_operator(&self, cache: CacheId) -> Result<(), AccessError> {
+        let (tx, resource) = self.begin_on(cache).await?;
+        let entry = AuditEntry {
+            cache: Some(cache),
+            actor: "operator".to_owned(),
+            action: "config.push".to_owned(),
+            detail: String::new(),
+            remote: None,
+        };
+        self.send_again(tx, &resource, entry).await
+    }
+
+    async fn send_again(
+        &self,
+        mut tx: Tx,
+        resource: &Resource,
+        entry: AuditEntry,
+    ) -> Result<(), AccessError> {
+        let now = self.clock.now();
+        tx.hasten_config(resource.cache, now).await?;
+        tx.audit(&entry, now).await?;
+        Ok(tx.commit().await?)
     }
 
     pub async fn set_capabilities(

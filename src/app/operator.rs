@@ -45,6 +45,11 @@ impl Operator {
         self.access.flush_as_operator(cache, reason, within).await
     }
 
+    /// Lets the push of a cache's config vars be tried at once.
+    pub async fn push_again(&self, cache: CacheId) -> Result<(), AccessError> {
+        self.access.push_again_as_operator(cache).await
+    }
+
     pub async fn close(self) {
         self.store.close().await;
     }

@@ -45,6 +45,11 @@ pub(super) enum Verb {
         #[arg(long)]
         reason: String,
     },
+    /// Push the config vars of a cache at once, after its provider refused them or was away.
+    Push {
+        /// The number of the cache, as `admin caches` lists it.
+        cache: CacheId,
+    },
     /// Seal every secret in the database again under the current master key.
     ///
     /// To change the master key: put the new one into LARDER_MASTER_KEY and the old one into
@@ -71,6 +76,7 @@ pub(super) fn run(verb: Verb, settings: SettingFlags, file: Option<PathBuf>) -> 
             Verb::Nodes => nodes(&operator, &config).await,
             Verb::Plans => plans(&operator, &config).await,
             Verb::Flush { cache, reason } => flush(&operator, cache, reason.trim()).await,
+            Verb::Push { cache } => push(&operator, cache).await,
             Verb::Rekey => rekey(&operator).await,
             // Answered above, without a database.
             Verb::Manifest => Ok(()),
@@ -137,13 +143,26 @@ fn cache_remarks(cache: &CacheOverview) -> Vec<String> {
     let mut remarks = Vec::new();
     match &cache.push {
         PushOverview::Dead { error } => remarks.push(format!(
-            "cache {number}: its provider does not take the config vars: {error}. Tried again every hour; the app \
-             runs on its old credential, which goes on working unless its owner deletes it"
+            "cache {number}: its provider does not take the config vars: {error}. Tried again every hour, or \
+             now by `larder admin push {number}`; the app runs on its old credential, which goes on working unless \
+             its owner deletes it"
         )),
         PushOverview::Pending { error: Some(error) } => remarks.push(format!(
             "cache {number}: the last push of its config vars failed: {error}. Tried again by itself"
         )),
         PushOverview::Pending { error: None } | PushOverview::Applied => {}
+    }
+    match &cache.setup {
+        None => {}
+        Some(setup) if setup.giving_up => remarks.push(format!(
+            "cache {number}: it could not be set up, and its provider has not confirmed that it is given up: {}. \
+             Remove it there if the customer still sees it",
+            setup.error
+        )),
+        Some(setup) => remarks.push(format!(
+            "cache {number}: being set up in the background {}",
+            setup.error
+        )),
     }
     if cache.flushes_ordered > 0 {
         remarks.push(format!(
@@ -283,12 +302,25 @@ async fn flush(operator: &Operator, cache: CacheId, reason: &str) -> anyhow::Res
              {} s. `larder admin nodes` tells whether its node is there.",
             FLUSH_WAIT.as_secs()
         ),
-        Err(AccessError::Gone) => {
-            anyhow::bail!("there is no live cache {cache}; `larder admin caches` lists them")
-        }
+        Err(AccessError::Gone) => return Err(no_such_cache(cache)),
         Err(other) => return Err(other.into()),
     }
     Ok(())
+}
+
+async fn push(operator: &Operator, cache: CacheId) -> anyhow::Result<()> {
+    match operator.push_again(cache).await {
+        Ok(()) => println!(
+            "What its provider has not taken is tried now; `larder admin caches {cache}` tells what came of it."
+        ),
+        Err(AccessError::Gone) => return Err(no_such_cache(cache)),
+        Err(other) => return Err(other.into()),
+    }
+    Ok(())
+}
+
+fn no_such_cache(cache: CacheId) -> anyhow::Error {
+    anyhow::anyhow!("there is no live cache {cache}; `larder admin caches` lists them")
 }
 
 async fn rekey(operator: &Operator) -> anyhow::Result<()> {

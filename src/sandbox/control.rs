@@ -44,9 +44,11 @@ impl Sandbox {
         });
     }
 
-    /// Lets time pass for codes, tokens and sign-ons. Only forward.
+    /// Lets time pass for codes, tokens, sign-ons and add-ons that wait for the provider. Only forward.
     pub fn advance_clock(&self, by: Duration) {
         self.hub.advance_clock(by);
+        self.hub
+            .change(|market, around| market.drop_overdue(around));
     }
 }
 

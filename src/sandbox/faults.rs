@@ -25,16 +25,19 @@ pub enum EndpointGroup {
     Logs,
     /// `/addons/{id}/webhooks`
     Webhooks,
+    /// `/addons/{id}/actions/…`
+    Actions,
     /// The rest of the platform API.
     Api,
 }
 
 impl EndpointGroup {
-    pub const ALL: [EndpointGroup; 5] = [
+    pub const ALL: [EndpointGroup; 6] = [
         EndpointGroup::Config,
         EndpointGroup::Token,
         EndpointGroup::Logs,
         EndpointGroup::Webhooks,
+        EndpointGroup::Actions,
         EndpointGroup::Api,
     ];
 }

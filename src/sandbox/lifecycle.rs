@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -13,6 +13,9 @@ use super::market::{
     Addon, AddonId, AddonState, App, AppId, Attachment, Market, ProcessState, Release,
 };
 use super::names;
+
+/// How long the platform waits for a provider that answered 202.
+const UNFINISHED_MAX: SignedDuration = SignedDuration::from_hours(12);
 
 /// A wish that the state of the marketplace does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -250,6 +253,18 @@ impl Market {
         self.webhooks.retain(|hook| !hook.is_of(id));
     }
 
+    /// Takes away the add-ons whose provider never said that they are ready.
+    pub(super) fn drop_overdue(&mut self, around: Around<'_>) {
+        let overdue = |addon: &&Addon| {
+            addon.state == AddonState::Provisioning
+                && around.now.duration_since(addon.created_at) >= UNFINISHED_MAX
+        };
+        let overdue: Vec<AddonId> = self.addons.values().filter(overdue).map(|a| a.id).collect();
+        for id in overdue {
+            self.remove_addon(id, around);
+        }
+    }
+
     /// Applies `change` to an add-on and cuts one release on every app whose variables it changed.
     fn publish(
         &mut self,
@@ -393,6 +408,21 @@ mod tests {
             market.complete_provision(id, around()),
             Err(NotPossible::WrongState)
         );
+    }
+
+    #[test]
+    fn what_is_never_finished_is_taken_away_after_half_a_day() {
+        let mut market = Market::default();
+        let shop = market.create_app("shop", around()).unwrap();
+        let id = begin(&mut market, "larder-one-1", shop);
+        let at = |hours| Around {
+            now: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours),
+            ..around()
+        };
+        market.drop_overdue(at(11));
+        assert_eq!(market.addon(id).unwrap().state, AddonState::Provisioning);
+        market.drop_overdue(at(12));
+        assert_eq!(market.addon(id).unwrap().state, AddonState::Deprovisioned);
     }
 
     #[test]

@@ -167,6 +167,10 @@ fn routes(hub: &Arc<Hub>) -> Router {
             EndpointGroup::Config,
             platform::config_routes(),
         ))
+        .merge(under_weather(
+            EndpointGroup::Actions,
+            platform::action_routes(),
+        ))
         .merge(under_weather(EndpointGroup::Api, platform::api_routes()))
         .merge(under_weather(EndpointGroup::Webhooks, webhooks::routes()))
         .merge(under_weather(EndpointGroup::Logs, logplex::routes()))

@@ -98,13 +98,18 @@ pub(super) fn config_routes() -> Router<Arc<Hub>> {
     Router::new().route("/addons/{id}/config", get(read_config).patch(write_config))
 }
 
+/// The provider's word on what it answered with 202.
+pub(super) fn action_routes() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/addons/{id}/actions/provision", post(finish_provision))
+        .route("/addons/{id}/actions/deprovision", post(finish_deprovision))
+}
+
 pub(super) fn api_routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/addons", get(list_addons))
         .route("/api/v3/apps", get(list_installs))
         .route("/addons/{id}", get(read_addon))
-        .route("/addons/{id}/actions/provision", post(finish_provision))
-        .route("/addons/{id}/actions/deprovision", post(finish_deprovision))
         .route("/addons/{id}/addon-attachments", get(list_attachments))
         .route("/apps/{id}", get(read_app))
         .route("/apps/{id}/collaborators", get(list_collaborators))

@@ -18,8 +18,18 @@ pub struct CacheOverview {
     pub cluster: String,
     pub credentials: u64,
     pub push: PushOverview,
+    /// While its provider waits for our word.
+    pub setup: Option<SetupOverview>,
     /// Flushes that were ordered and not yet reported done.
     pub flushes_ordered: u64,
+}
+
+/// How far a cache is that is set up in the background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupOverview {
+    pub giving_up: bool,
+    /// Of the last attempt; empty before the first.
+    pub error: String,
 }
 
 /// Whether the provider's config vars follow.
@@ -63,6 +73,8 @@ struct CacheRow {
     applied: Option<i64>,
     dead_at: Option<i64>,
     last_error: Option<String>,
+    goal: Option<String>,
+    setup_error: Option<String>,
 }
 
 impl CacheRow {
@@ -86,6 +98,10 @@ impl CacheRow {
             cluster: self.cluster,
             credentials: number("count of credentials", self.credentials)?,
             push,
+            setup: self.goal.map(|goal| SetupOverview {
+                giving_up: goal == "give_up",
+                error: self.setup_error.unwrap_or_default(),
+            }),
             flushes_ordered: number("count of flushes", self.flushes)?,
         })
     }
@@ -104,8 +120,9 @@ impl Store {
             "SELECT r.cache_id, r.label, r.name, r.marketplace, r.external_id, r.plan, r.cluster, \
              (SELECT count(*) FROM credentials k WHERE k.cache_id = r.cache_id AND k.removed_at IS NULL) AS credentials, \
              (SELECT count(*) FROM flushes f WHERE f.cache_id = r.cache_id AND f.done_at IS NULL) AS flushes, \
-             s.desired, s.applied, s.dead_at, s.last_error \
+             s.desired, s.applied, s.dead_at, s.last_error, u.goal, u.last_error AS setup_error \
              FROM resources r LEFT JOIN config_sync s ON s.cache_id = r.cache_id \
+             LEFT JOIN setups u ON u.cache_id = r.cache_id \
              WHERE r.cache_id > $1 AND r.state <> 'deprovisioned' ORDER BY r.cache_id LIMIT $2")
             .bind(after.0).bind(i64::from(most)).fetch_all(c))?;
         rows.into_iter().map(CacheRow::into_overview).collect()

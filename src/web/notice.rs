@@ -21,6 +21,8 @@ pub enum Notice {
     },
     FlushOrdered,
     SsoRotated,
+    /// The push of the config vars is tried now.
+    PushAsked,
 }
 
 impl Notice {
@@ -35,6 +37,7 @@ impl Notice {
             Notice::Flushed { items, bytes } => format!("flushed.{items}.{bytes}"),
             Notice::FlushOrdered => "flush-ordered".to_owned(),
             Notice::SsoRotated => "sso-rotated".to_owned(),
+            Notice::PushAsked => "push-asked".to_owned(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Notice {
             },
             ["flush-ordered"] => Notice::FlushOrdered,
             ["sso-rotated"] => Notice::SsoRotated,
+            ["push-asked"] => Notice::PushAsked,
             _ => return None,
         })
     }
@@ -98,6 +102,7 @@ mod tests {
             },
             Notice::FlushOrdered,
             Notice::SsoRotated,
+            Notice::PushAsked,
         ] {
             assert_eq!(Notice::parse(&notice.to_text()), Some(notice));
         }

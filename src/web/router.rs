@@ -70,6 +70,11 @@ pub fn table() -> Vec<Route> {
             "/caches/{id}/credentials/{username}/capabilities",
             credentials::restrict,
         ),
+        on_post(
+            OwnerActs,
+            "/caches/{id}/config-vars/push",
+            credentials::push,
+        ),
         on_get(
             OwnerLooks,
             "/caches/{id}/credentials/{username}/delete",

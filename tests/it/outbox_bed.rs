@@ -24,7 +24,7 @@ use larder::store::config_sync::ConfigSyncState;
 use larder::store::{Store, StoreError};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::support::db::TestDb;
 use crate::support::world::{TestClock, World, ready, request};
@@ -97,6 +97,10 @@ pub struct Scripted {
     held: Mutex<Option<Arc<Semaphore>>>,
     /// or here after they took effect.
     held_after: Mutex<Option<Arc<Semaphore>>>,
+    held_finish: Mutex<Option<Arc<Semaphore>>>,
+    refuses_finish: AtomicBool,
+    fails_give_up: Mutex<Option<SendErrorKind>>,
+    noted: Notify,
     refuses_tokens: AtomicBool,
     refuses_logs: AtomicBool,
     loses_answers: AtomicBool,
@@ -119,6 +123,10 @@ impl Default for Scripted {
             issued: Mutex::default(),
             held: Mutex::default(),
             held_after: Mutex::default(),
+            held_finish: Mutex::default(),
+            refuses_finish: AtomicBool::default(),
+            fails_give_up: Mutex::default(),
+            noted: Notify::new(),
             refuses_tokens: AtomicBool::default(),
             refuses_logs: AtomicBool::default(),
             loses_answers: AtomicBool::default(),
@@ -179,6 +187,35 @@ impl Scripted {
     pub fn go_on(&self) {
         *self.held.lock() = None;
         *self.held_after.lock() = None;
+        *self.held_finish.lock() = None;
+    }
+
+    /// Makes words that a resource is ready wait for a permit after they were noted as called.
+    pub fn hold_finish(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held_finish.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// Whether no resource is taken as ready.
+    pub fn refuse_finish(&self, refuse: bool) {
+        self.refuses_finish.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Fails the next giving up.
+    pub fn fail_give_up(&self, kind: SendErrorKind) {
+        *self.fails_give_up.lock() = Some(kind);
+    }
+
+    /// Waits until a call like this was noted.
+    pub async fn called(&self, call: &Call) {
+        loop {
+            let noted = self.noted.notified();
+            if self.count(|made| made == call) > 0 {
+                return;
+            }
+            noted.await;
+        }
     }
 
     pub fn pushes(&self) -> Vec<String> {
@@ -206,6 +243,7 @@ impl Scripted {
 
     fn call(&self, call: Call) -> Result<(), SendError> {
         self.calls.lock().push(call);
+        self.noted.notify_waiters();
         match self.script.lock().pop_front() {
             Some(Some(kind)) => Err(SendError::new(kind, format!("scripted {kind:?}"))),
             Some(None) | None => Ok(()),
@@ -213,8 +251,7 @@ impl Scripted {
     }
 
     /// A completion action: what is not provisioning any more refuses both.
-    fn move_on(&self, call: Call, to: Stage) -> Result<(), SendError> {
-        let answer = self.call(call);
+    fn move_on(&self, answer: Result<(), SendError>, to: Stage) -> Result<(), SendError> {
         let mut stage = self.stage.lock();
         if answer.is_err() && !self.loses_answers.load(Ordering::SeqCst) {
             return answer;
@@ -328,7 +365,15 @@ impl Provider for Scripted {
         _: &'a ExternalId,
         _: &'a SecretString,
     ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(async { self.move_on(Call::Finish, Stage::Provisioned) })
+        Box::pin(async {
+            let answer = self.call(Call::Finish);
+            let held = self.held_finish.lock().clone();
+            pass(held).await;
+            match self.refuses_finish.load(Ordering::SeqCst) {
+                true => Err(SendError::new(SendErrorKind::Refused, "not taken")),
+                false => self.move_on(answer, Stage::Provisioned),
+            }
+        })
     }
 
     fn give_up<'a>(
@@ -336,7 +381,14 @@ impl Provider for Scripted {
         _: &'a ExternalId,
         _: &'a SecretString,
     ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(async { self.move_on(Call::GiveUp, Stage::Deprovisioned) })
+        Box::pin(async {
+            let answer = self.call(Call::GiveUp);
+            let answer = match self.fails_give_up.lock().take() {
+                Some(kind) => Err(SendError::new(kind, "failed")),
+                None => answer,
+            };
+            self.move_on(answer, Stage::Deprovisioned)
+        })
     }
 
     fn news_url(&self) -> Option<&str> {

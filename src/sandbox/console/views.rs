@@ -339,7 +339,8 @@ fn group_texts(group: EndpointGroup) -> (&'static str, &'static str, &'static st
         EndpointGroup::Token => ("token", "Token endpoint", "POST /oauth/token"),
         EndpointGroup::Logs => ("logs", "Log input", "POST /logs"),
         EndpointGroup::Webhooks => ("webhooks", "Webhook subscriptions", "/addons/…/webhooks"),
-        EndpointGroup::Api => ("api", "Rest of the platform API", "/addons, /apps, actions"),
+        EndpointGroup::Actions => ("actions", "Completion actions", "POST /addons/…/actions/…"),
+        EndpointGroup::Api => ("api", "Rest of the platform API", "/addons, /apps"),
     }
 }
 

@@ -58,6 +58,16 @@ pub async fn rotate(
     Ok(done(&web, jar, owner.cache(), &Notice::Rotated(primary)))
 }
 
+/// `POST …/config-vars/push`: the push that waits, or was refused, is tried now.
+pub async fn push(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Signed { owner, .. }: Signed<NoFields>,
+) -> Result<Response, Fault> {
+    web.access.push_again(&owner).await?;
+    Ok(done(&web, jar, owner.cache(), &Notice::PushAsked))
+}
+
 /// The check boxes. A browser sends only the ticked ones.
 #[derive(Debug, Deserialize)]
 pub struct Boxes {

@@ -51,7 +51,10 @@ pub fn dashboard(
         storage: figures.map(storage),
         hit_rate: hit_rate(figures),
         connections: connections(figures, facts.plan),
-        config: config_push(&facts.config, provider, facts.now),
+        config: match facts.resource.state {
+            ResourceState::Provisioning => setting_up(provider),
+            _ => config_push(&facts.config, provider, facts.now),
+        },
         credentials: facts
             .credentials
             .iter()
@@ -171,6 +174,11 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
             "It is certain to happen, but the cache's node has not reported it done yet.".to_owned(),
             None,
         ),
+        Notice::PushAsked => (
+            "The config vars are being pushed".to_owned(),
+            format!("{provider} is asked now, without waiting for the next turn."),
+            None,
+        ),
         Notice::SsoRotated => (
             "The SSO secret was rotated".to_owned(),
             "This dashboard has a new address. The old one and all other sign-ins to this cache have ended."
@@ -268,12 +276,26 @@ fn connections(figures: Option<&Figures>, plan: &Plan) -> Connections {
     }
 }
 
+/// While the marketplace waits for our word, pushes are not what the owner should look at.
+fn setting_up(provider: &str) -> ConfigPush {
+    ConfigPush {
+        tone: Tone::Fair,
+        title: "Being set up",
+        text: format!(
+            "{provider} gives your app its config vars, in one release, when the cache is ready. There is nothing to \
+             do for you."
+        ),
+        can_hurry: false,
+    }
+}
+
 fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPush {
     match state {
         ConfigState::Applied => ConfigPush {
             tone: Tone::Good,
             title: "Applied",
             text: format!("{provider} has the values of the primary credential."),
+            can_hurry: false,
         },
         ConfigState::Pending {
             since,
@@ -293,6 +315,7 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
                 tone: Tone::Fair,
                 title: "Pending",
                 text,
+                can_hurry: last_error.is_some(),
             }
         }
         ConfigState::Refused { last_error, since } => ConfigPush {
@@ -303,6 +326,7 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
                  same; please write to support.",
                 words::ago(*since, now)
             ),
+            can_hurry: true,
         },
     }
 }
@@ -417,7 +441,11 @@ fn settings_panel(settings: &WebSettings, servers: &str, revealed: &Revealed) ->
         _ => None,
     };
     Settings {
-        servers: servers.split(',').map(str::to_owned).collect(),
+        servers: servers
+            .split(',')
+            .filter(|server| !server.is_empty())
+            .map(str::to_owned)
+            .collect(),
         servers_variable: names.servers.clone(),
         username_variable: names.username.clone(),
         password_variable: names.password.clone(),
@@ -435,6 +463,7 @@ fn event_row(entry: &HistoryEntry, now: Timestamp) -> EventRow {
         "credentials_removed" => (Tone::Plain, "Credential deleted"),
         "capabilities_changed" => (Tone::Plain, "Capabilities changed"),
         "sso_secret_rotated" => (Tone::Plain, "SSO secret rotated"),
+        "setup_began" => (Tone::Plain, "Ordered"),
         "provisioned" => (Tone::Good, "Provisioned"),
         "plan_changed" => (Tone::Plain, "Plan changed"),
         "deprovisioned" => (Tone::Bad, "Deprovisioned"),

@@ -122,6 +122,8 @@ pub struct ConfigPush {
     pub tone: Tone,
     pub title: &'static str,
     pub text: String,
+    /// Whether the next try may be had at once.
+    pub can_hurry: bool,
 }
 
 pub struct CredentialRow {

@@ -37,6 +37,8 @@ pub struct Wishes {
     pub app_command: Option<String>,
     /// Entries per page of the marketplace's lists.
     pub page_size: Option<usize>,
+    /// The text of `larder.toml`.
+    pub file: Option<String>,
     /// Settings over the usual ones.
     pub settings: Vec<(String, String)>,
 }
@@ -53,6 +55,7 @@ impl Scene {
         settings.splice(0..0, wishes.settings);
         let config = Config::read(Surroundings {
             environment: settings,
+            file: wishes.file,
             ..Surroundings::default()
         });
         let service = Service::start(&config.expect("sound settings"), Schema::Expect)

@@ -1,0 +1,110 @@
+//! A plan that is provisioned in the background, seen from the marketplace and from the owner's dashboard.
+
+use larder::sandbox::{AddonId, AddonState, AppId, EndpointGroup, Fault, ProvisionOptions};
+
+use crate::support::dashboard::{Dashboard, visible_text};
+use crate::support::db::Database;
+use crate::support::on_both_databases;
+use crate::support::scene::{PATIENCE, Scene, Wishes};
+
+on_both_databases!(an_order_in_the_background_ends_in_one_release);
+on_both_databases!(an_order_may_be_taken_back);
+
+const PLANS: &str = r#"
+[[plans]]
+slug = "dev"
+memory_mib = 25
+connections = 50
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+asynchronous = true
+
+[[plans]]
+slug = "100"
+memory_mib = 100
+connections = 50
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+"#;
+
+async fn stage(database: Database) -> Scene {
+    let wishes = Wishes {
+        file: Some(PLANS.to_owned()),
+        ..Wishes::default()
+    };
+    Scene::start(database, wishes).await
+}
+
+async fn order(world: &Scene) -> (AppId, AddonId) {
+    let shop = world.sandbox.create_app("shop").expect("a new name");
+    let options = ProvisionOptions::default();
+    let addon = world.sandbox.provision(shop, "dev", options).await;
+    let addon = addon.expect("accepted");
+    assert_eq!(addon.state, AddonState::Provisioning);
+    assert!(addon.config.is_empty(), "202 brings no values");
+    (shop, addon.id)
+}
+
+/// Shop orders a cache while the platform's config API, and then its completion actions, have their troubles.
+async fn an_order_in_the_background_ends_in_one_release(database: Database) {
+    let world = stage(database).await;
+    let (config, actions) = (EndpointGroup::Config, EndpointGroup::Actions);
+    world.sandbox.set_fault(config, Some(Fault::ServerError));
+    world.sandbox.set_fault(actions, Some(Fault::ServerError));
+    let (shop, addon) = order(&world).await;
+    let (first, again) = (
+        world.sandbox.repeat_provision(addon).await,
+        world.sandbox.repeat_provision(addon).await,
+    );
+    let (first, again) = (first.expect("an answer"), again.expect("an answer"));
+    assert_eq!((first.status, again.status), (202, 202));
+    assert_eq!(first.body, again.body, "accepted again, in the same words");
+
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let page = visible_text(&owner.page().await);
+    assert!(page.contains("Being set up"), "{page}");
+    assert!(page.contains("There is nothing to do for you"), "{page}");
+    let changed = world.sandbox.change_plan(addon, "100").await;
+    assert_eq!(changed.expect("another plan").plan, "100");
+
+    world
+        .sandbox
+        .queue_faults(actions, [Some(Fault::LostReply)]);
+    world.sandbox.set_fault(config, None);
+    world.sandbox.set_fault(actions, None);
+    let ready = world.sandbox.wait_for(PATIENCE, |market| {
+        (market.addon(addon)?.state == AddonState::Provisioned).then_some(())
+    });
+    ready.await.expect("the platform hears that it is ready");
+    let primary = owner.usernames().await.remove(0);
+    let vars = world.sandbox.config_vars(shop);
+    assert_eq!(vars["MEMCACHIER_USERNAME"], primary);
+    assert_eq!(world.sandbox.releases(shop).len(), 1, "one release");
+    crate::support::world::eventually("the dashboard knows", async || {
+        visible_text(&owner.page().await).contains("Enabled")
+    })
+    .await;
+    let late = world.sandbox.repeat_provision(addon).await;
+    let late = late.expect("an answer");
+    assert_eq!(late.status, 200, "it is on another plan by now");
+    world.stop().await;
+}
+
+/// Shop orders, and removes the add-on before it is ready.
+async fn an_order_may_be_taken_back(database: Database) {
+    let world = stage(database).await;
+    let config = EndpointGroup::Config;
+    world.sandbox.set_fault(config, Some(Fault::ServerError));
+    let (shop, addon) = order(&world).await;
+    let removed = world.sandbox.deprovision(addon).await;
+    assert_eq!(removed.expect("an answer").status, 204);
+    world.sandbox.set_fault(config, None);
+    let again = world.sandbox.repeat_provision(addon).await;
+    assert_eq!(again.expect("an answer").status, 410);
+    assert!(world.sandbox.releases(shop).is_empty());
+    world.stop().await;
+}
