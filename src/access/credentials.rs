@@ -89,7 +89,7 @@ impl Access {
     }
 
     /// One more credential within the plan, and its event.
-    async fn add(
+    pub(super) async fn add(
         &self,
         tx: &mut Tx,
         resource: &Resource,
@@ -110,7 +110,7 @@ impl Access {
     }
 
     /// Moves the primary mark and promises the push.
-    async fn make_primary(
+    pub(super) async fn make_primary(
         &self,
         tx: &mut Tx,
         resource: &Resource,

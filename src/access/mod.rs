@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `sessions` | opening, finding and ending browser sessions; the long-lived URL |
 //! | `credentials` | create, promote, restrict, remove, reveal |
+//! | `rotation` | replacing primaries by schedule |
 //! | `flush` | emptying the cache |
 //! | `view` | what the dashboard shows |
 //!
@@ -15,6 +16,7 @@
 
 mod credentials;
 mod flush;
+mod rotation;
 mod sessions;
 mod view;
 
@@ -23,6 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use credentials::issue;
+
+pub use crate::store::rotations::Rotation;
 
 use crate::cluster::{CaughtUp, Cluster};
 use crate::domain::secret::BearerSecret;

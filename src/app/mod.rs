@@ -46,6 +46,8 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 const WEBHOOK_SECRET: &str = "heroku_webhooks";
 
 const TIDY_EVERY: Duration = Duration::from_secs(300);
+/// How often due rotations are looked for.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
 
 /// The name and number of the private cache behind an open listener. Caches in the database count from 1.
 const PRIVATE_CACHE: &str = "dev";
@@ -105,6 +107,7 @@ impl Service {
             Arc::clone(&plans),
             Arc::clone(&clock),
         );
+        background.spawn(rotate(access.clone(), stop_background.clone()));
         background.spawn(tidy(
             cluster.clone(),
             access.clone(),
@@ -368,6 +371,19 @@ fn build_outbox(
             ..OutboxSettings::default()
         },
     ))
+}
+
+/// Takes the turns of scheduled rotations, until `stop`.
+async fn rotate(access: Access, stop: CancellationToken) {
+    loop {
+        if let Err(error) = access.rotate_due().await {
+            tracing::warn!(%error, "scheduled rotation did not work, the next turn tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ROTATE_EVERY) => {}
+        }
+    }
 }
 
 /// Removes what has outlived its use, now and then, until `stop`.

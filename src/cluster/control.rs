@@ -12,7 +12,7 @@ use super::link::{Changes, ControlLink, Introduction, LinkError, Report};
 use super::node::{DataPlane, Node};
 use super::placement::{self, NoSite, Site};
 use crate::domain::secret::{hex_lower, random_bytes};
-use crate::domain::{BoxFuture, CacheId, Clock, FlushId, NodeId, Plan, Plans, Revision};
+use crate::domain::{BoxFuture, CacheId, Clock, FlushId, NodeId, Plan, Plans, Revision, Username};
 use crate::outbox;
 use crate::outbox::ports::Nodes;
 use crate::store::nodes::{NodeRecord, PlacedNode};
@@ -156,6 +156,30 @@ impl Cluster {
     /// Figures of the node in this process; `None` when it does not hold the cache.
     pub fn figures(&self, cache: CacheId) -> Option<Figures> {
         self.0.local.get()?.plane.figures(cache)
+    }
+
+    /// The node of this process, if it has one.
+    pub fn local_node(&self) -> Option<&NodeId> {
+        self.0.local.get().map(|local| &local.id)
+    }
+
+    /// Connections open with one credential; `None` when a node of the cache is not this process's, so that they
+    /// cannot be counted.
+    pub async fn connections_with(
+        &self,
+        cache: CacheId,
+        username: &Username,
+    ) -> Result<Option<u64>, StoreError> {
+        let nodes = self.0.store.nodes_of(cache).await?;
+        if nodes.iter().any(|node| self.local_node() != Some(&node.id)) {
+            return Ok(None);
+        }
+        let open = |figures: Figures| {
+            let by_credential = &figures.connections_by_credential;
+            let found = by_credential.iter().find(|(name, _)| name == username);
+            found.map_or(0, |(_, number)| *number)
+        };
+        Ok(self.figures(cache).map(open))
     }
 
     /// Waits until every node of the cache has applied `revision`; false when the deadline comes first.

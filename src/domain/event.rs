@@ -34,6 +34,13 @@ pub enum Event {
         api: bool,
     },
     SsoSecretRotated,
+    /// 0 switches the schedule off.
+    RotationScheduled {
+        every_days: u16,
+    },
+    RotationPutOff {
+        reason: String,
+    },
     /// Accepted; the provider waits for our word.
     SetupBegan {
         plan: String,
@@ -76,6 +83,8 @@ impl Event {
             Event::CredentialRemoved { .. } => "credentials_removed",
             Event::CapabilitiesChanged { .. } => "capabilities_changed",
             Event::SsoSecretRotated => "sso_secret_rotated",
+            Event::RotationScheduled { .. } => "rotation_scheduled",
+            Event::RotationPutOff { .. } => "rotation_put_off",
             Event::SetupBegan { .. } => "setup_began",
             Event::Provisioned { .. } => "provisioned",
             Event::PlanChanged { .. } => "plan_changed",
@@ -146,6 +155,14 @@ impl Event {
                 line.pair("api", api);
             }
             Event::SsoSecretRotated | Event::Deprovisioned => line.pair("cache", label),
+            Event::RotationScheduled { every_days } => {
+                line.pair("cache", label);
+                line.pair("every_days", every_days);
+            }
+            Event::RotationPutOff { reason } => {
+                line.pair("cache", label);
+                line.pair("reason", reason);
+            }
             Event::SetupBegan { plan } | Event::Provisioned { plan } => {
                 line.pair("cache", label);
                 line.pair("plan", plan);

@@ -13,6 +13,7 @@ pub mod host;
 pub mod ids;
 pub mod plan;
 pub mod resource;
+pub mod rotation;
 pub mod secret;
 pub mod time;
 
@@ -29,6 +30,7 @@ pub use ids::{
 };
 pub use plan::{Plan, PlanSlug, Plans};
 pub use resource::{Marketplace, Resource, ResourceState, SetupGoal};
+pub use rotation::{BadPeriod, RotationPeriod};
 pub use time::{Clock, Timestamp};
 
 use std::future::Future;

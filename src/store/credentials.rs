@@ -87,6 +87,17 @@ pub(super) fn open_password(
     Ok(Password::from_stored(plain.expose_secret().to_owned()))
 }
 
+/// The former primaries of a cache that go by themselves, as this transaction sees them.
+pub(super) async fn going_credentials(
+    tx: &mut Tx,
+    cache: CacheId,
+) -> Result<Vec<Credential>, StoreError> {
+    let rows: Vec<CredentialRow> = run!(tx, c => sqlx::query_as(select_credential!(
+        "WHERE cache_id = $1 AND goes_unused = 1 AND removed_at IS NULL ORDER BY retired_at, id"))
+        .bind(cache.0).fetch_all(c))?;
+    rows.into_iter().map(CredentialRow::into_domain).collect()
+}
+
 impl Store {
     /// Live credentials of a cache, the primary first, then by age.
     pub async fn credentials(&self, cache: CacheId) -> Result<Vec<Credential>, StoreError> {
@@ -204,7 +215,7 @@ impl Tx {
         )?;
         exec!(
             self,
-            sqlx::query("UPDATE credentials SET is_primary = 1, retired_at = NULL WHERE id = $1")
+            sqlx::query("UPDATE credentials SET is_primary = 1, retired_at = NULL, goes_unused = 0 WHERE id = $1")
                 .bind(to.id.to_string())
         )?;
         Ok(())
@@ -263,7 +274,7 @@ impl Tx {
         exec!(
             self,
             sqlx::query(
-                "UPDATE credentials SET password_sealed = NULL, verifier = NULL, removed_at = $1 WHERE id = $2"
+                "UPDATE credentials SET password_sealed = NULL, verifier = NULL, goes_unused = 0, removed_at = $1 WHERE id = $2"
             )
             .bind(now.micros())
             .bind(id.to_string())
@@ -280,7 +291,8 @@ impl Tx {
         exec!(
             self,
             sqlx::query(
-                "UPDATE credentials SET password_sealed = NULL, verifier = NULL, is_primary = 0, removed_at = $1 \
+                "UPDATE credentials SET password_sealed = NULL, verifier = NULL, is_primary = 0, goes_unused = 0, \
+                 removed_at = $1 \
                  WHERE cache_id = $2 AND removed_at IS NULL"
             )
             .bind(now.micros())

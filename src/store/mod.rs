@@ -15,6 +15,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | [`rotations`] | the schedule by which primaries are replaced |
 //! | [`setups`] | resources that were accepted and are not ready yet |
 //! | [`watches`] | looks at what the provider knows, and the news that asks for one |
 //! | [`censuses`] | installs of a marketplace, theirs against ours |
@@ -42,6 +43,7 @@ mod outbound;
 pub mod overview;
 pub mod rekey;
 pub mod resources;
+pub mod rotations;
 mod row;
 pub mod seal;
 pub mod sessions;

@@ -47,6 +47,8 @@ impl Tx {
             "UPDATE deliveries SET not_before = $1 WHERE created_at > $2 AND not_before > $1",
             "UPDATE watches SET next_attempt_at = $1, scheduled_at = $1 WHERE scheduled_at > $2",
             "UPDATE setups SET next_attempt_at = $1, scheduled_at = $1 WHERE scheduled_at > $2",
+            // Not due at once: a clock that was set back is no reason to rotate everything.
+            "UPDATE rotations SET next_at = $1 + (next_at - scheduled_at), scheduled_at = $1 WHERE scheduled_at > $2",
             "UPDATE grants SET next_attempt_at = $1, updated_at = $1 WHERE state = 'pending' AND updated_at > $2",
         ] {
             let (now, future) = (now.micros(), future.micros());

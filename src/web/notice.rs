@@ -4,7 +4,7 @@
 //! on somebody's dashboard. It holds no secret.
 
 use crate::access::Reach;
-use crate::domain::Username;
+use crate::domain::{RotationPeriod, Username};
 
 /// What just happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Notice {
     SsoRotated,
     /// The push of the config vars is tried now.
     PushAsked,
+    /// The schedule of rotations was switched on or off.
+    RotationSet(Option<RotationPeriod>),
 }
 
 impl Notice {
@@ -38,6 +40,9 @@ impl Notice {
             Notice::FlushOrdered => "flush-ordered".to_owned(),
             Notice::SsoRotated => "sso-rotated".to_owned(),
             Notice::PushAsked => "push-asked".to_owned(),
+            Notice::RotationSet(period) => {
+                format!("rotation.{}", period.map_or(0, RotationPeriod::days))
+            }
         }
     }
 
@@ -56,6 +61,8 @@ impl Notice {
             ["flush-ordered"] => Notice::FlushOrdered,
             ["sso-rotated"] => Notice::SsoRotated,
             ["push-asked"] => Notice::PushAsked,
+            ["rotation", "0"] => Notice::RotationSet(None),
+            ["rotation", days] => Notice::RotationSet(Some(parse_period(days)?)),
             _ => return None,
         })
     }
@@ -66,6 +73,10 @@ fn reach_text(reach: Reach) -> String {
         Reach::Everywhere => "all".to_owned(),
         Reach::Partial { applied, nodes } => format!("{applied}-{nodes}"),
     }
+}
+
+fn parse_period(days: &str) -> Option<RotationPeriod> {
+    RotationPeriod::from_days(days.parse().ok()?).ok()
 }
 
 fn parse_reach(text: &str) -> Option<Reach> {
@@ -103,6 +114,8 @@ mod tests {
             Notice::FlushOrdered,
             Notice::SsoRotated,
             Notice::PushAsked,
+            Notice::RotationSet(None),
+            Notice::RotationSet(RotationPeriod::from_days(30).ok()),
         ] {
             assert_eq!(Notice::parse(&notice.to_text()), Some(notice));
         }
@@ -118,6 +131,7 @@ mod tests {
             "created.91BC07.x",
             "flushed.-1.0",
             "hello.91BC07",
+            "rotation.366",
         ] {
             assert_eq!(Notice::parse(text), None, "{text:?}");
         }

@@ -6,7 +6,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
-use super::dashboard::{caches, credentials, flush, link};
+use super::dashboard::{caches, credentials, flush, link, rotation};
 use super::error::Fault;
 use super::{Web, assets, health, layers, signin};
 
@@ -75,6 +75,7 @@ pub fn table() -> Vec<Route> {
             "/caches/{id}/config-vars/push",
             credentials::push,
         ),
+        on_post(OwnerActs, "/caches/{id}/rotation", rotation::schedule),
         on_get(
             OwnerLooks,
             "/caches/{id}/credentials/{username}/delete",

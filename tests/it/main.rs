@@ -45,6 +45,7 @@ mod provisioning;
 mod provisioning_storm;
 mod roles;
 mod rotation;
+mod scheduled_rotation;
 mod secrets;
 mod setups;
 mod shutdown;

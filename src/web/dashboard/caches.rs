@@ -28,9 +28,10 @@ pub async fn page(
 ) -> Result<Response, Fault> {
     let access = &web.access;
     let figures = async { Ok(access.figures(owner).await) };
-    let (credentials, config, history, servers, figures) = tokio::try_join!(
+    let (credentials, config, rotation, history, servers, figures) = tokio::try_join!(
         access.credentials(owner),
         access.config_state(owner),
+        access.rotation(owner),
         access.history(owner, web.settings.history_rows_max),
         access.servers(owner),
         figures,
@@ -43,6 +44,7 @@ pub async fn page(
         overlap_ends: credentials.iter().map(overlap_ends).collect(),
         credentials,
         config,
+        rotation,
         history,
         servers,
         figures,

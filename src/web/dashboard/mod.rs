@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`caches`] | the page |
-//! | [`credentials`], [`flush`], [`link`] | its actions: a signed form in, a redirect to the page out |
+//! | [`credentials`], [`rotation`], [`flush`], [`link`] | its actions: a signed form in, a redirect to the page out |
 //! | [`views`] | what the templates are given |
 //! | [`present`] | domain types to views, the one conversion |
 //! | [`words`] | numbers, sizes and times as text |
@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod flush;
 pub mod link;
 pub mod present;
+pub mod rotation;
 pub mod snippets;
 pub mod views;
 pub mod words;

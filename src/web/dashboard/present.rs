@@ -1,12 +1,13 @@
 //! Domain types to views: the one conversion.
 
+use super::rotation;
 use super::snippets;
 use super::views::{
     Advice, ConfigPush, Connections, CounterRow, Counters, CredentialRow, Dashboard, EventRow,
     Frame, Header, HitRate, Moment, NoticeBox, Revealed, Settings, Storage, Tone,
 };
 use super::words;
-use crate::access::{ConfigState, HistoryEntry, Reach, Session};
+use crate::access::{ConfigState, HistoryEntry, Reach, Rotation, Session};
 use crate::cluster::Figures;
 use crate::domain::{
     Capabilities, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp, Username,
@@ -23,6 +24,7 @@ pub struct Facts<'a> {
     /// For each credential when its overlap with its successor ends, if it was the primary.
     pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
+    pub rotation: Option<Rotation>,
     pub history: Vec<HistoryEntry>,
     pub servers: String,
     pub figures: Option<Figures>,
@@ -62,6 +64,7 @@ pub fn dashboard(
             .map(row)
             .collect(),
         credentials_max: facts.plan.credentials_max,
+        rotation: rotation::panel(facts.rotation.as_ref(), facts.now),
         counters: figures.map(counters),
         settings: settings_panel(settings, &facts.servers, &revealed),
         events: facts
@@ -172,6 +175,16 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
         Notice::FlushOrdered => (
             "The flush is on its way".to_owned(),
             "It is certain to happen, but the cache's node has not reported it done yet.".to_owned(),
+            None,
+        ),
+        Notice::RotationSet(None) => (
+            "Scheduled rotation is off".to_owned(),
+            "Credentials stay as they are until you change them.".to_owned(),
+            None,
+        ),
+        Notice::RotationSet(Some(period)) => (
+            "Scheduled rotation is on".to_owned(),
+            format!("The primary is replaced {}.", words::every(period.days())),
             None,
         ),
         Notice::PushAsked => (
@@ -463,6 +476,8 @@ fn event_row(entry: &HistoryEntry, now: Timestamp) -> EventRow {
         "credentials_removed" => (Tone::Plain, "Credential deleted"),
         "capabilities_changed" => (Tone::Plain, "Capabilities changed"),
         "sso_secret_rotated" => (Tone::Plain, "SSO secret rotated"),
+        "rotation_scheduled" => (Tone::Plain, "Rotation scheduled"),
+        "rotation_put_off" => (Tone::Fair, "Rotation put off"),
         "setup_began" => (Tone::Plain, "Ordered"),
         "provisioned" => (Tone::Good, "Provisioned"),
         "plan_changed" => (Tone::Plain, "Plan changed"),

@@ -182,6 +182,7 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
         ],
         overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
+        rotation: None,
         history: history(),
         servers: "p1.us-east.example.net:11211".to_owned(),
         figures: Some(figures()),

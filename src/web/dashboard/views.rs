@@ -59,6 +59,7 @@ pub struct Dashboard {
     pub config: ConfigPush,
     pub credentials: Vec<CredentialRow>,
     pub credentials_max: u32,
+    pub rotation: RotationPanel,
     pub counters: Option<Counters>,
     pub settings: Settings,
     pub events: Vec<EventRow>,
@@ -124,6 +125,20 @@ pub struct ConfigPush {
     pub text: String,
     /// Whether the next try may be had at once.
     pub can_hurry: bool,
+}
+
+/// The schedule of rotations.
+pub struct RotationPanel {
+    pub choices: Vec<PeriodChoice>,
+    /// When it is on, as in `in 12 days`.
+    pub next: Option<String>,
+    pub put_off: Option<String>,
+}
+
+pub struct PeriodChoice {
+    pub days: u16,
+    pub text: String,
+    pub chosen: bool,
 }
 
 pub struct CredentialRow {

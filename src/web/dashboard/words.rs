@@ -98,6 +98,14 @@ pub fn ahead(at: Timestamp, now: Timestamp) -> String {
     format!("in {}", span(until))
 }
 
+/// `every day`, `every 30 days`.
+pub fn every(days: u16) -> String {
+    match days {
+        1 => "every day".to_owned(),
+        days => format!("every {days} days"),
+    }
+}
+
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (number, one, many) = match seconds {

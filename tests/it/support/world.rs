@@ -12,8 +12,8 @@ use larder::cluster::{
     NodeSettings,
 };
 use larder::domain::{
-    BoxFuture, CacheId, CacheSpec, Clock, FlushEvent, FlushId, Marketplace, NodeId, Plan, Plans,
-    Revision, Timestamp,
+    BoxFuture, CacheId, CacheSpec, Clock, CredentialSpec, FlushEvent, FlushId, Marketplace, NodeId,
+    Plan, Plans, Revision, Timestamp,
 };
 use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{Connection, ProvisionRequest, Provisioned, Provisioning};
@@ -53,6 +53,8 @@ impl Clock for TestClock {
 pub struct FakePlane {
     pub flushed: Mutex<Vec<FlushId>>,
     caches: Mutex<HashMap<CacheId, CacheSpec>>,
+    /// Open connections, by credential.
+    pub connected: Mutex<HashMap<String, u64>>,
     sink: Arc<Handover>,
 }
 
@@ -61,6 +63,7 @@ impl FakePlane {
         Arc::new(FakePlane {
             flushed: Mutex::default(),
             caches: Mutex::default(),
+            connected: Mutex::default(),
             sink,
         })
     }
@@ -111,8 +114,15 @@ impl DataPlane for FakePlane {
 
     fn figures(&self, cache: CacheId) -> Option<Figures> {
         let spec = self.spec(cache)?;
+        let connected = self.connected.lock();
+        let open = |credential: &CredentialSpec| {
+            let name = &credential.username;
+            let open = connected.get(name.as_str()).copied().unwrap_or(0);
+            (name.clone(), open)
+        };
         Some(Figures {
             limit_bytes: spec.limit_bytes,
+            connections_by_credential: spec.credentials.iter().map(open).collect(),
             ..Figures::default()
         })
     }
