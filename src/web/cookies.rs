@@ -33,6 +33,14 @@ fn cookie(settings: &WebSettings, name: String, value: String) -> Cookie<'static
         .build()
 }
 
+/// The name that marketplaces of the first generation look for.
+const NAV_DATA: &str = "heroku-nav-data";
+
+/// Gives a marketplace of the first generation its navigation data back.
+pub fn keep_nav_data(jar: CookieJar, settings: &WebSettings, nav_data: String) -> CookieJar {
+    jar.add(cookie(settings, NAV_DATA.to_owned(), nav_data))
+}
+
 fn session_name(settings: &WebSettings, cache: CacheId) -> String {
     format!("{}{cache}", prefix(settings))
 }

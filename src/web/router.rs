@@ -94,6 +94,11 @@ pub fn table() -> Vec<Route> {
 /// The program's HTTP face. `marketplaces` are the providers' routes, such as `/heroku/resources`, with their
 /// state inside and without a fallback of their own; they share the layers around everything.
 pub fn app(web: Web, marketplaces: Router) -> Router {
+    let marketplaces = match web.heroku_sso.legacy {
+        // An address that the marketplace's own calls use too, with their own answer to other methods.
+        true => marketplaces.merge(old_address(web.clone())),
+        false => marketplaces,
+    };
     let routes = table()
         .into_iter()
         .fold(Router::new(), |router, route| {
@@ -104,6 +109,14 @@ pub fn app(web: Web, marketplaces: Router) -> Router {
         .merge(marketplaces)
         .fallback(async || Fault::NotFound);
     layers::around(routes, &web.settings)
+}
+
+/// The sign-on of marketplaces of the first generation.
+fn old_address(web: Web) -> Router {
+    let sign_on = get(signin::by_old_address);
+    Router::new()
+        .route("/heroku/resources/{id}", sign_on)
+        .with_state(web)
 }
 
 fn on_get<T: 'static>(who: Who, path: &'static str, handler: impl Handler<T, Web>) -> Route {

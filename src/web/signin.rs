@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use axum::Form;
-use axum::extract::rejection::{FormRejection, PathRejection};
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
@@ -44,8 +44,31 @@ pub async fn by_heroku(
         StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge,
         _ => Fault::SignOnRefused,
     })?;
+    sign_on(&web, jar, remote, &fields).await
+}
+
+/// `GET /heroku/resources/{id}`: the same in the shape of the first generation. Only there with its switch on.
+pub async fn by_old_address(
+    State(web): State<Web>,
+    jar: CookieJar,
+    Remote(remote): Remote,
+    id: Result<Path<String>, PathRejection>,
+    fields: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Path(id) = id.map_err(|_| Fault::SignOnRefused)?;
+    let Query(mut fields) = fields.map_err(|_| Fault::SignOnRefused)?;
+    fields.push(("id".to_owned(), id));
+    sign_on(&web, jar, remote, &fields).await
+}
+
+async fn sign_on(
+    web: &Web,
+    jar: CookieJar,
+    remote: Option<IpAddr>,
+    fields: &[(String, String)],
+) -> Result<Response, Fault> {
     let now = web.clock.now();
-    let proof = sso::verify(&web.heroku_sso, &fields, now).map_err(|_| Fault::SignOnRefused)?;
+    let proof = sso::verify(&web.heroku_sso, fields, now).map_err(|_| Fault::SignOnRefused)?;
     let resource = web
         .provisioning
         .find(Marketplace::Heroku, &proof.external_id)
@@ -60,7 +83,11 @@ pub async fn by_heroku(
         context_app: proof.context_app,
     };
     let opened = web.access.open_by_sso(visit, remote).await?;
-    enter(&web, jar, remote, &opened).await
+    let jar = match proof.nav_data {
+        Some(nav_data) => cookies::keep_nav_data(jar, &web.settings, nav_data),
+        None => jar,
+    };
+    enter(web, jar, remote, &opened).await
 }
 
 /// Hands over the cookie and leads to the page. A session that this browser already had for the same cache ends:

@@ -31,6 +31,7 @@ mod heroku_routes;
 mod heroku_webhooks;
 mod kill;
 mod layering;
+mod legacy;
 mod lifecycle_model;
 mod manifest;
 mod node_link;

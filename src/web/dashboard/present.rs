@@ -82,6 +82,7 @@ pub fn frame(settings: &WebSettings, resource: &Resource, session: &Session) -> 
         cache: resource.cache.0,
         cache_name: resource.name.clone(),
         csrf: session.csrf.expose().to_owned(),
+        legacy_header: settings.legacy_header,
     }
 }
 

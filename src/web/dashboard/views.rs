@@ -44,6 +44,8 @@ pub struct Frame {
     pub cache: i64,
     pub cache_name: String,
     pub csrf: String,
+    /// The place for the header of a marketplace of the first generation.
+    pub legacy_header: bool,
 }
 
 #[derive(Template)]

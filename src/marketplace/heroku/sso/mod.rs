@@ -38,6 +38,8 @@ pub struct SsoProof {
     /// The digest of the weaker token for the same resource and second, where the stronger one was shown: it is
     /// used up with it, or dropping the stronger one from the form would give a second login.
     pub weaker_digest: Option<String>,
+    /// With the v1 form: what its senders expect back in a cookie. Opaque.
+    pub nav_data: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +88,12 @@ pub fn verify(
         }
         None => (weaker, None),
     };
+    let nav_data = match form.optional("resource_id", is_uuid)? {
+        None => form.optional("nav-data", is_nav_data).unwrap_or(None),
+        Some(_) => None,
+    };
     Ok(SsoProof {
+        nav_data: nav_data.map(str::to_owned),
         digest,
         weaker_digest,
         external_id: external_id.parse().map_err(|_| Refused)?,
@@ -176,6 +183,12 @@ fn is_uuid(text: &str) -> bool {
 
 fn is_hex(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What fits into a cookie as it is.
+fn is_nav_data(text: &str) -> bool {
+    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=3_000).contains(&text.len()) && text.bytes().all(base64url)
 }
 
 /// An id, an e-mail or an app's name: printable, without blanks.
