@@ -213,6 +213,79 @@ async fn what_may_be_absent_or_odd_does_not_matter() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_accepted_gets_the_same_answer() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let mut answers = HashSet::new();
+        for accept in [
+            "application/vnd.heroku-addons+json; version=3",
+            "application/vnd.heroku-addons+json;version=3",
+            "application/json",
+            "*/*",
+            "text/html",
+            "",
+        ] {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri(COLLECTION)
+                .header("Authorization", AUTH)
+                .header("Accept", accept)
+                .header("Content-Type", "application/json")
+                .body(Body::from(sample(&[])))
+                .expect("a request");
+            let response = app.clone().oneshot(request).await.expect("infallible");
+            assert_eq!(response.status(), StatusCode::CREATED, "{accept}");
+            assert_eq!(response.headers()["content-type"], "application/json");
+            let body = to_bytes(response.into_body(), 1 << 20).await;
+            answers.insert(body.expect("a body"));
+        }
+        assert_eq!(answers.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_for_the_background_is_accepted_in_the_same_words_each_time() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let slow = || sample(&[("plan", Some(json!("slow")))]);
+        let (first, again) = (
+            ask(&app, Method::POST, COLLECTION, slow()).await,
+            ask(&app, Method::POST, COLLECTION, slow()).await,
+        );
+        for answer in [&first, &again] {
+            assert_eq!(answer.status, StatusCode::ACCEPTED);
+            let body = answer.json();
+            let members = body.as_object().expect("an object");
+            assert_eq!(members.keys().collect::<Vec<_>>(), ["id", "message"]);
+            assert_eq!(body["id"], UUID);
+        }
+        assert_eq!(first.body, again.body);
+        let put = ask(&app, Method::PUT, &one(UUID), r#"{"plan":"100"}"#).await;
+        assert_eq!(put.status, StatusCode::OK);
+        let gone = ask(&app, Method::DELETE, &one(UUID), "").await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT);
+        ask(&app, Method::POST, COLLECTION, slow())
+            .await
+            .refused(410);
+        let without = [
+            ("plan", Some(json!("slow"))),
+            ("oauth_grant", None),
+            ("uuid", Some(json!("01234567-89ab-cdef-0123-456789abcd00"))),
+        ];
+        let at_once = ask(&app, Method::POST, COLLECTION, sample(&without)).await;
+        assert_eq!(
+            at_once.status,
+            StatusCode::CREATED,
+            "nobody could be told later"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_requests_get_a_typed_refusal() {
     on_each(async |db| {
         let world = World::start(db).await;

@@ -28,6 +28,7 @@ mod engine_telling;
 mod engine_tls;
 mod heroku_client;
 mod heroku_routes;
+mod heroku_weather;
 mod heroku_webhooks;
 mod kill;
 mod layering;

@@ -96,10 +96,10 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Runs `larder VERB` in this folder with exactly these settings in its environment.
+/// Runs `larder VERB`, of one word or more, in this folder with exactly these settings in its environment.
 pub async fn larder(verb: &str, settings: &[(String, String)], folder: &Path) -> Ended {
     let run = Command::new(env!("CARGO_BIN_EXE_larder"))
-        .arg(verb)
+        .args(verb.split(' '))
         .env_clear()
         .envs(settings.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)

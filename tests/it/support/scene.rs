@@ -27,7 +27,9 @@ pub struct Scene {
     /// `http://127.0.0.1:…` of the service.
     pub base: String,
     pub database: Database,
-    _data: TempDir,
+    /// What the service was started with.
+    surroundings: (Vec<(String, String)>, Option<String>),
+    data: TempDir,
 }
 
 /// How a test's scene differs from the usual one.
@@ -53,14 +55,8 @@ impl Scene {
         let base = format!("http://127.0.0.1:{}", free_port());
         let mut settings = settings(&base, sandbox.url(), &database, &data);
         settings.splice(0..0, wishes.settings);
-        let config = Config::read(Surroundings {
-            environment: settings,
-            file: wishes.file,
-            ..Surroundings::default()
-        });
-        let service = Service::start(&config.expect("sound settings"), Schema::Expect)
-            .await
-            .expect("the service starts");
+        let surroundings = (settings, wishes.file);
+        let service = serve(&surroundings).await;
         sandbox.set_provider(
             &format!("{base}/heroku/resources"),
             &format!("{base}/heroku/sso"),
@@ -70,7 +66,28 @@ impl Scene {
             sandbox,
             base,
             database,
-            _data: data,
+            surroundings,
+            data,
+        }
+    }
+
+    /// The settings of the service, for commands beside it.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.surroundings.0
+    }
+
+    /// Stops the service and starts it with one setting changed.
+    pub async fn restart_with(self, name: &str, value: &str) -> Scene {
+        self.service.stop().await;
+        let (settings, file) = self.surroundings;
+        let surroundings = (setting(&settings, name, value), file);
+        Scene {
+            service: serve(&surroundings).await,
+            surroundings,
+            sandbox: self.sandbox,
+            base: self.base,
+            database: self.database,
+            data: self.data,
         }
     }
 
@@ -92,12 +109,23 @@ impl Scene {
         self.sandbox.stop().await;
         self.service.stop().await;
         self.database.drop().await;
+        drop(self.data);
     }
 
     /// Lines that Larder wrote into this app's log, in order.
     pub fn lines_of(&self, app: AppId, event: &str) -> Vec<String> {
         lines_of(&self.sandbox.log_lines(app), event)
     }
+}
+
+async fn serve((settings, file): &(Vec<(String, String)>, Option<String>)) -> Service {
+    let config = Config::read(Surroundings {
+        environment: settings.clone(),
+        file: file.clone(),
+        ..Surroundings::default()
+    });
+    let service = Service::start(&config.expect("sound settings"), Schema::Expect).await;
+    service.expect("the service starts")
 }
 
 /// The texts of lines that begin with `event=…` of this kind.

@@ -1,0 +1,196 @@
+//! Bad weather between Heroku and us, through the public doors: what is refused, told, and made good later.
+
+use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
+use reqwest::StatusCode;
+
+use crate::support::dashboard::{Dashboard, visible_text};
+use crate::support::db::Database;
+use crate::support::on_both_databases;
+use crate::support::plain::Plain;
+use crate::support::process::larder;
+use crate::support::scene::{PASSWORD, PATIENCE, Scene, Wishes};
+use crate::support::world::eventually;
+
+on_both_databases!(a_refused_push_is_told_and_sent_again_on_request);
+on_both_databases!(a_new_client_secret_goes_on_with_the_old_refresh_tokens);
+on_both_databases!(what_happens_to_a_cache_is_told_in_its_app_s_log);
+on_both_databases!(a_database_that_hangs_is_a_503_and_nothing_is_half_made);
+
+/// A plan that is soon full.
+const SMALL: &str = r#"
+[[plans]]
+slug = "dev"
+memory_mib = 1
+connections = 2
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+"#;
+
+async fn provision(world: &Scene) -> (AppId, AddonId) {
+    let shop = world.sandbox.create_app("shop").expect("a new name");
+    let options = ProvisionOptions::default();
+    let addon = world.sandbox.provision(shop, "dev", options).await;
+    (shop, addon.expect("a cache").id)
+}
+
+async fn arrives(world: &Scene, app: AppId, username: &str) {
+    let name = "MEMCACHIER_USERNAME";
+    let arrived = world.sandbox.wait_for_var(app, name, username, PATIENCE);
+    arrived.await.expect("the push arrives");
+}
+
+async fn says(owner: &mut Dashboard, what: &str) {
+    eventually(what, async || {
+        visible_text(&owner.page().await).contains(what)
+    })
+    .await;
+}
+
+/// The platform refuses Shop's push for good. Its owner asks once more, and later the operator does.
+async fn a_refused_push_is_told_and_sent_again_on_request(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world).await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let config = EndpointGroup::Config;
+    for by_operator in [false, true] {
+        world.sandbox.set_fault(config, Some(Fault::Forbidden));
+        let new = owner.add_credentials().await;
+        assert!(owner.promote(&new).await.status.is_redirection());
+        says(&mut owner, "Config vars: Refused").await;
+        assert!(owner.page().await.contains("/config-vars/push"));
+        world.sandbox.set_fault(config, None);
+        if by_operator {
+            let number = owner.path.trim_start_matches("/caches/").to_owned();
+            let settings = world.settings();
+            let folder = std::env::temp_dir();
+            let done = larder(&format!("admin push {number}"), settings, &folder).await;
+            assert!(done.success, "{done:?}");
+        } else {
+            let asked = owner.act("config-vars/push", &[]).await;
+            assert!(asked.status.is_redirection());
+        }
+        arrives(&world, shop, &new).await;
+        says(&mut owner, "Config vars: Applied").await;
+        assert!(!owner.page().await.contains("/config-vars/push"));
+    }
+    world.stop().await;
+}
+
+/// The secret is reset in the partner portal before anybody tells us: every access token ends at once. With the new
+/// secret the old refresh tokens are good again.
+async fn a_new_client_secret_goes_on_with_the_old_refresh_tokens(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world).await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    world
+        .sandbox
+        .reset_client_secret("another-secret".to_owned().into());
+    let new = owner.add_credentials().await;
+    assert!(owner.promote(&new).await.status.is_redirection());
+    says(&mut owner, "Config vars: Refused").await;
+    let world = world
+        .restart_with("LARDER_HEROKU_CLIENT_SECRET", "another-secret")
+        .await;
+    let asked = owner.act("config-vars/push", &[]).await;
+    assert!(asked.status.is_redirection());
+    arrives(&world, shop, &new).await;
+    world.stop().await;
+}
+
+/// Shop's client is refused a flush, opens too many connections and fills its cache; its owner promotes a credential.
+async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
+    let wishes = Wishes {
+        file: Some(SMALL.to_owned()),
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    let (shop, addon) = provision(&world).await;
+    let vars = world.sandbox.config_vars(shop);
+    let (servers, user) = (&vars["MEMCACHIER_SERVERS"], &vars["MEMCACHIER_USERNAME"]);
+    let password = &vars["MEMCACHIER_PASSWORD"];
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let line = async |start: &str| {
+        let found = world.sandbox.wait_for_line(shop, start, PATIENCE).await;
+        found.unwrap_or_else(|_| panic!("no line {start}")).text
+    };
+
+    let boxes = format!("credentials/{user}/capabilities");
+    let restricted = owner.act(&boxes, &[("write", "on"), ("api", "on")]).await;
+    assert!(restricted.status.is_redirection());
+    let mut client = Plain::connect(servers).await;
+    assert_eq!(client.login(user, password).await, "STORED");
+    client.say("flush_all\r\n").await;
+    assert_eq!(client.line().await, "CLIENT_ERROR flush not permitted");
+    let refused = line("event=flush_refused").await;
+    let by = format!("credential={user} remote=127.0.0.1");
+    assert!(refused.contains(&by), "{refused}");
+
+    let mut second = Plain::connect(servers).await;
+    assert_eq!(second.login(user, password).await, "STORED");
+    let mut third = Plain::connect(servers).await;
+    assert_ne!(third.login(user, password).await, "STORED");
+    let over = line("event=connections_over_limit").await;
+    assert!(over.contains("limit=2 refused=1"), "{over}");
+
+    let value = "v".repeat(10_000);
+    for number in 0..300 {
+        client
+            .say(&format!("set k{number} 0 0 10000\r\n{value}\r\n"))
+            .await;
+        assert_eq!(client.line().await, "STORED");
+    }
+    let full = line("event=memory_full").await;
+    assert!(full.contains(" evictions="), "{full}");
+
+    let new = owner.add_credentials().await;
+    assert!(owner.promote(&new).await.status.is_redirection());
+    let promoted = line("event=credentials_promoted").await;
+    assert!(
+        promoted.ends_with(&format!("credential={new}")),
+        "{promoted}"
+    );
+    for told in world.sandbox.log_lines(shop) {
+        assert!(!told.text.contains(password.as_str()), "{}", told.text);
+    }
+    world.stop().await;
+}
+
+/// Somebody holds the database for longer than anybody waits. Heroku is told when to come back, and finds one cache.
+async fn a_database_that_hangs_is_a_503_and_nothing_is_half_made(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let store = world.store().await;
+    let mut held = store.begin().await.expect("a transaction");
+    // Every change of the installation needs this row, or on SQLite the only writer.
+    let nobody = larder::domain::CacheId(4_711);
+    held.bump(nobody).await.expect("held");
+    let shop = world.sandbox.create_app("shop").expect("a new name");
+    let options = ProvisionOptions::default();
+    let addon = world.sandbox.prepare_provision(shop, "dev", options);
+    let addon = addon.expect("an order");
+    let body = serde_json::json!({"uuid": addon, "plan": "dev", "region": "us"});
+    let asked = reqwest::Client::new()
+        .post(format!("{}/heroku/resources", world.base))
+        .basic_auth("larder", Some(PASSWORD))
+        .json(&body)
+        .send();
+    let answer = asked.await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "5");
+    drop(held);
+    let made = world
+        .sandbox
+        .repeat_provision(addon)
+        .await
+        .expect("an answer");
+    let again = world
+        .sandbox
+        .repeat_provision(addon)
+        .await
+        .expect("an answer");
+    assert_eq!((made.status, again.status), (201, 201));
+    assert_eq!(made.body, again.body);
+    store.close().await;
+    world.stop().await;
+}
