@@ -1,12 +1,12 @@
 //! P4: what was acknowledged survives. `larder serve` is killed with SIGKILL at random moments while a marketplace
-//! provisions and owners promote and flush; a ledger of acknowledged requests is held against what is there after
-//! each restart. `scripts/kill-loop COUNT` runs more kills than the default.
+//! provisions, at once and in the background, changes plans and attaches apps, and owners promote, flush and let the
+//! schedule rotate; a ledger of acknowledged requests is held against what is there after each restart. `scripts/kill-loop COUNT` runs more kills than the default.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::domain::Timestamp;
+use larder::domain::{CacheId, Timestamp};
 use larder::sandbox::{AddonId, AppId, ProvisionOptions, Sandbox};
 use larder::store::seal::MasterKey;
 use larder::store::{Schema, Store, StoreSettings};
@@ -42,6 +42,14 @@ struct Told {
     credentials: Vec<String>,
     flushes: usize,
     promotions: usize,
+    /// A second app that the cache was attached to.
+    attached: Option<AppId>,
+    /// The plans it may be on: one, and after a change without an answer two.
+    plans: Vec<&'static str>,
+    /// Whether it was set up in the background.
+    slow: bool,
+    /// Whether the schedule replaces its primary as well, so that only the service knows it.
+    rotating: bool,
     deprovisioned: bool,
     /// A deprovisioning that was sent and not answered.
     maybe_deprovisioned: bool,
@@ -53,11 +61,44 @@ type Ledger = Arc<Mutex<BTreeMap<AddonId, Told>>>;
 /// A browser per cache. A session that was acknowledged must outlive the kills like everything else.
 type Browsers = Arc<Mutex<BTreeMap<AddonId, Dashboard>>>;
 
+/// `dev` and `100` are provisioned at once, `slow` in the background.
+const PLANS: &str = r#"
+[[plans]]
+slug = "dev"
+memory_mib = 25
+connections = 50
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+
+[[plans]]
+slug = "100"
+memory_mib = 100
+connections = 50
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+
+[[plans]]
+slug = "slow"
+memory_mib = 50
+connections = 50
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+asynchronous = true
+"#;
+
 /// What owners act on. They hold `alive` for reading; the inspector takes it for writing.
 #[derive(Clone)]
 struct Stage {
     sandbox: Arc<Sandbox>,
     base: String,
+    /// The service's database, to let a day come.
+    database: String,
     ledger: Ledger,
     browsers: Browsers,
     alive: Arc<RwLock<()>>,
@@ -115,6 +156,9 @@ async fn run(database: Database, kills: u32) {
     let mut settings = settings(&base, sandbox.url(), &database, &data);
     settings.insert(0, ("LARDER_ENGINE_MEMORY".to_owned(), "64GiB".to_owned()));
     settings.insert(0, ("LARDER_LOG".to_owned(), "error".to_owned()));
+    let folder = data.path().join("home");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("larder.toml"), PLANS).expect("a plan table");
     // of equal names the last one wins in a process's environment
     settings.reverse();
     sandbox.set_provider(
@@ -124,20 +168,21 @@ async fn run(database: Database, kills: u32) {
     let stage = Stage {
         sandbox: Arc::new(sandbox),
         base,
+        database: database.url().to_owned(),
         ledger: Ledger::default(),
         browsers: Browsers::default(),
         alive: Arc::default(),
         over: CancellationToken::new(),
     };
 
-    let mut process = Process::start(&stage.base, &settings).await;
+    let mut process = Process::start_in(&stage.base, &settings, &folder).await;
     let owners: Vec<_> = (0..OWNERS)
         .map(|number| tokio::spawn(owner(stage.clone(), number)))
         .collect();
     for kill in 0..kills {
         sleep(Duration::from_millis(random(2_000))).await;
         process.kill().await;
-        process = Process::start(&stage.base, &settings).await;
+        process = Process::start_in(&stage.base, &settings, &folder).await;
         let _nobody_acts = stage.alive.write().await;
         inspect(&stage, kill).await;
     }
@@ -156,28 +201,33 @@ async fn run(database: Database, kills: u32) {
     database.drop().await;
 }
 
-/// Once everything has arrived, the database soon promises nothing more.
-async fn nothing_is_owed(database: &Database) {
+async fn open(url: &str) -> Store {
     let settings = StoreSettings {
-        url: database.url().to_owned().into(),
+        url: url.to_owned().into(),
         master_key: MasterKey::from_base64(&master_key()).expect("32 bytes"),
         previous_keys: vec![],
         connections_max: 2,
     };
     let store = Store::open(&settings, Schema::Expect, START).await;
-    let store = store.expect("the database opens again");
+    store.expect("the database opens again")
+}
+
+/// Once everything has arrived, the database soon promises nothing more.
+async fn nothing_is_owed(database: &Database) {
+    let store = open(database.url()).await;
     let ever = Timestamp::from_micros(i64::MAX);
     let deadline = Instant::now() + LEASES_OVER;
     loop {
         let lines = store.lines_waiting().await.expect("readable");
         let lanes = store.lines_backlog(ever).await.expect("readable").due;
         let pushes = store.config_backlog(ever).await.expect("readable").due;
-        if (lines, lanes, pushes) == (0, 0, 0) {
+        let setups = store.setups_backlog(ever).await.expect("readable").due;
+        if (lines, lanes, pushes, setups) == (0, 0, 0, 0) {
             break;
         }
         assert!(
             Instant::now() < deadline,
-            "{lines} lines in {lanes} lanes and {pushes} pushes are still owed"
+            "{lines} lines in {lanes} lanes, {pushes} pushes and {setups} words are still owed"
         );
         sleep(Duration::from_millis(100)).await;
     }
@@ -207,9 +257,12 @@ async fn owner(stage: Stage, number: usize) {
             tokio::spawn(provision(work, number, round)).await
         } else {
             let addon = mine[random(mine.len() as u64) as usize];
-            match random(12) {
+            match random(16) {
                 0 => tokio::spawn(deprovision(work, addon)).await,
-                1..5 => tokio::spawn(flush(work, addon)).await,
+                1 => tokio::spawn(change_plan(work, addon)).await,
+                2 => tokio::spawn(attach(work, addon)).await,
+                3 => tokio::spawn(let_the_day_come(work, addon)).await,
+                4..8 => tokio::spawn(flush(work, addon)).await,
                 _ => tokio::spawn(promote(work, addon)).await,
             }
         };
@@ -222,17 +275,24 @@ async fn owner(stage: Stage, number: usize) {
 async fn provision(stage: Stage, owner: usize, round: usize) {
     let name = format!("app-{owner}-{round}");
     let app = stage.sandbox.create_app(&name).expect("a new name");
+    let plan = ["dev", "dev", "slow"][random(3) as usize];
     let addon = stage
         .sandbox
-        .provision(app, "dev", ProvisionOptions::default())
+        .provision(app, plan, ProvisionOptions::default())
         .await
         .expect("an answer");
-    let primary = addon.config["MEMCACHIER_USERNAME"].clone();
+    let primary = match addon.config.get("MEMCACHIER_USERNAME") {
+        Some(primary) => primary.clone(),
+        // Accepted: the values come later.
+        None => stage.dashboard(addon.id).await.usernames().await.remove(0),
+    };
     let told = Told {
         owner,
         app: Some(app),
         credentials: vec![primary.clone()],
         primary,
+        plans: vec![plan],
+        slow: plan == "slow",
         ..Told::default()
     };
     stage.ledger.lock().insert(addon.id, told);
@@ -266,6 +326,46 @@ async fn flush(stage: Stage, addon: AddonId) {
     let mut dashboard = stage.dashboard(addon).await;
     assert!(dashboard.flush().await.status.is_redirection());
     note(&stage, addon, |told| told.flushes += 1);
+}
+
+async fn change_plan(stage: Stage, addon: AddonId) {
+    let plan = ["dev", "100"][random(2) as usize];
+    note(&stage, addon, |told| told.plans.push(plan));
+    let changed = stage.sandbox.change_plan(addon, plan).await;
+    changed.expect("an answer");
+    note(&stage, addon, |told| told.plans = vec![plan]);
+}
+
+/// A second app, which must have the lines of later flushes.
+async fn attach(stage: Stage, addon: AddonId) {
+    let ledger = stage.ledger.lock().clone();
+    if ledger[&addon].attached.is_some() {
+        return;
+    }
+    let name = format!("more-{addon}");
+    let Ok(app) = stage.sandbox.create_app(&name) else {
+        return;
+    };
+    // Not while it is provisioning.
+    if stage.sandbox.attach(addon, app).is_ok() {
+        note(&stage, addon, |told| told.attached = Some(app));
+    }
+}
+
+/// Switches the schedule on, and makes its next turn due.
+async fn let_the_day_come(stage: Stage, addon: AddonId) {
+    note(&stage, addon, |told| told.rotating = true);
+    let mut dashboard = stage.dashboard(addon).await;
+    let set = dashboard.act("rotation", &[("every_days", "30")]).await;
+    assert!(set.status.is_redirection());
+    let cache = dashboard.path.trim_start_matches("/caches/").parse();
+    let cache = CacheId(cache.expect("a number"));
+    let store = open(&stage.database).await;
+    let mut tx = store.begin().await.expect("a transaction");
+    let due = tx.reschedule_rotation(cache, START, None, START).await;
+    due.expect("written");
+    tx.commit().await.expect("a commit");
+    store.close().await;
 }
 
 async fn deprovision(stage: Stage, addon: AddonId) {
@@ -307,7 +407,7 @@ async fn inspect(stage: &Stage, kill: u32) {
             continue;
         }
         assert!(
-            [200, 201].contains(&reply.status),
+            [200, 201].contains(&reply.status) || (reply.status == 202 && told.slow),
             "kill {kill}: {addon:?} is lost: {reply:?}"
         );
         note(stage, addon, |told| told.maybe_deprovisioned = false);
@@ -316,7 +416,7 @@ async fn inspect(stage: &Stage, kill: u32) {
         let primary = names.first().expect("a primary").clone();
         let possible = [Some(told.primary.clone()), told.maybe.clone()];
         assert!(
-            possible.contains(&Some(primary.clone())),
+            told.rotating || possible.contains(&Some(primary.clone())),
             "kill {kill}: {primary} is primary, told {told:?}"
         );
         for name in &told.credentials {
@@ -331,6 +431,12 @@ async fn inspect(stage: &Stage, kill: u32) {
             1,
             "kill {kill}: one primary"
         );
+        let on_plan = |plan: &&str| page.contains(&format!("<dt>Plan</dt><dd>{plan} "));
+        assert!(
+            told.plans.iter().any(on_plan),
+            "kill {kill}: {addon:?} is not on one of {:?}",
+            told.plans
+        );
         note(stage, addon, |told| {
             told.primary = primary;
             told.maybe = None;
@@ -343,11 +449,25 @@ async fn settle(stage: &Stage) {
     let ledger = stage.ledger.lock().clone();
     for (addon, told) in ledger.iter().filter(|(_, told)| !told.deprovisioned) {
         let app = told.app.expect("known since the provision");
-        let arrived = stage
-            .sandbox
-            .wait_for_var(app, "MEMCACHIER_USERNAME", &told.primary, LEASES_OVER)
-            .await;
-        arrived.unwrap_or_else(|late| panic!("{late}: {addon:?} never got {}", told.primary));
+        let deadline = Instant::now() + LEASES_OVER;
+        let mut dashboard = stage.dashboard(*addon).await;
+        loop {
+            // The schedule may still be at work.
+            let primary = match told.rotating {
+                true => dashboard.usernames().await.remove(0),
+                false => told.primary.clone(),
+            };
+            let vars = stage.sandbox.config_vars(app);
+            if vars.get("MEMCACHIER_USERNAME") == Some(&primary) {
+                break;
+            }
+            let late = Instant::now() >= deadline;
+            assert!(!late, "{addon:?} has {:?}, not {primary}", vars.keys());
+            sleep(Duration::from_millis(100)).await;
+        }
+        if let Some(more) = told.attached {
+            hears_of_flushes(stage, &mut dashboard, more).await;
+        }
         let lines = stage.sandbox.wait_for(LEASES_OVER, |market| {
             let log: Vec<_> = market.app(app)?.log.iter().cloned().collect();
             let all_there = lines_of(&log, "flush").len() >= told.flushes
@@ -356,6 +476,16 @@ async fn settle(stage: &Stage) {
         });
         let lines = lines.await;
         lines.unwrap_or_else(|late| panic!("{late}: lines of {addon:?} are missing: {told:?}"));
+    }
+}
+
+/// An attached app gets the lines of flushes once the attachment was seen.
+async fn hears_of_flushes(stage: &Stage, dashboard: &mut Dashboard, app: AppId) {
+    let deadline = Instant::now() + LEASES_OVER;
+    while lines_of(&stage.sandbox.log_lines(app), "flush").is_empty() {
+        assert!(Instant::now() < deadline, "{app:?} never hears of a flush");
+        assert!(dashboard.flush().await.status.is_redirection());
+        sleep(Duration::from_millis(500)).await;
     }
 }
 

@@ -18,21 +18,31 @@ pub struct Process {
 impl Process {
     /// Starts it with exactly these settings and waits until it is ready.
     pub async fn start(base: &str, settings: &[(String, String)]) -> Process {
-        Process::start_with(base, settings, Stdio::inherit()).await
+        Process::start_in(base, settings, &std::env::temp_dir()).await
+    }
+
+    /// The same in a folder that may hold a `larder.toml`.
+    pub async fn start_in(base: &str, settings: &[(String, String)], folder: &Path) -> Process {
+        Process::start_with(base, settings, folder, Stdio::inherit()).await
     }
 
     /// The same, with its log in a file.
     pub async fn start_logging(base: &str, settings: &[(String, String)], log: &Path) -> Process {
         let log = std::fs::File::create(log).expect("a new file");
-        Process::start_with(base, settings, log.into()).await
+        Process::start_with(base, settings, &std::env::temp_dir(), log.into()).await
     }
 
-    async fn start_with(base: &str, settings: &[(String, String)], log: Stdio) -> Process {
+    async fn start_with(
+        base: &str,
+        settings: &[(String, String)],
+        folder: &Path,
+        log: Stdio,
+    ) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_larder"))
             .arg("serve")
             .env_clear()
             .envs(settings.iter().map(|(name, value)| (name, value)))
-            .current_dir(std::env::temp_dir())
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
