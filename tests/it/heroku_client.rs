@@ -7,7 +7,7 @@ use larder::access::Owner;
 use larder::domain::Timestamp;
 use larder::marketplace::heroku::client::HerokuClient;
 use larder::outbox::Outbox;
-use larder::outbox::ports::{ConfigValues, LogLine, Provider, SendErrorKind};
+use larder::outbox::ports::{ConfigValues, LogLine, Provider, SendErrorKind, Stage};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use wiremock::matchers::{basic_auth, body_string_contains, header, method, path};
@@ -336,12 +336,20 @@ async fn lines_are_posted_as_logplex_wants_them() {
 
 #[tokio::test]
 async fn log_answers_are_sorted_and_other_hosts_not_called() {
+    let after_a_minute = SendErrorKind::Retry {
+        after: Some(Duration::from_secs(60)),
+    };
     for (status, kind) in [
         (400, SendErrorKind::Refused),
         (401, SendErrorKind::Unauthorized),
         (403, SendErrorKind::Unauthorized),
+        (404, SendErrorKind::Unauthorized),
+        (405, SendErrorKind::Refused),
+        (410, SendErrorKind::Unauthorized),
         (413, SendErrorKind::Refused),
         (415, SendErrorKind::Refused),
+        (429, after_a_minute),
+        (500, SendErrorKind::Retry { after: None }),
         (503, SendErrorKind::Retry { after: None }),
     ] {
         let server = MockServer::start().await;
@@ -363,6 +371,54 @@ async fn log_answers_are_sorted_and_other_hosts_not_called() {
             server.received_requests().await.expect("recording").len(),
             1
         );
+    }
+}
+
+/// heroku.md §5: no body, any 2xx is success, and the state that tells what became of a lost answer.
+#[tokio::test]
+async fn completion_actions_are_posted_and_states_are_read() {
+    let server = MockServer::start().await;
+    for (action, status) in [("provision", 200), ("deprovision", 204)] {
+        Mock::given(method("POST"))
+            .and(path(format!("/addons/{UUID}/actions/{action}")))
+            .and(header("Authorization", "Bearer the-token"))
+            .and(header("Accept", "application/vnd.heroku+json; version=3"))
+            .respond_with(ResponseTemplate::new(status))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+    }
+    let refusal = json!({"id": "invalid_params", "message": "wrong state of the-token"});
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(422).set_body_json(refusal))
+        .mount(&server)
+        .await;
+    let client = heroku_client(&server.uri());
+    let (id, token) = (UUID.parse().expect("an id"), "the-token".to_owned().into());
+    client.finish(&id, &token).await.expect("taken");
+    client.give_up(&id, &token).await.expect("taken");
+    let again = client.finish(&id, &token).await.expect_err("refused");
+    assert_eq!(again.kind, SendErrorKind::Refused);
+    assert!(!again.message.contains("the-token"), "{}", again.message);
+    for request in server.received_requests().await.expect("recording") {
+        assert!(request.body.is_empty());
+    }
+    for (state, stage) in [
+        (json!("provisioning"), Stage::Provisioning),
+        (json!("provisioned"), Stage::Provisioned),
+        (json!("deprovisioned"), Stage::Deprovisioned),
+        (json!("deprovisioning"), Stage::Deprovisioned),
+        (json!("another word"), Stage::Provisioning),
+        (Value::Null, Stage::Provisioning),
+    ] {
+        let server = MockServer::start().await;
+        let addon = json!({"id": UUID, "name": "acme", "state": state});
+        Mock::given(path(format!("/addons/{UUID}")))
+            .respond_with(ResponseTemplate::new(200).set_body_json(addon))
+            .mount(&server)
+            .await;
+        let read = heroku_client(&server.uri()).resource(&id, &token).await;
+        assert_eq!(read.expect("an add-on").stage, stage, "{state}");
     }
 }
 

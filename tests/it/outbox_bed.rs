@@ -109,6 +109,8 @@ pub struct Scripted {
     pub effects: Mutex<Vec<String>>,
     /// SERVERS of each push that took effect.
     pub servers: Mutex<Vec<String>>,
+    /// The time that each line sent speaks of.
+    pub log_times: Mutex<Vec<Timestamp>>,
 }
 
 impl Default for Scripted {
@@ -133,6 +135,7 @@ impl Default for Scripted {
             gives_codes: AtomicBool::default(),
             effects: Mutex::default(),
             servers: Mutex::default(),
+            log_times: Mutex::default(),
         }
     }
 }
@@ -420,6 +423,8 @@ impl Provider for Scripted {
             url: url.expose_secret().to_owned(),
             lines: lines.iter().map(|line| line.text.clone()).collect(),
         };
+        let times = lines.iter().map(|line| line.at);
+        self.log_times.lock().extend(times);
         Box::pin(async {
             self.call(call)?;
             if self.refuses_logs.load(Ordering::SeqCst) {

@@ -60,6 +60,27 @@ async fn a_flush_reported_twice_is_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_sent_late_carries_the_time_of_its_event() {
+    on_each(async |db| {
+        use larder::domain::Clock as _;
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let before = bed.world.clock.now();
+        bed.flush(&owner, "p1").await;
+        let after = bed.world.clock.now();
+        bed.provider.fail([SendErrorKind::Retry { after: None }]);
+        bed.work().await;
+        bed.pass(600);
+        bed.work().await;
+        let times = bed.provider.log_times.lock().clone();
+        assert_eq!(times.len(), 2, "sent twice");
+        assert!(times.iter().all(|at| *at >= before && *at <= after));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_batch_is_sent_again_before_anything_newer() {
     on_each(async |db| {
         let bed = Bed::start(db).await;

@@ -245,3 +245,21 @@ async fn a_census_tells_of_installs_known_to_one_side_and_touches_none() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_census_is_taken_by_one_of_several_processes() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        *bed.provider.installs.lock() = Some(Vec::new());
+        let mut taking = Vec::new();
+        for _ in 0..4 {
+            let outbox = bed.another_worker(db).await;
+            taking.push(tokio::spawn(async move { outbox.census_due().await }));
+        }
+        for taken in taking {
+            taken.await.expect("no panic").expect("a census");
+        }
+        assert_eq!(bed.provider.count(|call| *call == Call::Installs), 1);
+    })
+    .await;
+}
