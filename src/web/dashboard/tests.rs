@@ -12,8 +12,8 @@ use crate::domain::ConfigVarNames;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{BearerSecret, Password};
 use crate::domain::{
-    CacheId, Capabilities, Credential, CredentialId, Marketplace, Plan, Resource, ResourceId,
-    ResourceState, Timestamp, Username,
+    CacheId, Capabilities, Certificate, Credential, CredentialId, Fingerprint, Marketplace, Plan,
+    Resource, ResourceId, ResourceState, Timestamp, Username,
 };
 use crate::web::WebSettings;
 use crate::web::assets;
@@ -84,6 +84,17 @@ fn credential(name: &str, primary: bool) -> Credential {
         created_at: before(900_000),
         last_used: None,
         retired_at: None,
+    }
+}
+
+/// Issued so many seconds ago, good for `life`.
+fn certificate(of: &str, issued: u64, life: u64) -> Certificate {
+    let created_at = before(issued);
+    Certificate {
+        fingerprint: Fingerprint::of(&issued.to_be_bytes()),
+        username: name(of),
+        created_at,
+        expires_at: created_at.plus(Duration::from_secs(life)),
     }
 }
 
@@ -179,10 +190,15 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
                 ..credential("C0FFEE", false)
             },
         ],
+        certificates: vec![
+            certificate("91BC07", 7_000, 365 * 86_400),
+            certificate("91BC07", 370 * 86_400, 365 * 86_400),
+        ],
         overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
         history: history(),
         servers: "p1.us-east.example.net:11211".to_owned(),
+        tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
         figures: Some(figures()),
         now: NOW,
     }
@@ -276,6 +292,8 @@ fn nothing_known_and_no_room_left() {
     let page = render(
         |facts| {
             facts.figures = None;
+            facts.certificates = vec![];
+            facts.tls_servers = vec![];
             facts.history = vec![];
             facts.credentials = (0..10)
                 .map(|at| credential(&format!("4F2A9{at}"), at == 0))
