@@ -17,6 +17,7 @@ mod browser;
 mod clients;
 mod conversations;
 mod engine_capabilities;
+mod engine_certificates;
 mod engine_connections;
 mod engine_differential;
 mod engine_memcapable;
