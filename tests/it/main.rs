@@ -14,6 +14,7 @@ mod admin;
 mod attachments;
 mod bad_input;
 mod browser;
+mod certificates;
 mod clients;
 mod conversations;
 mod engine_capabilities;
