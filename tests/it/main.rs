@@ -49,6 +49,7 @@ mod rotation;
 mod secrets;
 mod shutdown;
 mod store_battery;
+mod store_certificates;
 mod store_open;
 mod support;
 mod weather;

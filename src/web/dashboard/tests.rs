@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use askama::Template;
 
-use super::present::{self, Facts, dashboard};
+use super::present::{self, CertificateFacts, Facts, dashboard};
 use super::views::{ConfirmDelete, ConfirmFlush, Revealed};
-use crate::access::{ConfigState, HistoryEntry, Reach, Session};
+use crate::access::{ConfigState, HistoryEntry, IssuedCertificate, Reach, Session};
 use crate::cluster::Figures;
 use crate::domain::ConfigVarNames;
 use crate::domain::credential::LastUse;
@@ -475,4 +475,56 @@ fn questions_before_what_cannot_be_undone() {
     assert!(text(false, Some(1)).contains("1 live connection<"));
     assert!(text(false, None).contains("is not known"));
     assert!(!text(true, Some(1)).contains("name=\"confirmed\""));
+}
+
+fn certificates_page(issued: bool, change: impl FnOnce(&mut CertificateFacts<'_>)) -> String {
+    let (resource, session) = (resource(), session());
+    let good = certificate("91BC07", 7_000, 365 * 86_400);
+    let mut facts = CertificateFacts {
+        resource: &resource,
+        session: &session,
+        username: name("91BC07"),
+        issued: issued.then(|| {
+            let issued = IssuedCertificate {
+                certificate: good.clone(),
+                pem: "-----BEGIN CERTIFICATE-----\nAbc+/=\n".to_owned().into(),
+            };
+            (issued, Reach::Everywhere)
+        }),
+        certificates: vec![
+            good,
+            certificate("4F2A90", 7_100, 365 * 86_400),
+            certificate("91BC07", 370 * 86_400, 365 * 86_400),
+        ],
+        tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
+        now: NOW,
+    };
+    change(&mut facts);
+    present::certificates_page(&settings(), facts)
+        .render()
+        .unwrap()
+}
+
+#[test]
+fn certificates_of_one_credential() {
+    golden("certificates", &certificates_page(true, |_| ()));
+    let page = certificates_page(false, |_| ());
+    assert!(!page.contains("BEGIN CERTIFICATE"));
+    assert!(page.contains("1 of 5 in use."));
+    for form in page.split("<form ").skip(1) {
+        let form = form.split("</form>").next().unwrap();
+        assert!(form.contains("name=\"csrf\" value=\"csrf-of-this-session\""));
+    }
+    let full = certificates_page(false, |facts| {
+        facts.certificates = (0..5).map(|at| certificate("91BC07", at, 9)).collect();
+    });
+    assert!(full.contains("Revoke one to issue another."));
+    assert_eq!(full.matches(" disabled ").count(), 2, "both ways to issue");
+    let without_tls = certificates_page(false, |facts| facts.tls_servers.clear());
+    assert!(without_tls.contains("No TLS address"));
+    assert!(!without_tls.contains("Issue certificate"));
+    assert!(
+        without_tls.contains("Revoke certificate"),
+        "what is there can go"
+    );
 }
