@@ -107,7 +107,10 @@ async fn certificates_live_and_die_with_their_credential() {
                 .unwrap()
         );
         tx.commit().await.unwrap();
-        assert_eq!(store.certificates(mine).await.unwrap(), [newer.clone()]);
+        assert_eq!(
+            store.certificates(mine).await.unwrap().as_slice(),
+            std::slice::from_ref(&newer)
+        );
 
         let mut tx = store.begin().await.unwrap();
         let twice = tx.insert_certificate(they.id, &newer).await;
