@@ -33,6 +33,7 @@
 //! 1. `directory.caches` (changes and figures; never on the way of a request)
 //! 2. a tenancy's `delayed_flush`, then the storage's own locks: a tenant's flush, a shard
 //! 3. a registry's `entries`, then a control's `account`
+//! 4. the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
 //!
 //! A thread holds at most one shard lock, for the run of commands of one turn, and never while it waits. Groups 2
 //! and 3 are never held together.
