@@ -50,5 +50,10 @@ fn from_engine(figures: engine::Figures) -> Figures {
         connections_by_credential: credentials
             .map(|credential| (credential.username, credential.connections.into()))
             .collect(),
+        connections_by_certificate: figures
+            .certificates
+            .into_iter()
+            .map(|(fingerprint, connections)| (fingerprint, connections.into()))
+            .collect(),
     }
 }

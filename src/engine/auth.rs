@@ -13,7 +13,7 @@ use super::events::Gate;
 use super::tenancy::Tenancy;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{Verifier, VerifierKey, random_bytes};
-use crate::domain::{Capabilities, CertificateSpec, Timestamp, Username};
+use crate::domain::{Capabilities, CertificateSpec, Fingerprint, Timestamp, Username};
 
 /// Where credentials are found. Called on the engine's threads: it must neither block nor wait for a lock that a
 /// change holds.
@@ -113,6 +113,14 @@ impl Account {
     /// Whether its certificate has expired. Passwords do not.
     pub fn is_over(&self, now: Timestamp) -> bool {
         matches!(&self.proof, Proof::Certificate(certificate) if certificate.expires_at <= now)
+    }
+
+    /// The certificate that opens it, if one does.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match &self.proof {
+            Proof::Certificate(certificate) => Some(certificate.fingerprint),
+            Proof::Password(_) | Proof::Door => None,
+        }
     }
 
     fn verifier(&self) -> Option<&Verifier> {

@@ -73,7 +73,7 @@ use tokio::sync::watch;
 
 use crate::domain::credential::LastUse;
 use crate::domain::secret::VerifierKey;
-use crate::domain::{Authority, CacheId, CacheSpec, Clock, Origin, Username};
+use crate::domain::{Authority, CacheId, CacheSpec, Clock, Fingerprint, Origin, Username};
 use auth::Account;
 use listener::{Entrance, Guests, bind};
 use node::Node;
@@ -146,6 +146,8 @@ pub struct Figures {
     pub connections: u32,
     pub connections_max: u32,
     pub credentials: Vec<CredentialFigures>,
+    /// Connections made by each client certificate; those of its credential count them too.
+    pub certificates: Vec<(Fingerprint, u32)>,
 }
 
 /// The same of one credential.
@@ -293,6 +295,10 @@ impl Engine {
             connections: tenancy.connections(),
             connections_max: tenancy.connections_max(),
             credentials: by_credential(&accounts),
+            certificates: accounts
+                .iter()
+                .filter_map(|account| Some((account.fingerprint()?, account.connections())))
+                .collect(),
         })
     }
 

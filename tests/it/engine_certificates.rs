@@ -161,6 +161,13 @@ fn revoking_one_ends_its_connections_and_no_others() {
     idle.talk("mn\r\n", "MN\r\n");
     others.talk("mn\r\n", "MN\r\n");
     let mut by_password = gate.stage.text(OWNER);
+    let figures = gate.stage.engine.figures(alice().cache).unwrap();
+    let mut live = figures.certificates;
+    live.sort();
+    let mut expected = [(lost.fingerprint(), 1), (kept.fingerprint(), 1)];
+    expected.sort();
+    assert_eq!(live, expected);
+    assert_eq!(figures.credentials[0].connections, 3, "all of the owner's");
 
     gate.know(&[(&kept, OWNER)]);
     idle.closed();

@@ -101,10 +101,12 @@ async fn page(
     issued: Option<(IssuedCertificate, Reach)>,
 ) -> Result<Response, Fault> {
     let access = &web.access;
-    let (credentials, certificates, servers) = tokio::try_join!(
+    let figures = async { Ok(access.figures(owner).await) };
+    let (credentials, certificates, servers, figures) = tokio::try_join!(
         access.credentials(owner),
         access.certificates(owner),
         access.servers(owner),
+        figures,
     )?;
     if !credentials
         .iter()
@@ -119,6 +121,7 @@ async fn page(
         certificates,
         tls_servers: caches::tls_servers(web, &servers),
         issued,
+        figures,
         now: web.clock.now(),
     };
     Ok(html(&present::certificates_page(&web.settings, facts)))

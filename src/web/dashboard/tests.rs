@@ -119,6 +119,7 @@ fn figures() -> Figures {
             ("touch_misses", 0),
         ],
         connections_by_credential: vec![(name("4F2A90"), 36), (name("91BC07"), 1)],
+        connections_by_certificate: vec![(Fingerprint::of(&7_000_u64.to_be_bytes()), 1)],
     }
 }
 
@@ -497,6 +498,7 @@ fn certificates_page(issued: bool, change: impl FnOnce(&mut CertificateFacts<'_>
             certificate("91BC07", 370 * 86_400, 365 * 86_400),
         ],
         tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
+        figures: Some(figures()),
         now: NOW,
     };
     change(&mut facts);
@@ -511,6 +513,8 @@ fn certificates_of_one_credential() {
     let page = certificates_page(false, |_| ());
     assert!(!page.contains("BEGIN CERTIFICATE"));
     assert!(page.contains("1 of 5 in use."));
+    let unknown = certificates_page(false, |facts| facts.figures = None);
+    assert_eq!(unknown.matches(">unknown<").count(), 2);
     for form in page.split("<form ").skip(1) {
         let form = form.split("</form>").next().unwrap();
         assert!(form.contains("name=\"csrf\" value=\"csrf-of-this-session\""));

@@ -252,6 +252,8 @@ pub struct Issued {
 pub struct CertificateRow {
     pub fingerprint: String,
     pub short: String,
+    /// Live connections; `None` while no node answers.
+    pub connections: Option<String>,
     pub issued: Moment,
     pub expires: Moment,
     pub expired: bool,

@@ -4,6 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{frame, landed, moment};
 use crate::access::{CERTIFICATES_MAX, IssuedCertificate, Reach, Session};
+use crate::cluster::Figures;
 use crate::domain::{Certificate, Resource, Timestamp, Username};
 use crate::web::dashboard::views::{CertificateRow, CertificatesPage, Issued, Moment, Tone};
 use crate::web::dashboard::{snippets, words};
@@ -19,6 +20,8 @@ pub struct CertificateFacts<'a> {
     /// Empty where there is no TLS listener.
     pub tls_servers: Vec<String>,
     pub issued: Option<(IssuedCertificate, Reach)>,
+    /// `None` while no node answers.
+    pub figures: Option<Figures>,
     pub now: Timestamp,
 }
 
@@ -27,7 +30,7 @@ pub fn certificates_page(settings: &WebSettings, facts: CertificateFacts<'_>) ->
     let own: Vec<&Certificate> = facts.certificates.iter().filter(own).collect();
     let rows: Vec<CertificateRow> = own
         .iter()
-        .map(|certificate| row(certificate, facts.now))
+        .map(|certificate| row(certificate, facts.figures.as_ref(), facts.now))
         .collect();
     let newest = own
         .first()
@@ -65,7 +68,12 @@ fn issued((issued, reach): (IssuedCertificate, Reach)) -> Issued {
     }
 }
 
-fn row(certificate: &Certificate, now: Timestamp) -> CertificateRow {
+fn row(certificate: &Certificate, figures: Option<&Figures>, now: Timestamp) -> CertificateRow {
+    let connections = |figures: &Figures| {
+        let mut known = figures.connections_by_certificate.iter();
+        let found = known.find(|(fingerprint, _)| *fingerprint == certificate.fingerprint);
+        words::count(found.map_or(0, |(_, number)| *number))
+    };
     let expires_at = certificate.expires_at;
     let expired = expires_at <= now;
     let distance = if expired {
@@ -76,6 +84,7 @@ fn row(certificate: &Certificate, now: Timestamp) -> CertificateRow {
     CertificateRow {
         fingerprint: certificate.fingerprint.to_string(),
         short: certificate.fingerprint.short(),
+        connections: figures.map(connections),
         issued: moment(certificate.created_at, now),
         expires: Moment {
             distance,
