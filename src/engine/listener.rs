@@ -158,7 +158,7 @@ async fn serve_by_tls(stream: TcpStream, certificates: Arc<Certificates>, place:
     let accepted = certificates.acceptor().accept(stream).into_fallible().await;
     let mut stream = match accepted {
         Ok(stream) => stream,
-        Err((_, socket)) => return take_leave(socket, &place).await,
+        Err((_, socket)) => return Box::pin(take_leave(socket, &place)).await,
     };
     let mut session = place.locked_session();
     let presented = stream.get_ref().1.peer_certificates();
@@ -167,7 +167,7 @@ async fn serve_by_tls(stream: TcpStream, certificates: Arc<Certificates>, place:
         if let Err(refusal) = identify(&mut session, &fingerprint, &place) {
             // Nobody is left to tell when this fails.
             let _ = stream.write_all(refusal).await;
-            return take_leave(stream, &place).await;
+            return Box::pin(take_leave(stream, &place)).await;
         }
     }
     Connection::new(stream, session, place).serve().await;
@@ -176,7 +176,8 @@ async fn serve_by_tls(stream: TcpStream, certificates: Arc<Certificates>, place:
 /// Begins the session as whom the certificate stands for, or gives the last word to say.
 ///
 /// The handshake has looked already, but not one that resumed an older session, and a certificate may have been
-/// revoked since.
+/// revoked since. From here on this is a connection that has logged in: another SASL login replaces who it is, and a
+/// text `set` is a `set`.
 fn identify(
     session: &mut Session,
     fingerprint: &Fingerprint,
@@ -194,7 +195,7 @@ fn identify(
 }
 
 /// Ends our side and lets the peer take what was said last, such as the alert that tells why it is refused: see
-/// [`Connection::serve`].
+/// [`Connection::serve`]. Callers box it, for its buffer must not be part of every connection's task.
 async fn take_leave(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) {
     place.control().enter(Phase::Closing);
     if stream.shutdown().await.is_err() {
