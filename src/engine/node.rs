@@ -179,6 +179,7 @@ impl Node {
             }
             self.tell_memory_full(&tenancy);
         }
+        self.pool.give_up_unneeded();
     }
 
     fn tell_memory_full(&self, tenancy: &Tenancy) {
