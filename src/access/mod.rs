@@ -8,12 +8,15 @@
 //! | `sessions` | opening, finding and ending browser sessions; the long-lived URL |
 //! | `credentials` | create, promote, restrict, remove, reveal |
 //! | `rotation` | replacing primaries by schedule |
+//! | `certificates`, `authority` | client certificates, and our CA that signs them |
 //! | `flush` | emptying the cache |
 //! | `view` | what the dashboard shows |
 //!
 //! Every change locks the resource's row first, so changes of one cache come one after the other, and checks under
 //! that lock that the resource is still live.
 
+mod authority;
+mod certificates;
 mod credentials;
 mod flush;
 mod rotation;
@@ -24,6 +27,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use authority::IssuedCertificate;
+pub use certificates::CERTIFICATES_MAX;
 pub(crate) use credentials::issue;
 
 pub use crate::store::rotations::Rotation;
@@ -123,6 +128,10 @@ pub enum AccessError {
     PrimaryStays,
     #[error("this plan allows {max} credentials")]
     TooManyCredentials { max: u32 },
+    #[error("a credential may have {max} certificates")]
+    TooManyCertificates { max: u32 },
+    #[error("cannot make a certificate")]
+    Signing(#[from] rcgen::Error),
     /// The SSO proof was used before.
     #[error("this sign-on was used before")]
     UsedProof,

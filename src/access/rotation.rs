@@ -4,7 +4,7 @@
 //! one takes it, and a crash leaves either all of it or none. The former primary goes on working. It goes by itself
 //! when its successor's values have been with the provider for the overlap, nobody has logged in with it for as long
 //! and no connection is open with it; what cannot be seen (the node is another process's) counts as in use. A
-//! credential that the owner made or promoted by hand never goes by itself.
+//! credential that the owner made or promoted by hand, or has a client certificate of, never goes by itself.
 
 use std::time::Duration;
 

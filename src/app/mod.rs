@@ -428,6 +428,7 @@ fn build_router(
         clock: Arc::clone(clock),
         settings: Arc::new(WebSettings {
             legacy_header: heroku.legacy,
+            tls_port: config.memcached.tls.as_ref().map(|tls| tls.addr.port()),
             ..WebSettings::new(
                 config.public_url.clone(),
                 !config.allow_http,

@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod capability;
+pub mod certificate;
 pub mod config_vars;
 pub mod credential;
 pub mod event;
@@ -17,8 +18,9 @@ pub mod rotation;
 pub mod secret;
 pub mod time;
 
-pub use cache::{CacheSpec, CredentialSpec, FlushOrder};
+pub use cache::{CacheSpec, CertificateSpec, CredentialSpec, FlushOrder};
 pub use capability::Capabilities;
+pub use certificate::{Authority, Certificate, Fingerprint};
 pub use config_vars::ConfigVarNames;
 pub use credential::{Credential, Username};
 pub use event::Event;

@@ -93,7 +93,8 @@ pub(super) async fn going_credentials(
     cache: CacheId,
 ) -> Result<Vec<Credential>, StoreError> {
     let rows: Vec<CredentialRow> = run!(tx, c => sqlx::query_as(select_credential!(
-        "WHERE cache_id = $1 AND goes_unused = 1 AND removed_at IS NULL ORDER BY retired_at, id"))
+        "WHERE cache_id = $1 AND goes_unused = 1 AND removed_at IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM certificates f WHERE f.credential_id = credentials.id) ORDER BY retired_at, id"))
         .bind(cache.0).fetch_all(c))?;
     rows.into_iter().map(CredentialRow::into_domain).collect()
 }
@@ -279,7 +280,7 @@ impl Tx {
             .bind(now.micros())
             .bind(id.to_string())
         )?;
-        Ok(())
+        self.remove_certificates_of(id).await
     }
 
     /// Wipes every credential of a cache that is being deprovisioned.
@@ -298,7 +299,7 @@ impl Tx {
             .bind(now.micros())
             .bind(cache.0)
         )?;
-        Ok(())
+        self.remove_all_certificates(cache).await
     }
 
     /// Notes a login. Reports may come late and twice; only a later one counts.

@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Former primaries of caches on this node alone that the schedule replaced before `before` and that nobody has
-    /// logged in with since; the provider has everything that was promised to it.
+    /// logged in with since; the provider has everything that was promised to it. One with a client certificate stays.
     pub async fn going_credentials(
         &self,
         node: &NodeId,
@@ -61,6 +61,7 @@ impl Store {
                 "SELECT k.cache_id, k.username FROM credentials k
                  JOIN config_sync s ON s.cache_id = k.cache_id AND s.applied >= s.desired
                  WHERE k.goes_unused = 1 AND k.retired_at <= $1 AND (k.last_used_at IS NULL OR k.last_used_at <= $1)
+                   AND NOT EXISTS (SELECT 1 FROM certificates f WHERE f.credential_id = k.id)
                    AND EXISTS (SELECT 1 FROM placements p WHERE p.cache_id = k.cache_id AND p.node_id = $2)
                    AND NOT EXISTS (SELECT 1 FROM placements p WHERE p.cache_id = k.cache_id AND p.node_id <> $2)
                  ORDER BY k.retired_at, k.id")

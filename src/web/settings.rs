@@ -19,6 +19,8 @@ pub struct WebSettings {
     pub variables: ConfigVarNames,
     /// Whether pages have the place for the header of marketplaces of the first generation.
     pub legacy_header: bool,
+    /// Where the caches' servers take TLS, if they do.
+    pub tls_port: Option<u16>,
     /// How many caches one browser may be signed in to; the oldest sign-in gives way.
     pub sessions_per_browser_max: usize,
     /// Length of the Events list.
@@ -43,6 +45,7 @@ impl WebSettings {
             product_name,
             variables,
             legacy_header: false,
+            tls_port: None,
             sessions_per_browser_max: 20,
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,

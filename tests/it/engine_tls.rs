@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::engine_stage::{OWNER, Stage, loopback, settings};
 
-fn make_certificate(folder: &Path, name: &str) {
+pub fn make_certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
         .args([
             "req",

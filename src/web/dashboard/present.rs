@@ -1,5 +1,7 @@
 //! Domain types to views: the one conversion.
 
+mod certificates;
+
 use super::rotation;
 use super::snippets;
 use super::views::{
@@ -10,10 +12,12 @@ use super::words;
 use crate::access::{ConfigState, HistoryEntry, Reach, Rotation, Session};
 use crate::cluster::Figures;
 use crate::domain::{
-    Capabilities, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp, Username,
+    Capabilities, Certificate, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp,
+    Username,
 };
 use crate::web::notice::Notice;
 use crate::web::settings::WebSettings;
+pub use certificates::{CertificateFacts, certificates_page, pem_file_name};
 
 /// Everything the page is made of.
 pub struct Facts<'a> {
@@ -21,12 +25,15 @@ pub struct Facts<'a> {
     pub session: &'a Session,
     pub plan: &'a Plan,
     pub credentials: Vec<Credential>,
+    pub certificates: Vec<Certificate>,
     /// For each credential when its overlap with its successor ends, if it was the primary.
     pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
     pub rotation: Option<Rotation>,
     pub history: Vec<HistoryEntry>,
     pub servers: String,
+    /// Empty where there is no TLS listener.
+    pub tls_servers: Vec<String>,
     pub figures: Option<Figures>,
     pub now: Timestamp,
 }
@@ -43,6 +50,7 @@ pub fn dashboard(
         let advice = ends.map(|ends| advice(&facts, credential, ends));
         CredentialRow {
             advice,
+            certificates: good_certificates(&facts, &credential.username),
             ..credential_row(credential, figures, &revealed, facts.now)
         }
     };
@@ -65,8 +73,9 @@ pub fn dashboard(
             .collect(),
         credentials_max: facts.plan.credentials_max,
         rotation: rotation::panel(facts.rotation.as_ref(), facts.now),
+        has_tls: !facts.tls_servers.is_empty(),
         counters: figures.map(counters),
-        settings: settings_panel(settings, &facts.servers, &revealed),
+        settings: settings_panel(settings, &facts, &revealed),
         events: facts
             .history
             .iter()
@@ -125,7 +134,10 @@ fn header(facts: &Facts<'_>) -> Header {
 fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
     let tone = match notice {
         Notice::FlushOrdered => Tone::Fair,
-        Notice::Created(_, reach) | Notice::Saved(_, reach) | Notice::Removed(_, reach)
+        Notice::Created(_, reach)
+        | Notice::Saved(_, reach)
+        | Notice::Removed(_, reach)
+        | Notice::Revoked(_, reach)
             if reach != Reach::Everywhere =>
         {
             Tone::Fair
@@ -162,6 +174,11 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
         Notice::Removed(name, reach) => (
             format!("Credential {name} was deleted"),
             format!("It is refused from now on. {}", landed(reach)),
+            None,
+        ),
+        Notice::Revoked(name, reach) => (
+            format!("A certificate of {name} was revoked"),
+            format!("It is refused from now on, and its connections are closed. {}", landed(reach)),
             None,
         ),
         Notice::Flushed { items, bytes } => (
@@ -371,8 +388,16 @@ fn credential_row(
         connections: figures
             .map(|figures| words::count(connections_of(figures, &credential.username))),
         created: moment(credential.created_at, now),
+        certificates: 0,
         advice: None,
     }
+}
+
+fn good_certificates(facts: &Facts<'_>, username: &Username) -> usize {
+    let good = |certificate: &&Certificate| {
+        certificate.username == *username && certificate.expires_at > facts.now
+    };
+    facts.certificates.iter().filter(good).count()
 }
 
 /// What to do with a former primary.
@@ -446,7 +471,7 @@ fn counters(figures: &Figures) -> Counters {
     }
 }
 
-fn settings_panel(settings: &WebSettings, servers: &str, revealed: &Revealed) -> Settings {
+fn settings_panel(settings: &WebSettings, facts: &Facts<'_>, revealed: &Revealed) -> Settings {
     let names = &settings.variables;
     let dashboard_url = match revealed {
         Revealed::DashboardUrl(hash) => {
@@ -455,11 +480,13 @@ fn settings_panel(settings: &WebSettings, servers: &str, revealed: &Revealed) ->
         _ => None,
     };
     Settings {
-        servers: servers
+        servers: facts
+            .servers
             .split(',')
             .filter(|server| !server.is_empty())
             .map(str::to_owned)
             .collect(),
+        tls_servers: facts.tls_servers.clone(),
         servers_variable: names.servers.clone(),
         username_variable: names.username.clone(),
         password_variable: names.password.clone(),
@@ -476,6 +503,8 @@ fn event_row(entry: &HistoryEntry, now: Timestamp) -> EventRow {
         "credentials_promoted" => (Tone::Plain, "Credential promoted"),
         "credentials_removed" => (Tone::Plain, "Credential deleted"),
         "capabilities_changed" => (Tone::Plain, "Capabilities changed"),
+        "certificate_issued" => (Tone::Plain, "Certificate issued"),
+        "certificate_revoked" => (Tone::Plain, "Certificate revoked"),
         "sso_secret_rotated" => (Tone::Plain, "SSO secret rotated"),
         "rotation_scheduled" => (Tone::Plain, "Rotation scheduled"),
         "rotation_put_off" => (Tone::Fair, "Rotation put off"),
