@@ -205,7 +205,7 @@ impl Scripted {
         self.refuses_finish.store(refuse, Ordering::SeqCst);
     }
 
-    /// Fails the next giving up.
+    /// Fails givings up from now on; one whose answer is lost takes effect.
     pub fn fail_give_up(&self, kind: SendErrorKind) {
         *self.fails_give_up.lock() = Some(kind);
     }
@@ -386,7 +386,7 @@ impl Provider for Scripted {
     ) -> BoxFuture<'a, Result<(), SendError>> {
         Box::pin(async {
             let answer = self.call(Call::GiveUp);
-            let answer = match self.fails_give_up.lock().take() {
+            let answer = match *self.fails_give_up.lock() {
                 Some(kind) => Err(SendError::new(kind, "failed")),
                 None => answer,
             };

@@ -245,6 +245,28 @@ async fn nothing_that_the_provider_took_after_all_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_turns_out_to_be_ready_stays_though_it_was_to_be_given_up() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let resource = order(&bed, "r-1").await;
+        bed.provider.refuse_finish(true);
+        let_time_pass(&bed, 9 * HOUR).await;
+        bed.provider.fail_give_up(RETRY);
+        while bed.provider.count(|call| *call == Call::GiveUp) == 0 {
+            let_time_pass(&bed, HOUR).await;
+        }
+        assert_eq!(now(&bed, &resource).await, ResourceState::Provisioning);
+        // A word of long ago arrives after all.
+        *bed.provider.stage.lock() = Stage::Provisioned;
+        let tried = bed.provider.count(|call| *call == Call::GiveUp);
+        let_time_pass(&bed, HOUR).await;
+        assert_eq!(now(&bed, &resource).await, ResourceState::Provisioned);
+        assert_eq!(bed.provider.count(|call| *call == Call::GiveUp), tried);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_ahead_gives_nothing_up() {
     on_each(async |db| {
         let bed = Bed::start(db).await;

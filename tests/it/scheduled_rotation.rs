@@ -1,11 +1,13 @@
 //! Scheduled rotation, with a moved clock, on both databases: it does what *rotate now* does, once, and removes only
 //! what nobody uses.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use larder::access::{Access, Owner};
 use larder::domain::credential::LastUse;
-use larder::domain::{Clock as _, Credential, Marketplace, RotationPeriod, Username};
+use larder::domain::{Clock, Credential, Marketplace, RotationPeriod, Timestamp, Username};
 use larder::outbox::ports::SendErrorKind;
 
 use crate::outbox_bed::Bed;
@@ -13,7 +15,7 @@ use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::{Database, on_each};
 use crate::support::on_both_databases;
 use crate::support::scene::{PATIENCE, Scene, Wishes};
-use crate::support::world::plans;
+use crate::support::world::{TestClock, eventually, plans};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -99,6 +101,16 @@ async fn it_is_off_until_it_is_switched_on_and_comes_every_so_many_days() {
     .await;
 }
 
+/// Counts how often somebody looks at the clock.
+struct Looks(AtomicUsize, Arc<TestClock>);
+
+impl Clock for Looks {
+    fn now(&self) -> Timestamp {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        self.1.now()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_processes_take_a_turn_once() {
     on_each(async |db| {
@@ -106,20 +118,36 @@ async fn several_processes_take_a_turn_once() {
         let owner = scheduled(&bed, 1).await;
         bed.pass(DAY + 1);
         let another = db.opened_again().await;
+        let looks = Arc::new(Looks(AtomicUsize::new(0), bed.world.clock.clone()));
+        // All see the turn as due before the first can take it.
+        let mut held = bed.world.store.begin().await.expect("a transaction");
+        held.lock_resource(owner.cache()).await.expect("locked");
         let others = (0..6).map(|number| {
             let store = match number % 2 {
                 0 => another.clone(),
                 _ => bed.world.store.clone(),
             };
             let cluster = bed.world.cluster.clone();
-            let access = Access::new(store, cluster, plans(), bed.world.clock.clone());
+            let access = Access::new(store, cluster, plans(), looks.clone());
             tokio::spawn(async move { access.rotate_due().await })
         });
+        let others: Vec<_> = others.collect();
+        eventually("all have looked at the clock", async || {
+            looks.0.load(Ordering::SeqCst) >= 6
+        })
+        .await;
+        // Their reads are on the way before these.
+        let now = bed.world.clock.now();
+        for store in [&bed.world.store, &another].repeat(8) {
+            store.due_rotations(now, 9).await.expect("read");
+        }
+        drop(held);
         let mut taken = 0;
-        for other in others.collect::<Vec<_>>() {
+        for other in others {
             taken += other.await.expect("no panic").expect("turns");
         }
         assert_eq!(taken, 1);
+        assert_eq!(history_of(&bed, &owner, "rotation_put_off").await, 0);
         assert_eq!(names(&bed, &owner).await.len(), 2);
     })
     .await;
@@ -151,7 +179,7 @@ async fn a_former_primary_goes_when_nobody_uses_it_any_more() {
         assert!(left.len() == 1 && left[0] != old);
         assert_eq!(history_of(&bed, &owner, "credentials_removed").await, 1);
         let names = bed.world.plane.clone();
-        crate::support::world::eventually("the node refuses it", async || {
+        eventually("the node refuses it", async || {
             names.usernames(owner.cache()).len() == 1
         })
         .await;
