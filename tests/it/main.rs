@@ -29,6 +29,7 @@ mod engine_stage;
 mod engine_telling;
 mod engine_tls;
 mod engine_words;
+mod fuzz_corpus;
 mod heroku_client;
 mod heroku_routes;
 mod heroku_webhooks;
