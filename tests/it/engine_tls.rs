@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::engine_stage::{OWNER, Stage, loopback, settings};
 
-fn make_certificate(folder: &Path, name: &str) {
+pub fn make_certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
         .args([
             "req",
@@ -39,7 +39,7 @@ fn make_certificate(folder: &Path, name: &str) {
     );
 }
 
-fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(trusted).unwrap())

@@ -23,6 +23,8 @@ mod engine_memcapable;
 mod engine_million;
 mod engine_model;
 mod engine_oracle;
+mod engine_past_faults;
+mod engine_recent_faults;
 mod engine_script;
 mod engine_serving;
 mod engine_stage;
