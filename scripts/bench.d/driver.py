@@ -10,6 +10,7 @@ import tempfile
 import build
 import cells
 import control
+import crowd
 import fill
 import idle
 import instructions
@@ -33,6 +34,7 @@ GROUPS = {
     "replay": replay,
     "refused": refused,
     "noisy": noisy,
+    "crowd": crowd,
     "tenants": tenants,
     "live": live,
     "instructions": instructions,

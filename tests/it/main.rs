@@ -18,6 +18,7 @@ mod clients;
 mod conversations;
 mod engine_capabilities;
 mod engine_connections;
+mod engine_crowds;
 mod engine_differential;
 mod engine_memcapable;
 mod engine_million;
