@@ -49,6 +49,8 @@ pub mod connection;
 pub mod directory;
 pub mod events;
 pub mod execute;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 pub mod listener;
 pub mod node;
 pub mod protocol;
@@ -56,6 +58,7 @@ pub mod registry;
 pub mod session;
 pub mod stats;
 pub mod storage;
+mod sync;
 pub mod tenancy;
 pub mod tls;
 mod worker;
