@@ -358,13 +358,15 @@ fn poll_write<S: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     out: &mut Output,
 ) -> Poll<io::Result<()>> {
-    let mut pieces = [IoSlice::new(&[]); PIECES];
-    let filled = out.pieces(&mut pieces);
     let stream = Pin::new(stream);
-    let sent = match &pieces[..filled] {
-        [] => return Poll::Ready(Ok(())),
-        [piece] => ready!(stream.poll_write(cx, piece))?,
-        several => ready!(stream.poll_write_vectored(cx, several))?,
+    let sent = match out.as_one_piece() {
+        Some([]) => return Poll::Ready(Ok(())),
+        Some(piece) => ready!(stream.poll_write(cx, piece))?,
+        None => {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let filled = out.pieces(&mut pieces);
+            ready!(stream.poll_write_vectored(cx, &pieces[..filled]))?
+        }
     };
     if sent == 0 {
         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -150,8 +150,8 @@ impl<'t> Run<'t> {
         let (key, shard) = self.shard(key);
         let reply = match shard.get(&key, options) {
             Some(item) => Reply::Touched {
-                flags: item.flags,
-                cas: item.cas,
+                flags: item.flags(),
+                cas: item.cas(),
             },
             None => Reply::NotFound,
         };

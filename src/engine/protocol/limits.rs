@@ -74,19 +74,26 @@ impl Limits {
 pub fn is_text_key(key: &[u8]) -> bool {
     // Eight bytes at a time: this is done for each key of each request.
     let (words, rest) = key.as_chunks::<8>();
-    let in_words = words
-        .iter()
-        .fold(0, |found, &word| found | controls(u64::from_le_bytes(word)));
+    let in_words = words.iter().fold(0, |found, &word| {
+        found | bytes_below::<b' '>(u64::from_le_bytes(word))
+    });
     let in_rest = rest.iter().any(|&byte| byte < b' ' || byte == 0x7f);
     is_key_length(key.len()) && in_words == 0 && !in_rest
 }
 
-/// Not zero when one of the eight bytes is below 0x20 or is 0x7f. A borrow can only come from a byte that is found.
+/// The bytes of a word that no key of the text dialects holds.
 #[inline]
-const fn controls(word: u64) -> u64 {
+pub const fn ends_of_key(word: u64) -> u64 {
+    bytes_below::<0x21>(word)
+}
+
+/// Marks the bytes below `LIMIT`, and 0x7f, by their top bit. A borrow can only come from a byte that is found, so
+/// the first mark is where it belongs.
+#[inline]
+const fn bytes_below<const LIMIT: u8>(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let is_delete = word ^ (0x7f * EACH);
-    let low = word.wrapping_sub(0x20 * EACH) & !word;
+    let low = word.wrapping_sub(LIMIT as u64 * EACH) & !word;
     let delete = is_delete.wrapping_sub(EACH) & !is_delete;
     (low | delete) & (0x80 * EACH)
 }

@@ -27,7 +27,7 @@ use super::storage::{
 };
 
 pub use fault::Fault;
-pub use limits::{Limits, is_key_length, is_text_key};
+pub use limits::{Limits, ends_of_key, is_key_length, is_text_key};
 pub use output::Output;
 
 /// What `version` answers. Clients compare it and switch features on, so it names the memcached whose behaviour

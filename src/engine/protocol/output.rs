@@ -68,6 +68,12 @@ impl Output {
         self.bytes.len() + self.block_bytes
     }
 
+    /// The unsent bytes, when they are one piece, as they are unless a large value is among them.
+    #[inline]
+    pub fn as_one_piece(&self) -> Option<&[u8]> {
+        self.blocks.is_empty().then(|| &self.bytes[self.sent..])
+    }
+
     /// Fills `slices` with the next unsent pieces and says how many there are.
     pub fn pieces<'o>(&'o self, slices: &mut [IoSlice<'o>]) -> usize {
         let mut skip = self.sent;

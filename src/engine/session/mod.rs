@@ -210,14 +210,20 @@ impl Session {
             if rest.is_empty() {
                 return (used, Stop::Next(Next::Read));
             }
-            let (consumed, request) = match self.parse(node, rest) {
+            match self.parse(node, rest) {
                 Parsed::Request {
-                    used,
+                    used: request_bytes,
                     swallow,
                     request,
                 } => {
+                    used += request_bytes;
                     self.swallow = swallow;
-                    (used, request)
+                    if self.perform(&mut run, request, out) == Next::Close {
+                        return (used, Stop::Next(Next::Close));
+                    }
+                    if swallow > 0 || self.sasl_may_follow(&input[used..]) {
+                        return (used, Stop::Turn);
+                    }
                 }
                 Parsed::Partial => return (used, Stop::Next(Next::Read)),
                 Parsed::NeedsBlock { head, block } => {
@@ -228,7 +234,6 @@ impl Session {
                 Parsed::KeyList { used: first, keys } => {
                     self.keys = Some(keys);
                     used += first;
-                    continue;
                 }
                 Parsed::Fault {
                     used: line,
@@ -242,7 +247,6 @@ impl Session {
                     if swallow > 0 {
                         return (used, Stop::Turn);
                     }
-                    continue;
                 }
                 Parsed::Close(last_word) => {
                     if let Some((fault, form)) = last_word {
@@ -250,13 +254,6 @@ impl Session {
                     }
                     return (used, Stop::Next(Next::Close));
                 }
-            };
-            used += consumed;
-            if self.perform(&mut run, request, out) == Next::Close {
-                return (used, Stop::Next(Next::Close));
-            }
-            if self.swallow > 0 || self.sasl_may_follow(&input[used..]) {
-                return (used, Stop::Turn);
             }
         }
         (used, Stop::Next(Next::Again))

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use super::request::GetOptions;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counts since the tenant was made or its counters reset. Kept per shard under its lock.
@@ -66,6 +68,21 @@ impl Counters {
 
     pub fn cmd_touch(&self) -> u64 {
         self.touch_hits + self.touch_misses
+    }
+
+    /// A read with a new life is a touch.
+    #[inline]
+    pub(super) fn count_read(&mut self, options: &GetOptions, hit: bool) {
+        if options.uncounted {
+            return;
+        }
+        let counter = match (options.touch.is_some(), hit) {
+            (false, true) => &mut self.get_hits,
+            (false, false) => &mut self.get_misses,
+            (true, true) => &mut self.touch_hits,
+            (true, false) => &mut self.touch_misses,
+        };
+        *counter += 1;
     }
 
     /// Back to zero, but for what describes the present.

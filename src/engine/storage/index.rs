@@ -298,13 +298,14 @@ impl Table {
         let tag = tag_of(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[number];
-            let mut ways = bucket.ways_with(tag);
-            while ways != 0 {
-                let way = ways.trailing_zeros() as usize / 8;
-                if matches(bucket.places[way]) {
-                    return Some((number, way));
+            for (first, mut ways) in bucket.ways_with(tag) {
+                while ways != 0 {
+                    let way = first + ways.trailing_zeros() as usize / 8;
+                    if matches(bucket.places[way]) {
+                        return Some((number, way));
+                    }
+                    ways &= ways - 1;
                 }
-                ways &= ways - 1;
             }
             if bucket.spilled == 0 {
                 return None;
@@ -359,18 +360,17 @@ impl Table {
 }
 
 impl Bucket {
-    /// One bit, the top of its byte, for each way with this tag.
+    /// For the first eight ways and the last four: one bit, the top of its byte, for each way with this tag.
     #[inline]
-    fn ways_with(&self, tag: u8) -> u128 {
+    fn ways_with(&self, tag: u8) -> [(usize, u64); 2] {
         const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
         let t = &self.tags;
         let front = u64::from_le_bytes([t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]]);
         let back = u32::from_le_bytes([t[8], t[9], t[10], t[11]]);
         let zero_bytes = |word: u64| !(((word & LOW) + LOW) | word | LOW);
         let repeated = u64::from(tag) * 0x0101_0101_0101_0101;
-        let low = zero_bytes(front ^ repeated);
-        let high = zero_bytes(u64::from(back) ^ repeated) & 0xffff_ffff;
-        u128::from(low) | u128::from(high) << 64
+        let last = zero_bytes(u64::from(back) ^ repeated) & 0xffff_ffff;
+        [(0, zero_bytes(front ^ repeated)), (8, last)]
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::BufMut;
 use bytes::buf::Limit;
 
+use super::item::Header;
 use super::ledger::Ledger;
+use super::view::Value;
 
 /// The block that holds the counts, the vector and its account beside the bytes.
 const BLOCK_BYTES: u64 = 64;
@@ -148,6 +150,17 @@ impl LargeTable {
     pub(super) fn bytes(&self) -> u64 {
         let slots = self.slots.capacity() * size_of::<Option<SharedValue>>();
         (slots + self.unused.capacity() * size_of::<u32>()) as u64
+    }
+
+    /// The value of a record, in it or here.
+    #[inline]
+    pub(super) fn value<'a>(&'a self, header: Header, record: &'a [u8]) -> Value<'a> {
+        if header.is_large() {
+            self.get(header.slot(record))
+                .map_or(Value::Inline(&[]), Value::Shared)
+        } else {
+            Value::Inline(header.value(record))
+        }
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&SharedValue> {

@@ -54,21 +54,18 @@ impl<'t> ShardGuard<'t> {
     /// Reads one item. Counts as a get, or as a touch when `options` hold a new life.
     #[inline]
     pub fn get(&mut self, key: &HashedKey<'_>, options: GetOptions) -> Option<ItemView<'_>> {
-        let expired_before = self.shard.counters.expired;
-        let found = self.find_living(key);
-        self.count_read(&options, found.is_some());
-        let Some(at) = found else {
-            if !options.uncounted {
-                self.shard.counters.get_expired += self.shard.counters.expired - expired_before;
-            }
-            return self.vivified(key, options.vivify?);
+        let Some(at) = self.shard.find(key) else {
+            return self.missed(key, &options);
         };
-        let (record, base) = self.shard.record(at);
-        let before = Header::read(record);
-        let (flags, cas) = (before.flags(record), before.cas(record));
+        let expiry = options.touch.map(|life| self.tenant.clock().expiry(life));
+        let before = self.shard.header(at);
+        if before.expiry().is_over(self.now) {
+            self.remove_expired(at);
+            self.shard.counters.get_expired += u64::from(!options.uncounted);
+            return self.missed(key, &options);
+        }
         let mut after = before;
-        if let Some(exptime) = options.touch {
-            let expiry = self.tenant.clock().expiry(exptime);
+        if let Some(expiry) = expiry {
             after = after.with_expiry(expiry);
             self.shard.note_expiry(at, expiry);
         }
@@ -79,36 +76,32 @@ impl<'t> ShardGuard<'t> {
         if marks.won {
             after = after.with_token_sent();
         }
+        let shard = &mut *self.shard;
+        shard.counters.count_read(&options, true);
+        let segment = shard.segments.get_mut(at.segment());
+        let base = segment.base;
         if !options.no_bump {
             after = after.after_read(self.now, base);
         }
+        let record = segment.record_mut(at.offset());
         if after != before {
-            self.shard.set_header(at, after);
+            after.write(record);
         }
         Some(ItemView {
-            value: self.shard.value(at, after),
-            flags,
-            cas,
-            ttl_secs: after.expiry().remaining(self.now),
-            fetched: before.is_fetched(),
-            last_access_secs: self.now.saturating_sub(before.accessed(base)),
+            value: shard.large.value(after, record),
             marks,
+            record,
+            before,
+            after,
+            base,
+            now: self.now,
         })
     }
 
     #[inline]
-    fn count_read(&mut self, options: &GetOptions, hit: bool) {
-        if options.uncounted {
-            return;
-        }
-        let counters = &mut self.shard.counters;
-        let counter = match (options.touch.is_some(), hit) {
-            (false, true) => &mut counters.get_hits,
-            (false, false) => &mut counters.get_misses,
-            (true, true) => &mut counters.touch_hits,
-            (true, false) => &mut counters.touch_misses,
-        };
-        *counter += 1;
+    fn missed(&mut self, key: &HashedKey<'_>, options: &GetOptions) -> Option<ItemView<'_>> {
+        self.shard.counters.count_read(options, false);
+        self.vivified(key, options.vivify?)
     }
 
     #[inline]
@@ -133,17 +126,20 @@ impl<'t> ShardGuard<'t> {
         };
         self.put(key, &meta, NewValue::Bytes(&[])).ok()?;
         self.shard.counters.total_items += 1;
+        let at = self.shard.find(key)?;
+        let (record, base) = self.shard.record(at);
+        let header = Header::read(record);
         Some(ItemView {
             value: Value::Inline(&[]),
-            flags: 0,
-            cas: meta.cas,
-            ttl_secs: expiry.remaining(self.now),
-            fetched: false,
-            last_access_secs: 0,
             marks: Marks {
                 won: true,
                 ..Marks::default()
             },
+            record,
+            before: header,
+            after: header,
+            base,
+            now: self.now,
         })
     }
 
@@ -331,8 +327,8 @@ impl<'t> ShardGuard<'t> {
             ..GetOptions::default()
         };
         self.get(key, options).map(|item| Touched {
-            flags: item.flags,
-            cas: item.cas,
+            flags: item.flags(),
+            cas: item.cas(),
         })
     }
 

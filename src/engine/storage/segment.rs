@@ -156,6 +156,11 @@ impl Segment {
     }
 
     #[inline]
+    pub(super) fn record_mut(&mut self, offset: usize) -> &mut [u8] {
+        &mut self.data[offset..]
+    }
+
+    #[inline]
     pub(super) fn header(&self, offset: usize) -> Header {
         Header::read(self.record(offset))
     }
@@ -239,7 +244,7 @@ impl Segments {
 
     pub(super) fn set_header(&mut self, address: Address, header: Header) {
         let segment = self.get_mut(address.segment());
-        header.write(&mut segment.data[address.offset()..]);
+        header.write(segment.record_mut(address.offset()));
     }
 
     #[inline]

@@ -149,14 +149,7 @@ impl Shard {
 
     #[inline]
     pub(super) fn value(&self, at: Address, header: Header) -> Value<'_> {
-        let record = self.segments.record(at);
-        if header.is_large() {
-            self.large
-                .get(header.slot(record))
-                .map_or(Value::Inline(&[]), Value::Shared)
-        } else {
-            Value::Inline(header.value(record))
-        }
+        self.large.value(header, self.segments.record(at))
     }
 
     pub(super) fn is_large(&self, key_bytes: usize, value_bytes: usize) -> bool {

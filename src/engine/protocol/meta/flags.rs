@@ -7,6 +7,8 @@ use crate::engine::storage::Exptime;
 
 /// Words of one line, its command and key among them.
 const WORDS_MAX: usize = 20;
+/// No flag comes before it in ASCII; the 63 from here on are told apart.
+const FIRST_LETTER: u8 = 64;
 /// Bytes of an opaque behind its `O`.
 const OPAQUE_BYTES_MAX: usize = 31;
 
@@ -34,19 +36,30 @@ pub(super) struct Flags {
 impl Flags {
     /// Reads `words`; `before` words of the line came earlier. A wrong letter or a repeated one ends the reading;
     /// a wrong number is told only when nothing worse follows, as in memcached.
+    #[inline]
     pub fn parse(words: Words<'_>, before: usize) -> Result<Flags, Fault> {
-        if words.count() + before > WORDS_MAX {
+        // A word takes two bytes with its blank, so most lines are too short to hold too many.
+        let words_max = words.rest().len().div_ceil(2);
+        if words_max + before > WORDS_MAX && words.count() + before > WORDS_MAX {
             return Err(Fault::FlagsTooLong);
         }
         let mut flags = Flags::default();
-        let mut seen = 0u128;
+        let mut seen = 0u64;
         let mut wrong = None;
         for word in words {
             let (&letter, argument) = word.split_first().unwrap_or((&0, &[]));
-            if letter >= 127 || seen & (1 << letter) != 0 {
+            let Some(place @ 0..63) = letter.checked_sub(FIRST_LETTER) else {
+                let no_flag = letter < FIRST_LETTER;
+                return Err(if no_flag {
+                    Fault::InvalidFlag
+                } else {
+                    Fault::DuplicateFlag
+                });
+            };
+            if seen & (1 << place) != 0 {
                 return Err(Fault::DuplicateFlag);
             }
-            seen |= 1 << letter;
+            seen |= 1 << place;
             match flags.take(letter, argument) {
                 Ok(()) => {}
                 Err(Fault::InvalidFlag) => return Err(Fault::InvalidFlag),
@@ -56,6 +69,7 @@ impl Flags {
         wrong.map_or(Ok(flags), Err)
     }
 
+    #[inline]
     fn take(&mut self, letter: u8, argument: &[u8]) -> Result<(), Fault> {
         match letter {
             b'b' => self.base64 = true,

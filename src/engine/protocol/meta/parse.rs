@@ -194,6 +194,7 @@ fn store_request(mode: StoreMode, flags: &Flags) -> StoreRequest<'static> {
 
 impl<'a> Line<'a> {
     /// `words` start with the key; `fixed` of them, key and length, stand before the flags.
+    #[inline]
     fn parse(mut words: Words<'a>, command: MetaCommand, fixed: usize) -> Result<Line<'a>, Fault> {
         let sent_key = words.next().ok_or(Fault::BadFormat)?;
         for _ in 1..fixed {

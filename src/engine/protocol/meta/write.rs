@@ -103,7 +103,7 @@ fn write_miss(form: &MetaForm<'_>, out: &mut Output) {
 
 #[inline]
 fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
-    let with_value = form.value && form.known_cas != Some(item.cas);
+    let with_value = form.value && form.known_cas != Some(item.cas());
     if with_value {
         out.push(b"VA ");
         number::push(out.bytes(), item.value.len() as u64);
@@ -113,11 +113,11 @@ fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     for word in Words::new(form.flags) {
         match word[0] {
             b's' => write_letter(b's', item.value.len() as u64, out),
-            b't' => write_life(item.ttl_secs, out),
-            b'c' => write_letter(b'c', item.cas, out),
-            b'f' => write_letter(b'f', u64::from(item.flags), out),
-            b'l' => write_letter(b'l', u64::from(item.last_access_secs), out),
-            b'h' => write_letter(b'h', u64::from(item.fetched), out),
+            b't' => write_life(item.ttl_secs(), out),
+            b'c' => write_letter(b'c', item.cas(), out),
+            b'f' => write_letter(b'f', u64::from(item.flags()), out),
+            b'l' => write_letter(b'l', u64::from(item.last_access_secs()), out),
+            b'h' => write_letter(b'h', u64::from(item.fetched()), out),
             b'O' => write_word(word, out),
             b'k' => write_key(form, out),
             _ => {}
@@ -197,14 +197,14 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
 
 /// `me`: facts of one item, for debugging. The class is always 1, as there are no slabs.
 fn write_debug(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
-    let life = item.ttl_secs.map_or(-1, i64::from);
-    let fetched = if item.fetched { "yes" } else { "no" };
+    let life = item.ttl_secs().map_or(-1, i64::from);
+    let fetched = if item.fetched() { "yes" } else { "no" };
     out.push(b"ME ");
     out.push(form.key);
     let facts = format!(
         " exp={life} la={} cas={} fetch={fetched} cls=1 size={}\r\n",
-        item.last_access_secs,
-        item.cas,
+        item.last_access_secs(),
+        item.cas(),
         form.key.len() + item.value.len() + ITEM_OVERHEAD_BYTES,
     );
     out.push(facts.as_bytes());

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use super::words::position;
 use super::{TextForm, Words};
 use crate::engine::protocol::number::signed32;
-use crate::engine::protocol::{Command, Fault, Form, Parsed, Request, is_text_key};
-use crate::engine::storage::{Exptime, GetOptions};
+use crate::engine::protocol::{Command, Fault, Form, Parsed, Request, ends_of_key, is_text_key};
+use crate::engine::storage::{Exptime, GetOptions, KEY_BYTES_MAX};
 
 /// What is done with each key of the line.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,7 @@ impl KeyList {
         (used, ends_list, self.request(key, ends_list))
     }
 
+    #[inline]
     fn request<'a>(&self, key: &'a [u8], ends_list: bool) -> Request<'a> {
         let options = GetOptions {
             touch: self.touch,
@@ -54,6 +56,26 @@ impl KeyList {
             }),
         }
     }
+}
+
+/// A `get` of one key, as most lines are: read in one pass that finds the end of the key and with it that of the line.
+/// `None` for everything else, which goes the long way.
+#[inline]
+pub(super) fn single_get(input: &[u8]) -> Option<Parsed<'_>> {
+    const VERB: &[u8] = b"get ";
+    let rest = input.strip_prefix(VERB)?;
+    let window = &rest[..rest.len().min(KEY_BYTES_MAX + 1)];
+    let key_bytes = position(window, ends_of_key).filter(|&bytes| bytes > 0)?;
+    let (key, behind) = rest.split_at(key_bytes);
+    let keys = KeyList {
+        touch: None,
+        with_cas: false,
+    };
+    behind.starts_with(b"\r\n").then(|| Parsed::Request {
+        used: VERB.len() + key_bytes + 2,
+        swallow: 0,
+        request: keys.request(key, true),
+    })
 }
 
 /// Where the words of a line stood.

@@ -10,10 +10,7 @@ const END: &[u8] = b"END\r\n";
 #[inline]
 pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     match reply {
-        Reply::Hit(item) => {
-            write_value(form, item, out);
-            end_list(form, out);
-        }
+        Reply::Hit(item) => write_value(form, item, out),
         Reply::Miss | Reply::Refused(Refusal::Read) => end_list(form, out),
         _ if form.noreply => {}
         Reply::Number { value, .. } => {
@@ -61,22 +58,30 @@ fn line_of(reply: &Reply<'_>) -> &'static [u8] {
     }
 }
 
+/// Room for the words and numbers of a `VALUE` line.
+const VALUE_LINE_BYTES: usize = 64;
+
 #[inline]
 fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     let bytes = out.bytes();
+    bytes.reserve(VALUE_LINE_BYTES + form.key.len());
     bytes.extend_from_slice(b"VALUE ");
     bytes.extend_from_slice(form.key);
     bytes.push(b' ');
-    number::push(bytes, u64::from(item.flags));
+    number::push(bytes, u64::from(item.flags()));
     bytes.push(b' ');
     number::push(bytes, item.value.len() as u64);
     if form.with_cas {
         bytes.push(b' ');
-        number::push(bytes, item.cas);
+        number::push(bytes, item.cas());
     }
     bytes.extend_from_slice(b"\r\n");
     out.push_value(&item.value);
-    out.push(b"\r\n");
+    out.push(if form.ends_list {
+        b"\r\nEND\r\n"
+    } else {
+        b"\r\n"
+    });
 }
 
 #[inline]

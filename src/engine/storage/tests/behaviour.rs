@@ -284,7 +284,7 @@ fn reads_leave_their_marks_unless_told_not_to() {
             ..GetOptions::default()
         };
         let item = shard.get(&key, options).expect("stored");
-        (item.fetched, item.last_access_secs)
+        (item.fetched(), item.last_access_secs())
     };
     assert_eq!(read(true), (false, 7));
     assert_eq!(read(false), (false, 7));

@@ -345,10 +345,10 @@ impl Pair<'_> {
         let seen = self.tenant.lock(&hashed).get(&hashed, options).map(|item| {
             (
                 item.value.as_slice().to_vec(),
-                item.flags,
-                item.cas,
-                item.ttl_secs,
-                item.fetched,
+                item.flags(),
+                item.cas(),
+                item.ttl_secs(),
+                item.fetched(),
                 item.marks,
             )
         });
@@ -519,7 +519,7 @@ impl Pair<'_> {
             .tenant
             .lock(&hashed)
             .get(&hashed, look)
-            .map(|item| item.cas);
+            .map(|item| item.cas());
         match unique {
             Some(unique) => self.new_unique(key, unique),
             None => self.last_unique += 1,
