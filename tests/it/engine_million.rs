@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::{Range, RangeInclusive};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use larder::domain::CacheSpec;
@@ -130,7 +131,7 @@ impl Bed {
         if self.evicts {
             // One at a time: what the model holds next depends on the reply.
             for (one, other) in first.1.iter().zip(&second.1) {
-                let batches = [(first.0, &[one.clone()][..]), (second.0, &[other.clone()])];
+                let batches = [(first.0, from_ref(one)), (second.0, from_ref(other))];
                 played += self.exchange(batches, &round.cuts)?;
             }
         } else {
@@ -287,7 +288,7 @@ impl Plan {
 impl Tenant {
     /// Reads an item's unique and swaps by it, or by one that is wrong.
     fn compare_and_swap(&mut self, node: &Node, chance: usize) -> Result<(), TestCaseError> {
-        let (key, right) = ((chance % 12) as u8, chance % 3 != 0);
+        let (key, right) = ((chance % 12) as u8, !chance.is_multiple_of(3));
         let line = &mut self.lines[Dialect::Text as usize];
         let got = line.send(node, format!("gets k{key}\r\n").as_bytes());
         let head = String::from_utf8_lossy(&got);
