@@ -70,6 +70,7 @@ impl World {
             username: who.0.parse().expect("a user name"),
             verifier,
             capabilities,
+            certificates: Vec::new(),
         };
         node.apply(&spec(ALICE, OWNER.0, limit_bytes, vec![credential]));
         node.apply(&spec(BOB, "B0B000", 1 << 20, Vec::new()));

@@ -239,7 +239,11 @@ impl Access {
 
     /// Sends a committed change on its way and sees how far it gets. The change is made whatever comes of this:
     /// when the database goes away meanwhile, it counts as not yet applied anywhere.
-    async fn reach(&self, cache: CacheId, revision: Revision) -> Result<Reach, AccessError> {
+    pub(super) async fn reach(
+        &self,
+        cache: CacheId,
+        revision: Revision,
+    ) -> Result<Reach, AccessError> {
         self.cluster.wake();
         match self.cluster.caught_up(cache, revision, REACH_WAIT).await {
             Ok(reach) => Ok(reach.into()),

@@ -7,12 +7,15 @@
 //! |---|---|
 //! | `sessions` | opening, finding and ending browser sessions; the long-lived URL |
 //! | `credentials` | create, promote, restrict, remove, reveal |
+//! | `certificates`, `authority` | client certificates, and our CA that signs them |
 //! | `flush` | emptying the cache |
 //! | `view` | what the dashboard shows |
 //!
 //! Every change locks the resource's row first, so changes of one cache come one after the other, and checks under
 //! that lock that the resource is still live.
 
+mod authority;
+mod certificates;
 mod credentials;
 mod flush;
 mod sessions;
@@ -22,6 +25,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use authority::IssuedCertificate;
+pub use certificates::CERTIFICATES_MAX;
 pub(crate) use credentials::issue;
 
 use crate::cluster::{CaughtUp, Cluster};
@@ -119,6 +124,10 @@ pub enum AccessError {
     PrimaryStays,
     #[error("this plan allows {max} credentials")]
     TooManyCredentials { max: u32 },
+    #[error("a credential may have {max} certificates")]
+    TooManyCertificates { max: u32 },
+    #[error("cannot make a certificate")]
+    Signing(#[from] rcgen::Error),
     /// The SSO proof was used before.
     #[error("this sign-on was used before")]
     UsedProof,

@@ -20,6 +20,8 @@ const AGE_MAX: Duration = Duration::from_secs(12 * 3_600);
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// Sign-on proofs are good for 300 s, and may come from a clock 60 s ahead: kept well beyond both.
 const PROOF_KEPT: Duration = Duration::from_secs(15 * 60);
+/// Expired certificates stay in their owner's list so long, to be found there as the reason for a refusal.
+const EXPIRED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 impl Access {
     /// Opens a session for whoever holds the long-lived dashboard URL; `None` when the hash is unknown or old.
@@ -147,13 +149,14 @@ impl Access {
         secret.ok_or(AccessError::Gone)
     }
 
-    /// Drops sessions and proofs that are over. Call it now and then.
+    /// Drops sessions, proofs and certificates that are over. Call it now and then.
     pub async fn tidy(&self) -> Result<(), AccessError> {
         let now = self.clock.now();
         let mut tx = self.store.begin().await?;
         tx.prune_sessions(now.minus(AGE_MAX), now.minus(IDLE_MAX))
             .await?;
         tx.prune_proofs(now.minus(PROOF_KEPT)).await?;
+        tx.prune_certificates(now.minus(EXPIRED_KEPT)).await?;
         Ok(tx.commit().await?)
     }
 

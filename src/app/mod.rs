@@ -410,12 +410,15 @@ fn build_router(
         plans: Arc::clone(plans),
         heroku_sso: heroku.sso.clone(),
         clock: Arc::clone(clock),
-        settings: Arc::new(WebSettings::new(
-            config.public_url.clone(),
-            !config.allow_http,
-            name,
-            config.manifest.variables(),
-        )),
+        settings: Arc::new(WebSettings {
+            tls_port: config.memcached.tls.as_ref().map(|tls| tls.addr.port()),
+            ..WebSettings::new(
+                config.public_url.clone(),
+                !config.allow_http,
+                name,
+                config.manifest.variables(),
+            )
+        }),
     };
     let heroku_routes = HerokuRoutes {
         settings: Arc::clone(heroku),

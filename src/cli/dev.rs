@@ -1,11 +1,12 @@
 //! `larder dev`: the service, a marketplace to try it against, and a first cache, in one process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::settings::SettingFlags;
-use super::{keys, runtime, wait_for_shutdown};
+use super::{dev_tls, keys, runtime, wait_for_shutdown};
 use crate::app::Service;
 use crate::config::{Config, Surroundings};
 use crate::sandbox::{Addon, Manifest, ProvisionOptions, Sandbox, SandboxSettings};
@@ -30,6 +31,11 @@ pub(super) fn dev(
         .unwrap_or_else(|| "127.0.0.1:8090".to_owned());
     layers.dev = keys::read_or_make(&data_dir)?;
     layers.dev.extend(defaults(&data_dir, &sandbox_addr));
+    let memcached = layers
+        .peek("LARDER_MEMCACHED_ADDR")
+        .and_then(|addr| addr.parse().ok());
+    let memcached = memcached.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 11211)));
+    layers.dev.extend(dev_tls::defaults(&data_dir, memcached)?);
     let config = Config::read(layers)?;
     telemetry::start_logs(&config.log_filter, config.log_format)?;
     runtime()?.block_on(run(config, command))
@@ -124,6 +130,14 @@ fn print_welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) {
     );
     println!("  Service           {}/", config.public_url);
     println!("  Metrics           http://{}/metrics", config.metrics_addr);
+    if let Some(tls) = &config.memcached.tls {
+        println!(
+            "  memcached by TLS  {}:{}   trust {} to connect",
+            config.memcached.proxy_hostname,
+            tls.addr.port(),
+            tls.certificate.display()
+        );
+    }
     println!();
     println!("  A cache is ready:");
     for (name, value) in &cache.config {

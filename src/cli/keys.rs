@@ -32,8 +32,21 @@ pub(super) fn read_or_make(data_dir: &Path) -> anyhow::Result<Vec<(String, Strin
     Ok(keys.into_iter().collect())
 }
 
-/// Written beside and renamed, so that a crash leaves either no keys or all of them.
 fn write(path: &Path) -> anyhow::Result<()> {
+    let master_key = STANDARD.encode(random_bytes::<32>());
+    let mut text = format!("{NOTICE}LARDER_MASTER_KEY = \"{master_key}\"\n");
+    for name in [
+        "LARDER_HEROKU_PASSWORD",
+        "LARDER_HEROKU_SSO_SALT",
+        "LARDER_HEROKU_CLIENT_SECRET",
+    ] {
+        text += &format!("{name} = \"{}\"\n", hex_lower(&random_bytes::<16>()));
+    }
+    keep(path, &text)
+}
+
+/// A file for this user's eyes only. Written beside and renamed, so that a crash leaves either nothing or all of it.
+pub(super) fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -41,19 +54,7 @@ fn write(path: &Path) -> anyhow::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(NOTICE.as_bytes())?;
-    writeln!(
-        file,
-        "LARDER_MASTER_KEY = \"{}\"",
-        STANDARD.encode(random_bytes::<32>())
-    )?;
-    for name in [
-        "LARDER_HEROKU_PASSWORD",
-        "LARDER_HEROKU_SSO_SALT",
-        "LARDER_HEROKU_CLIENT_SECRET",
-    ] {
-        writeln!(file, "{name} = \"{}\"", hex_lower(&random_bytes::<16>()))?;
-    }
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     Ok(())

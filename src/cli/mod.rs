@@ -8,6 +8,7 @@
 
 mod admin;
 mod dev;
+mod dev_tls;
 mod keys;
 mod manifest;
 mod role;

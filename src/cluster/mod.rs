@@ -37,6 +37,8 @@ pub use link::{ControlLink, LinkError};
 pub use node::{DataPlane, JoinError, Node, NodeSettings};
 pub use placement::{NoRoom, Site};
 
+use crate::domain::{Fingerprint, Username};
+
 /// What the nodes of a cache report about it, summed. Counters are since the nodes' start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -53,5 +55,7 @@ pub struct Figures {
     /// The other counters of `stats`, by their protocol names.
     pub counters: Vec<(&'static str, u64)>,
     /// Live connections per credential.
-    pub connections_by_credential: Vec<(crate::domain::Username, u64)>,
+    pub connections_by_credential: Vec<(Username, u64)>,
+    /// The same per client certificate; they count for its credential too.
+    pub connections_by_certificate: Vec<(Fingerprint, u64)>,
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Figures;
 use super::handover::Handover;
 use super::link::{CacheChange, Changes, ControlLink, Introduction, LinkError, Report};
-use crate::domain::{CacheId, CacheSpec, Clock, ClusterName, NodeId, Revision};
+use crate::domain::{Authority, CacheId, CacheSpec, Clock, ClusterName, NodeId, Revision};
 
 /// How long one question for changes may wait for an answer.
 const FOLLOW_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +30,8 @@ pub trait DataPlane: Send + Sync {
     /// Puts a cache's limits and credentials in force for logins and live connections, and carries out the flush
     /// orders in it, each once. When this returns, all of that is so.
     fn apply(&self, spec: &CacheSpec);
+    /// Believes the client certificates of these CAs, which are all there are.
+    fn trust(&self, authorities: &[Authority]);
     /// Drops a cache, its items and its connections.
     fn forget(&self, cache: CacheId);
     /// `None` when this node does not hold the cache.
@@ -170,6 +172,10 @@ impl Node {
     }
 
     fn apply(&self, changes: Changes, held: &mut HashSet<CacheId>) {
+        if !changes.authorities.is_empty() {
+            // before the caches: a certificate is good once its cache's change is in force
+            self.plane.trust(&changes.authorities);
+        }
         let mut listed = HashSet::new();
         for change in changes.caches {
             match change {

@@ -2,12 +2,18 @@
 
 use super::Figures;
 use super::node::DataPlane;
-use crate::domain::{CacheId, CacheSpec};
+use crate::domain::{Authority, CacheId, CacheSpec};
 use crate::engine::{self, Engine};
 
 impl DataPlane for Engine {
     fn apply(&self, spec: &CacheSpec) {
         Engine::apply(self, spec);
+    }
+
+    fn trust(&self, authorities: &[Authority]) {
+        if let Err(error) = Engine::trust(self, authorities) {
+            tracing::error!(%error, "client certificates of a new CA are refused");
+        }
     }
 
     fn forget(&self, cache: CacheId) {
@@ -43,6 +49,11 @@ fn from_engine(figures: engine::Figures) -> Figures {
         counters: counters.named().chain(of_traffic).collect(),
         connections_by_credential: credentials
             .map(|credential| (credential.username, credential.connections.into()))
+            .collect(),
+        connections_by_certificate: figures
+            .certificates
+            .into_iter()
+            .map(|(fingerprint, connections)| (fingerprint, connections.into()))
             .collect(),
     }
 }

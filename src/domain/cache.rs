@@ -1,10 +1,12 @@
 //! What the data plane must know of a cache. No secret that opens anything is among it.
 
 use super::capability::Capabilities;
+use super::certificate::Fingerprint;
 use super::credential::Username;
 use super::flush::Origin;
 use super::ids::{CacheId, FlushId};
 use super::secret::Verifier;
+use super::time::Timestamp;
 
 /// Everything a node needs to serve one cache, as of some revision. Always the whole truth of that cache, so
 /// applying a newer one over an older one, or twice, is safe.
@@ -26,6 +28,15 @@ pub struct CredentialSpec {
     pub username: Username,
     pub verifier: Verifier,
     pub capabilities: Capabilities,
+    /// Certificates that stand for it, besides its password.
+    pub certificates: Vec<CertificateSpec>,
+}
+
+/// A client certificate as a node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateSpec {
+    pub fingerprint: Fingerprint,
+    pub expires_at: Timestamp,
 }
 
 /// A flush that the dashboard or an operator asked for.

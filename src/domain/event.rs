@@ -6,8 +6,10 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use super::certificate::Fingerprint;
 use super::credential::Username;
 use super::flush::{FlushEvent, Origin};
+use super::time::Timestamp;
 
 /// An entry of a cache's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,15 @@ pub enum Event {
         write: bool,
         flush: bool,
         api: bool,
+    },
+    CertificateIssued {
+        credential: Username,
+        certificate: Fingerprint,
+        expires_at: Timestamp,
+    },
+    CertificateRevoked {
+        credential: Username,
+        certificate: Fingerprint,
     },
     SsoSecretRotated,
     Provisioned {
@@ -71,6 +82,8 @@ impl Event {
             Event::CredentialPromoted { .. } => "credentials_promoted",
             Event::CredentialRemoved { .. } => "credentials_removed",
             Event::CapabilitiesChanged { .. } => "capabilities_changed",
+            Event::CertificateIssued { .. } => "certificate_issued",
+            Event::CertificateRevoked { .. } => "certificate_revoked",
             Event::SsoSecretRotated => "sso_secret_rotated",
             Event::Provisioned { .. } => "provisioned",
             Event::PlanChanged { .. } => "plan_changed",
@@ -139,6 +152,24 @@ impl Event {
                 line.pair("write", write);
                 line.pair("flush", flush);
                 line.pair("api", api);
+            }
+            Event::CertificateIssued {
+                credential,
+                certificate,
+                expires_at,
+            } => {
+                line.pair("cache", label);
+                line.pair("credential", credential);
+                line.pair("certificate", certificate.short());
+                line.pair("expires", expires_at);
+            }
+            Event::CertificateRevoked {
+                credential,
+                certificate,
+            } => {
+                line.pair("cache", label);
+                line.pair("credential", credential);
+                line.pair("certificate", certificate.short());
             }
             Event::SsoSecretRotated | Event::Deprovisioned => line.pair("cache", label),
             Event::Provisioned { plan } => {

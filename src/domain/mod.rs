@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod capability;
+pub mod certificate;
 pub mod config_vars;
 pub mod credential;
 pub mod event;
@@ -16,8 +17,9 @@ pub mod resource;
 pub mod secret;
 pub mod time;
 
-pub use cache::{CacheSpec, CredentialSpec, FlushOrder};
+pub use cache::{CacheSpec, CertificateSpec, CredentialSpec, FlushOrder};
 pub use capability::Capabilities;
+pub use certificate::{Authority, Certificate, Fingerprint};
 pub use config_vars::ConfigVarNames;
 pub use credential::{Credential, Username};
 pub use event::Event;

@@ -12,7 +12,7 @@ use super::sync::atomic::{AtomicU32, Ordering};
 use super::tenancy::Tenancy;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{Verifier, VerifierKey, random_bytes};
-use crate::domain::{Capabilities, Timestamp, Username};
+use crate::domain::{Capabilities, CertificateSpec, Fingerprint, Timestamp, Username};
 
 /// Where credentials are found. Called on the engine's threads: it must neither block nor wait for a lock that a
 /// change holds.
@@ -20,12 +20,22 @@ pub trait Directory: Send + Sync {
     fn find(&self, username: &[u8]) -> Option<Arc<Account>>;
 }
 
-/// A credential on this node, shared by the directory and all connections that logged in with it.
+/// What opens an account.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    Password(Verifier),
+    /// Whose key the client has shown to have.
+    Certificate(CertificateSpec),
+    /// Coming through the open listener.
+    Door,
+}
+
+/// A credential on this node by one of its proofs, shared by the directory and all connections that came in with it.
 #[derive(Debug)]
 pub struct Account {
     /// `None` for those who come through the open listener.
     pub username: Option<Username>,
-    verifier: Verifier,
+    pub(super) proof: Proof,
     /// Capabilities, and [`REVOKED`]. Read before each command.
     word: AtomicU32,
     pub tenancy: Arc<Tenancy>,
@@ -47,13 +57,13 @@ pub enum Standing {
 impl Account {
     pub fn new(
         username: Option<Username>,
-        verifier: Verifier,
+        proof: Proof,
         capabilities: Capabilities,
         tenancy: Arc<Tenancy>,
     ) -> Account {
         Account {
             username,
-            verifier,
+            proof,
             word: AtomicU32::new(u32::from(capabilities.bits())),
             tenancy,
             connections: AtomicU32::new(0),
@@ -90,8 +100,33 @@ impl Account {
         self.word.fetch_or(REVOKED, Ordering::SeqCst);
     }
 
-    pub fn is_verified_by(&self, verifier: &Verifier) -> bool {
-        self.verifier.matches(verifier)
+    pub fn is_opened_by(&self, proof: &Proof) -> bool {
+        match (&self.proof, proof) {
+            (Proof::Password(own), Proof::Password(other)) => own.matches(other),
+            (Proof::Certificate(own), Proof::Certificate(other)) => own == other,
+            (Proof::Door, Proof::Door) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether its certificate has expired. Passwords do not.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        matches!(&self.proof, Proof::Certificate(certificate) if certificate.expires_at <= now)
+    }
+
+    /// The certificate that opens it, if one does.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match &self.proof {
+            Proof::Certificate(certificate) => Some(certificate.fingerprint),
+            Proof::Password(_) | Proof::Door => None,
+        }
+    }
+
+    fn verifier(&self) -> Option<&Verifier> {
+        match &self.proof {
+            Proof::Password(verifier) => Some(verifier),
+            Proof::Certificate(_) | Proof::Door => None,
+        }
     }
 
     pub fn connections(&self) -> u32 {
@@ -147,7 +182,8 @@ impl Authenticator {
         let found = self.directory.find(username);
         let stored = found
             .as_ref()
-            .map_or(&self.nobody, |account| &account.verifier);
+            .and_then(|account| account.verifier())
+            .unwrap_or(&self.nobody);
         let matches = stored.matches(&presented);
         match found {
             Some(account) if matches && !account.is_revoked() => Verdict::Accepted(account),

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::EngineError;
 use super::connection::{Connection, Place};
-use super::node::Node;
+use super::node::{Full, Node};
 use super::protocol::Fault;
 use super::registry::{Phase, Registry};
+use super::session::Session;
 use super::tls::Certificates;
-use crate::domain::CacheId;
+use crate::domain::{CacheId, Fingerprint};
 
 const BACKLOG: i32 = 4096;
 /// Keep-alive probes without answer after which the peer is gone.
@@ -154,11 +155,54 @@ async fn serve_either(stream: TcpStream, certificates: Arc<Certificates>, place:
 
 async fn serve_by_tls(stream: TcpStream, certificates: Arc<Certificates>, place: Place) {
     // The sweep ends a handshake that outlasts the login deadline.
-    let Ok(stream) = certificates.acceptor().accept(stream).await else {
-        return;
+    let accepted = certificates.acceptor().accept(stream).into_fallible().await;
+    let mut stream = match accepted {
+        Ok(stream) => stream,
+        Err((_, socket)) => return Box::pin(take_leave(socket, &place)).await,
     };
-    let session = place.locked_session();
+    let mut session = place.locked_session();
+    let presented = stream.get_ref().1.peer_certificates();
+    if let Some(certificate) = presented.and_then(|chain| chain.first()) {
+        let fingerprint = Fingerprint::of(certificate);
+        if let Err(refusal) = identify(&mut session, &fingerprint, &place) {
+            // Nobody is left to tell when this fails.
+            let _ = stream.write_all(refusal).await;
+            return Box::pin(take_leave(stream, &place)).await;
+        }
+    }
     Connection::new(stream, session, place).serve().await;
+}
+
+/// Begins the session as whom the certificate stands for, or gives the last word to say.
+///
+/// The handshake has looked already, but not one that resumed an older session, and a certificate may have been
+/// revoked since. From here on this is a connection that has logged in: another SASL login replaces who it is, and a
+/// text `set` is a `set`.
+fn identify(
+    session: &mut Session,
+    fingerprint: &Fingerprint,
+    place: &Place,
+) -> Result<(), &'static [u8]> {
+    let account = place.node().certified(fingerprint).ok_or(&b""[..])?;
+    // Held before it is used, so that a revocation is noticed from here on.
+    if !place.control().hold_account(&account) {
+        return Err(b"");
+    }
+    place.control().enter(Phase::Idle);
+    session
+        .admit(place.node(), account)
+        .map_err(|Full| Fault::TooManyConnections.text())
+}
+
+/// Ends our side and lets the peer take what was said last, such as the alert that tells why it is refused: see
+/// [`Connection::serve`]. Callers box it, for its buffer must not be part of every connection's task.
+async fn take_leave(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) {
+    place.control().enter(Phase::Closing);
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut scrap = [0; 1024];
+    while matches!(stream.read(&mut scrap).await, Ok(1..)) {}
 }
 
 async fn serve_openly(mut stream: TcpStream, cache: CacheId, place: Place) {

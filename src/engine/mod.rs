@@ -22,6 +22,7 @@
 //! | [`protocol`] | dialects: bytes to commands, replies to bytes |
 //! | [`session`] | one connection without its socket: detect, log in, serve, close |
 //! | [`connection`], [`listener`], [`tls`], `worker`, `registry` | sockets, threads, deadlines |
+//! | `known_clients` | which client certificates a handshake accepts |
 //! | [`auth`], [`directory`] | who may come in |
 //! | [`execute`] | what they may do; the only check of capabilities |
 //! | [`storage`] | items |
@@ -32,6 +33,7 @@
 //! 1. `directory.caches` (changes and figures; never on the way of a request)
 //! 2. a tenancy's `delayed_flush`, then the storage's own locks: a tenant's flush, a shard
 //! 3. a registry's `entries`, then a control's `account`
+//! 4. the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
 //!
 //! A thread holds at most one shard lock, for the run of commands of one turn, and never while it waits. Groups 2
 //! and 3 are never held together.
@@ -51,6 +53,7 @@ pub mod events;
 pub mod execute;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
+mod known_clients;
 pub mod listener;
 pub mod node;
 pub mod protocol;
@@ -73,7 +76,8 @@ use tokio::sync::watch;
 
 use crate::domain::credential::LastUse;
 use crate::domain::secret::VerifierKey;
-use crate::domain::{CacheId, CacheSpec, Clock, Origin, Username};
+use crate::domain::{Authority, CacheId, CacheSpec, Clock, Fingerprint, Origin, Username};
+use auth::Account;
 use listener::{Entrance, Guests, bind};
 use node::Node;
 use tls::{Certificates, TlsError};
@@ -122,6 +126,8 @@ pub enum EngineError {
 pub struct Engine {
     node: Arc<Node>,
     running: Arc<Mutex<Option<Running>>>,
+    /// What client certificates are believed by. Locked after `running`.
+    authorities: Arc<Mutex<Vec<Authority>>>,
 }
 
 #[derive(Debug)]
@@ -143,6 +149,8 @@ pub struct Figures {
     pub connections: u32,
     pub connections_max: u32,
     pub credentials: Vec<CredentialFigures>,
+    /// Connections made by each client certificate; those of its credential count them too.
+    pub certificates: Vec<(Fingerprint, u32)>,
 }
 
 /// The same of one credential.
@@ -163,6 +171,7 @@ impl Engine {
         Engine {
             node: Arc::new(Node::new(settings, key, clock, sink)),
             running: Arc::default(),
+            authorities: Arc::default(),
         }
     }
 
@@ -219,7 +228,9 @@ impl Engine {
         let mut addresses = Addresses::default();
         let mut certificates = None;
         if let Some(tls) = listeners.tls {
-            let loaded = Arc::new(Certificates::load(tls.cert, tls.key)?);
+            let (authorities, node) = (self.authorities.lock().clone(), Arc::clone(&self.node));
+            let loaded = Certificates::load(tls.cert, tls.key, authorities, node)?;
+            let loaded = Arc::new(loaded);
             addresses.tls = Some(open(tls.addr, Guests::Tls(Arc::clone(&loaded)))?);
             certificates = Some(loaded);
         }
@@ -245,6 +256,27 @@ impl Engine {
         self.node.apply(spec);
     }
 
+    /// Believes client certificates that these CAs issued, and no others. The doors need not be open yet, and stay
+    /// open; doing it again with the same changes nothing.
+    ///
+    /// # Errors
+    /// When one of them cannot be used; those before then stay.
+    pub fn trust(&self, authorities: &[Authority]) -> Result<(), TlsError> {
+        let running = self.running.lock();
+        let mut known = self.authorities.lock();
+        if *known == authorities {
+            return Ok(());
+        }
+        if let Some(certificates) = running
+            .as_ref()
+            .and_then(|running| running.certificates.as_ref())
+        {
+            certificates.trust(authorities.to_vec())?;
+        }
+        *known = authorities.to_vec();
+        Ok(())
+    }
+
     /// Drops a cache: logins are refused at once, connections close within a second. False when it was unknown.
     pub fn forget(&self, cache: CacheId) -> bool {
         self.node.directory.forget(cache)
@@ -258,13 +290,6 @@ impl Engine {
     pub fn figures(&self, cache: CacheId) -> Option<Figures> {
         let tenancy = self.node.directory.tenancy(cache)?;
         let accounts = self.node.directory.accounts(cache);
-        let credentials = accounts.iter().filter_map(|account| {
-            Some(CredentialFigures {
-                username: account.username.clone()?,
-                connections: account.connections(),
-                last_login: account.last_login(),
-            })
-        });
         Some(Figures {
             counters: tenancy.items.counters(),
             traffic: tenancy.traffic_sum(),
@@ -272,7 +297,11 @@ impl Engine {
             limit_bytes: tenancy.items.limit_bytes(),
             connections: tenancy.connections(),
             connections_max: tenancy.connections_max(),
-            credentials: credentials.collect(),
+            credentials: by_credential(&accounts),
+            certificates: accounts
+                .iter()
+                .filter_map(|account| Some((account.fingerprint()?, account.connections())))
+                .collect(),
         })
     }
 
@@ -317,4 +346,31 @@ impl Engine {
         running.upkeep_stop.stop();
         let _ = running.upkeep.join();
     }
+}
+
+/// A credential's accounts summed up: the one of its password and those of its certificates.
+fn by_credential(accounts: &[Arc<Account>]) -> Vec<CredentialFigures> {
+    let mut credentials: Vec<CredentialFigures> = Vec::new();
+    for account in accounts {
+        let Some(username) = &account.username else {
+            continue;
+        };
+        let (connections, last_login) = (account.connections(), account.last_login());
+        match credentials
+            .iter_mut()
+            .find(|credential| credential.username == *username)
+        {
+            Some(credential) => {
+                credential.connections += connections;
+                let later = credential.last_login.take().into_iter().chain(last_login);
+                credential.last_login = later.max_by_key(|login| login.at);
+            }
+            None => credentials.push(CredentialFigures {
+                username: username.clone(),
+                connections,
+                last_login,
+            }),
+        }
+    }
+    credentials
 }

@@ -10,7 +10,9 @@ use super::events::{EVENT_WINDOW, EngineEvent, EventSink};
 use super::protocol::Limits;
 use super::storage::{EngineClock, Flushed, Pool, RELATIVE_SECS_MAX};
 use super::tenancy::{FlushAuthor, Tenancy};
-use crate::domain::{CacheId, CacheSpec, Clock, FlushEvent, FlushId, FlushOrder, Origin};
+use crate::domain::{
+    CacheId, CacheSpec, Clock, Fingerprint, FlushEvent, FlushId, FlushOrder, Origin,
+};
 
 /// Segments looked into per shard and turn of upkeep.
 const UPKEEP_BUDGET: u32 = 64;
@@ -161,6 +163,7 @@ impl Node {
     /// Background work of all tenants, once a second.
     pub fn upkeep(&self) {
         self.engine_clock.tick();
+        self.directory.retire_expired(self.clock.now());
         for tenancy in self.directory.tenancies() {
             let mut turns = 0;
             loop {
@@ -176,6 +179,7 @@ impl Node {
             }
             self.tell_memory_full(&tenancy);
         }
+        self.pool.give_up_unneeded();
     }
 
     fn tell_memory_full(&self, tenancy: &Tenancy) {
@@ -196,6 +200,11 @@ impl Node {
                 at: now,
             });
         }
+    }
+
+    /// Whom a client certificate stands for; `None` when it was revoked, is over, or was never of ours.
+    pub fn certified(&self, fingerprint: &Fingerprint) -> Option<Arc<Account>> {
+        self.directory.find_certified(fingerprint, self.clock.now())
     }
 
     /// A place for a verified client.

@@ -4,7 +4,7 @@
 //! second. That costs an idle connection nothing and needs no timer or notification for each.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub struct Control {
     /// The phase in the top 3 bits, below it the sweep at which it began.
     phase: AtomicU32,
     account: Mutex<Option<Arc<Account>>>,
-    /// Whether `account` is set, to spare the lock.
-    has_account: AtomicBool,
+    /// The address of `account`, 0 without one: to spare the lock while it stays the same.
+    held: AtomicUsize,
     /// The engine stops: say goodbye between two requests.
     leaving: AtomicBool,
     /// Of the connection's task, once it converses.
@@ -67,16 +67,17 @@ impl Control {
     /// The connection acts under `account` from now on. False when it is revoked already.
     #[inline]
     pub fn hold_account(&self, account: &Arc<Account>) -> bool {
-        if self.has_account.load(Ordering::Relaxed) {
+        let address = Arc::as_ptr(account).addr();
+        if self.held.load(Ordering::Relaxed) == address {
             return true;
         }
         *self.account.lock() = Some(Arc::clone(account));
-        self.has_account.store(true, Ordering::SeqCst);
+        self.held.store(address, Ordering::SeqCst);
         !account.is_revoked()
     }
 
     pub fn forget_account(&self) {
-        if self.has_account.swap(false, Ordering::Relaxed) {
+        if self.held.swap(0, Ordering::Relaxed) != 0 {
             *self.account.lock() = None;
         }
     }
@@ -105,7 +106,7 @@ impl Control {
     }
 
     fn is_revoked(&self) -> bool {
-        self.has_account.load(Ordering::SeqCst)
+        self.held.load(Ordering::SeqCst) != 0
             && self
                 .account
                 .lock()
@@ -153,7 +154,7 @@ impl Registry {
             registry: Arc::clone(self),
             phase: AtomicU32::new((Phase::Login as u32) << PHASE_SHIFT | sweeps),
             account: Mutex::new(None),
-            has_account: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
             waker: OnceLock::new(),
         });

@@ -13,7 +13,8 @@ use super::row::parse;
 use super::{Store, StoreError, Tx};
 use crate::domain::secret::Verifier;
 use crate::domain::{
-    CacheId, CacheSpec, CredentialSpec, FlushOrder, NodeId, PlanSlug, Plans, Revision,
+    Authority, CacheId, CacheSpec, CertificateSpec, CredentialSpec, FlushOrder, NodeId, PlanSlug,
+    Plans, Revision,
 };
 
 /// What a node must do to stand at `revision`.
@@ -23,6 +24,8 @@ pub struct Changes {
     /// The list is all there is: the node forgets each cache that is not on it.
     pub complete: bool,
     pub caches: Vec<CacheChange>,
+    /// All CAs whose client certificates are to be believed. They are never taken back.
+    pub authorities: Vec<Authority>,
 }
 
 /// The present truth about one cache, for one node.
@@ -44,6 +47,7 @@ struct ChangedRow {
 
 #[derive(sqlx::FromRow)]
 struct SpecRow {
+    id: String,
     cache_id: i64,
     username: String,
     verifier: Vec<u8>,
@@ -51,7 +55,7 @@ struct SpecRow {
 }
 
 impl SpecRow {
-    fn into_domain(self) -> Result<CredentialSpec, StoreError> {
+    fn into_domain(self, certificates: Vec<CertificateSpec>) -> Result<CredentialSpec, StoreError> {
         let bytes: [u8; 32] = self
             .verifier
             .try_into()
@@ -60,6 +64,7 @@ impl SpecRow {
             username: parse("credentials.username", &self.username)?,
             verifier: Verifier::from_bytes(bytes),
             capabilities: capabilities(self.capabilities)?,
+            certificates,
         })
     }
 }
@@ -112,11 +117,11 @@ impl Store {
         let complete = known == Revision::default() || known > revision;
         let since = if complete { 0 } else { known.0 };
         if !complete && known == revision {
-            let caches = Vec::new();
             return Ok(Changes {
                 revision,
                 complete,
-                caches,
+                caches: Vec::new(),
+                authorities: Vec::new(),
             });
         }
         let changed: Vec<ChangedRow> = read!(self, c => sqlx::query_as(
@@ -151,6 +156,7 @@ impl Store {
             revision,
             complete,
             caches,
+            authorities: self.authorities().await?,
         })
     }
 
@@ -160,15 +166,20 @@ impl Store {
         since: i64,
     ) -> Result<HashMap<CacheId, Vec<CredentialSpec>>, StoreError> {
         let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(
-            "SELECT k.cache_id, k.username, k.verifier, k.capabilities FROM credentials k \
+            "SELECT k.id, k.cache_id, k.username, k.verifier, k.capabilities FROM credentials k \
              JOIN changes h ON h.cache_id = k.cache_id AND h.revision > $1 \
              JOIN placements p ON p.cache_id = k.cache_id AND p.node_id = $2 \
              WHERE k.removed_at IS NULL ORDER BY k.created_at, k.id")
             .bind(since).bind(node.as_str()).fetch_all(c))?;
+        let mut certificates = self.changed_certificates(node, since).await?;
         let mut by_cache: HashMap<CacheId, Vec<CredentialSpec>> = HashMap::new();
         for row in rows {
             let cache = CacheId(row.cache_id);
-            by_cache.entry(cache).or_default().push(row.into_domain()?);
+            let own = certificates.remove(&row.id).unwrap_or_default();
+            by_cache
+                .entry(cache)
+                .or_default()
+                .push(row.into_domain(own)?);
         }
         Ok(by_cache)
     }

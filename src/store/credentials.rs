@@ -268,7 +268,7 @@ impl Tx {
             .bind(now.micros())
             .bind(id.to_string())
         )?;
-        Ok(())
+        self.remove_certificates_of(id).await
     }
 
     /// Wipes every credential of a cache that is being deprovisioned.
@@ -286,7 +286,7 @@ impl Tx {
             .bind(now.micros())
             .bind(cache.0)
         )?;
-        Ok(())
+        self.remove_all_certificates(cache).await
     }
 
     /// Notes a login. Reports may come late and twice; only a later one counts.

@@ -9,6 +9,7 @@
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
 //! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |
+//! | [`certificates`] | our CAs, and the client certificates they issued |
 //! | [`changes`] | what nodes must know, in order |
 //! | [`flushes`], [`events`], [`audit`] | what happened |
 //! | [`sessions`] | browsers signed in |
@@ -27,6 +28,7 @@
 pub mod attachments;
 pub mod audit;
 pub mod censuses;
+pub mod certificates;
 pub mod changes;
 pub mod config_sync;
 mod connect;

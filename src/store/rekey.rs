@@ -61,6 +61,7 @@ const SECRETS: &[Column] = &[
     column!(number "grants", "refresh_sealed", "cache_id"),
     column!(text "attachments", "log_url_sealed", "id"),
     column!(text "sessions", "csrf_sealed", "digest"),
+    column!(number "authorities", "key_sealed", "number"),
 ];
 const SETTINGS: &Column = &column!(text "settings", "sealed", "name");
 

@@ -33,6 +33,11 @@ pub enum Fault {
     TooManyCredentials {
         max: u32,
     },
+    TooManyCertificates {
+        max: u32,
+    },
+    /// There is no TLS listener, so a certificate would be of no use.
+    NoTls,
     Unavailable,
     TooSlow,
     Internal,
@@ -46,7 +51,9 @@ impl Fault {
             Fault::SignOnRefused | Fault::Forged => StatusCode::FORBIDDEN,
             Fault::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Fault::PrimaryStays => StatusCode::CONFLICT,
+            Fault::PrimaryStays | Fault::TooManyCertificates { .. } | Fault::NoTls => {
+                StatusCode::CONFLICT
+            }
             // What partners of the marketplace use for an action over the plan (product reference, section 2).
             Fault::TooManyCredentials { .. } => StatusCode::PAYMENT_REQUIRED,
             Fault::Unavailable | Fault::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
@@ -65,6 +72,8 @@ impl Fault {
             Fault::UnknownCredential => "No such credential",
             Fault::PrimaryStays => "The primary credential stays",
             Fault::TooManyCredentials { .. } => "Your plan's credentials are all in use",
+            Fault::TooManyCertificates { .. } => "This credential has all its certificates",
+            Fault::NoTls => "There is no TLS address",
             Fault::Unavailable | Fault::TooSlow => "We cannot answer right now",
             Fault::Internal => "Something went wrong on our side",
         }
@@ -103,6 +112,15 @@ impl Fault {
                 return format!(
                     "It has room for {max}. Delete one that is no longer used, or move to a larger plan."
                 );
+            }
+            Fault::TooManyCertificates { max } => {
+                return format!(
+                    "It may have {max}. Revoke one that is no longer used, then issue another."
+                );
+            }
+            Fault::NoTls => {
+                "A client certificate is of use only on a TLS address, which this service does not offer. Nothing \
+                 was issued."
             }
             Fault::Unavailable | Fault::TooSlow => {
                 "Your cache itself goes on working. Please try again in a few seconds."
@@ -157,6 +175,8 @@ impl From<AccessError> for Fault {
             AccessError::UnknownCredential(_) => Fault::UnknownCredential,
             AccessError::PrimaryStays => Fault::PrimaryStays,
             AccessError::TooManyCredentials { max } => Fault::TooManyCredentials { max },
+            AccessError::TooManyCertificates { max } => Fault::TooManyCertificates { max },
+            AccessError::Signing(error) => internal(&error),
             AccessError::UsedProof => Fault::SignOnRefused,
             AccessError::Gone => Fault::NotFound,
             AccessError::Store(error) => Fault::from(error),
@@ -237,7 +257,7 @@ mod tests {
     use crate::domain::ConfigVarNames;
     use crate::web::assets;
 
-    const ALL: [Fault; 12] = [
+    const ALL: [Fault; 14] = [
         Fault::NotFound,
         Fault::LoginNeeded,
         Fault::SignOnRefused,
@@ -247,6 +267,8 @@ mod tests {
         Fault::UnknownCredential,
         Fault::PrimaryStays,
         Fault::TooManyCredentials { max: 10 },
+        Fault::TooManyCertificates { max: 5 },
+        Fault::NoTls,
         Fault::Unavailable,
         Fault::TooSlow,
         Fault::Internal,

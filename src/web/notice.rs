@@ -15,6 +15,8 @@ pub enum Notice {
     Rotated(Username),
     Saved(Username, Reach),
     Removed(Username, Reach),
+    /// One of its certificates was.
+    Revoked(Username, Reach),
     Flushed {
         items: u64,
         bytes: u64,
@@ -32,6 +34,7 @@ impl Notice {
             Notice::Rotated(name) => format!("rotated.{name}"),
             Notice::Saved(name, reach) => format!("saved.{name}.{}", reach_text(*reach)),
             Notice::Removed(name, reach) => format!("removed.{name}.{}", reach_text(*reach)),
+            Notice::Revoked(name, reach) => format!("revoked.{name}.{}", reach_text(*reach)),
             Notice::Flushed { items, bytes } => format!("flushed.{items}.{bytes}"),
             Notice::FlushOrdered => "flush-ordered".to_owned(),
             Notice::SsoRotated => "sso-rotated".to_owned(),
@@ -46,6 +49,7 @@ impl Notice {
             ["rotated", name] => Notice::Rotated(name.parse().ok()?),
             ["saved", name, reach] => Notice::Saved(name.parse().ok()?, parse_reach(reach)?),
             ["removed", name, reach] => Notice::Removed(name.parse().ok()?, parse_reach(reach)?),
+            ["revoked", name, reach] => Notice::Revoked(name.parse().ok()?, parse_reach(reach)?),
             ["flushed", items, bytes] => Notice::Flushed {
                 items: items.parse().ok()?,
                 bytes: bytes.parse().ok()?,
@@ -91,7 +95,8 @@ mod tests {
             Notice::Promoted(name.clone()),
             Notice::Rotated(name.clone()),
             Notice::Saved(name.clone(), behind),
-            Notice::Removed(name, behind),
+            Notice::Removed(name.clone(), behind),
+            Notice::Revoked(name, behind),
             Notice::Flushed {
                 items: 18_233,
                 bytes: 7_340_032,

@@ -6,7 +6,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
-use super::dashboard::{caches, credentials, flush, link};
+use super::dashboard::{caches, certificates, credentials, flush, link};
 use super::error::Fault;
 use super::{Web, assets, health, layers, signin};
 
@@ -79,6 +79,21 @@ pub fn table() -> Vec<Route> {
             OwnerActs,
             "/caches/{id}/credentials/{username}/delete",
             credentials::delete,
+        ),
+        on_get(
+            OwnerLooks,
+            "/caches/{id}/credentials/{username}/certificates",
+            certificates::show,
+        ),
+        on_post(
+            OwnerActs,
+            "/caches/{id}/credentials/{username}/certificates",
+            certificates::issue,
+        ),
+        on_post(
+            OwnerActs,
+            "/caches/{id}/credentials/{username}/certificates/revoke",
+            certificates::revoke,
         ),
         on_post(OwnerActs, "/caches/{id}/sso-secret/rotate", link::rotate),
         on_post(OwnerActs, "/caches/{id}/dashboard-url/reveal", link::reveal),

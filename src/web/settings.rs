@@ -17,6 +17,8 @@ pub struct WebSettings {
     /// The name over every page.
     pub product_name: String,
     pub variables: ConfigVarNames,
+    /// Where the caches' servers take TLS, if they do.
+    pub tls_port: Option<u16>,
     /// How many caches one browser may be signed in to; the oldest sign-in gives way.
     pub sessions_per_browser_max: usize,
     /// Length of the Events list.
@@ -40,6 +42,7 @@ impl WebSettings {
             secure_cookies,
             product_name,
             variables,
+            tls_port: None,
             sessions_per_browser_max: 20,
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,

@@ -64,14 +64,22 @@ async fn a_new_master_key_takes_over_in_steps() {
             .open_by_link(&hash.expect("a hash"), None)
             .await;
         let session = session.expect("answers").expect("a session");
+        let owner = world.owner(cache, "visit").await;
+        let names = world.access.credentials(&owner).await.expect("a list");
+        let (issued, _) = world
+            .access
+            .issue_certificate(&owner, &names[0].username, None)
+            .await
+            .expect("answers")
+            .expect("a certificate");
         world.stop.cancel();
 
         let both = open_with(db, 43, &[42]).await.expect("opens with both");
         let in_all = both.sealed_elsewhere().await.expect("counts");
         assert_eq!(
             in_all,
-            12 * 4 + 1 + 2,
-            "per cache four, a session, settings"
+            12 * 4 + 2 + 1 + 2,
+            "per cache four, two sessions, the CA, settings"
         );
         let stopped = both.rekey(5, |_| false).await.expect("a first step");
         assert_eq!(stopped.sealed_again, 5);
@@ -94,6 +102,10 @@ async fn a_new_master_key_takes_over_in_steps() {
         assert!(grant.is_some());
         let kept = new.session(&session.cookie.digest()).await.expect("opens");
         assert!(kept.is_some());
+        let mut tx = new.begin().await.expect("a transaction");
+        let authority = tx.newest_authority().await.expect("opens");
+        assert!(authority.expect("a CA").expires_at > issued.certificate.expires_at);
+        drop(tx);
         let old = open_with(db, 42, &[]).await;
         assert!(matches!(old, Err(OpenError::WrongMasterKey)));
         let again = new.rekey(5, |_| true).await.expect("nothing to do");

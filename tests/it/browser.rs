@@ -3,10 +3,12 @@
 
 use larder::sandbox::{EndpointGroup, Fault};
 
+use crate::certificates::tls_settings;
+use crate::engine_tls::make_certificate;
 use crate::support::browser::{Browser, chromedriver};
 use crate::support::db::Database;
 use crate::support::needs;
-use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::scene::{PATIENCE, Scene, Wishes, free_port};
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 390;
@@ -16,10 +18,17 @@ async fn an_owner_s_day_in_a_browser() {
     let Some(chromedriver) = needs(chromedriver(), "Chromium and its driver") else {
         return;
     };
-    let world = Scene::start(Database::sqlite(), Wishes::default()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    make_certificate(folder.path(), "server");
+    let wishes = Wishes {
+        settings: tls_settings(folder.path(), free_port()),
+        ..Wishes::default()
+    };
+    let world = Scene::start(Database::sqlite(), wishes).await;
     let browser = Browser::start(chromedriver).await;
     order(&world, &browser).await;
     rotate(&world, &browser).await;
+    certify(&browser).await;
     restrict_and_flush(&browser).await;
     change_the_address(&world, &browser).await;
     watch_the_app(&world, &browser).await;
@@ -92,6 +101,27 @@ async fn rotate(world: &Scene, browser: &Browser) {
     pushed.await.expect("the push arrives");
     refresh_until(browser, "Config vars: Applied").await;
     looks_right(browser, "dashboard-applied").await;
+}
+
+/// Issues a certificate to the primary, sees it once, and revokes it.
+async fn certify(browser: &Browser) {
+    let link = "//tr[contains(@class, 'is-primary')]//a";
+    browser.find(link).await.click().await.expect("a page");
+    browser.reads("There is none yet.").await;
+    looks_right(browser, "certificates-none").await;
+    browser.click("Issue certificate").await;
+    browser.reads("A certificate was issued").await;
+    let pem = browser.find("//pre[contains(@class, 'pem')]").await;
+    let pem = pem.text().await.expect("text");
+    assert!(pem.trim_end().ends_with("-----END PRIVATE KEY-----"));
+    looks_right(browser, "certificates-issued").await;
+    browser.click("Back to the dashboard").await;
+    browser.reads("Certificates (1)").await;
+    browser.find(link).await.click().await.expect("a page");
+    browser.reads("1 of 5 in use.").await;
+    assert!(!browser.text().await.contains("PRIVATE KEY"));
+    browser.click("Revoke").await;
+    browser.reads("was revoked").await;
 }
 
 /// Takes a right from the old credential, flushes after being asked, and deletes the old credential on a phone.

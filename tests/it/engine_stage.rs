@@ -82,6 +82,7 @@ pub fn credential(who: (&str, &str), capabilities: Capabilities) -> CredentialSp
         username: who.0.parse().unwrap(),
         verifier: key().verifier(who.0.as_bytes(), who.1.as_bytes()),
         capabilities,
+        certificates: Vec::new(),
     }
 }
 

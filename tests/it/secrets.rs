@@ -11,16 +11,25 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use larder::domain::Timestamp;
 use larder::domain::secret::random_bytes;
 use larder::sandbox::{
     AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, Sandbox, SandboxSettings, User,
 };
+use larder::store::seal::MasterKey;
+use larder::store::{Schema, Store, StoreSettings};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::certificates::tls_settings;
+use crate::engine_tls::make_certificate;
+use crate::support::authority::{Identity, TlsClient};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
 use crate::support::markers::Markers;
@@ -38,6 +47,7 @@ async fn no_secret_is_found_where_it_must_not_be(database: Database) {
     let mut stage = Stage::start(database).await;
     let (shop, addon) = stage.provision().await;
     stage.own(shop, addon).await;
+    stage.certify(addon).await;
     stage.knock_on_every_door(addon).await;
     stage.use_the_cache(shop).await;
     stage.storm(shop, addon).await;
@@ -54,10 +64,12 @@ struct Stage {
     database: Database,
     base: String,
     metrics: String,
+    master_key: MasterKey,
+    tls: u16,
     http: Client,
     log: PathBuf,
     sweep: Sweep,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What to look for, and where.
@@ -106,7 +118,10 @@ impl Stage {
             .markers
             .add("database password", "marker-database-password");
 
-        let all = settings(&base, sandbox.url(), &database, &folder);
+        make_certificate(folder.path(), "server");
+        let tls = free_port();
+        let mut all = settings(&base, sandbox.url(), &database, &folder);
+        all.extend(tls_settings(folder.path(), tls));
         let all = setting(&all, "LARDER_MASTER_KEY", &STANDARD.encode(key));
         let all = setting(&all, "LARDER_METRICS_ADDR", &metrics);
         let all = setting(&all, "LARDER_LOG", "trace");
@@ -127,10 +142,12 @@ impl Stage {
             database,
             base,
             metrics,
+            master_key: MasterKey::from_base64(&STANDARD.encode(key)).expect("32 bytes"),
+            tls,
             http: client(),
             log,
             sweep,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -203,6 +220,69 @@ impl Stage {
         let page = owner.page().await;
         self.sweep.place("dashboard", page);
         self.sweep.permit("dashboard", "csrf token");
+    }
+
+    /// A client comes in by a certificate, whose key only its owner and the one answer hold; and the CA's key only
+    /// the database, sealed.
+    async fn certify(&mut self, addon: AddonId) {
+        let mut owner = self.sign_in(addon).await;
+        let primary = owner.usernames().await.remove(0);
+        let pem = owner.issue_certificate(&primary).await;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).expect("a key");
+        let lines: Vec<&str> = pem.lines().collect();
+        let begin = lines.iter().position(|line| line.contains("BEGIN PRIVATE"));
+        // all lines but the last hold some of the secret number
+        let begin = begin.expect("a key");
+        self.sweep.markers.add("certificate key", lines[begin + 1]);
+        self.sweep.markers.add("certificate key", lines[begin + 2]);
+        self.sweep
+            .markers
+            .add("certificate key", secret_number(key.secret_pkcs8_der()));
+        self.sweep.place("answer to issue", &pem);
+        self.sweep.permit("answer to issue", "certificate key");
+        let list = owner.certificates_page(&primary).await;
+        self.sweep.place("dashboard", list);
+
+        let store = StoreSettings {
+            url: self.database.url().to_owned().into(),
+            master_key: self.master_key.clone(),
+            previous_keys: vec![],
+            connections_max: 1,
+        };
+        let store = Store::open(&store, Schema::Expect, Timestamp::from_secs(0)).await;
+        let store = store.expect("the database opens a second time");
+        let mut tx = store.begin().await.expect("a transaction");
+        let ca = tx.newest_authority().await.expect("opens");
+        let ca = ca.expect("a CA");
+        self.sweep
+            .markers
+            .add("ca key", secret_number(ca.key.expose_secret()));
+        drop(tx);
+        store.close().await;
+
+        let trusted = self.folder.path().join("server.pem");
+        let identity = Identity::from_pem(&pem);
+        let client = TlsClient::new(&trusted, Some(&identity));
+        let mut talk = client.connect(([127, 0, 0, 1], self.tls).into());
+        talk.talk("mn\r\n", "MN\r\n");
+        let fingerprint = identity.fingerprint().to_string();
+        let action = format!("credentials/{primary}/certificates/revoke");
+        let revoked = owner.act(&action, &[("fingerprint", &fingerprint)]).await;
+        assert!(revoked.status.is_redirection());
+        talk.closed();
+        let mut refused = client.connect(([127, 0, 0, 1], self.tls).into());
+        refused.refusal();
+        let action = format!("credentials/{primary}/certificates");
+        let file = owner.act(&action, &[("after", ""), ("file", "pem")]).await;
+        assert!(
+            file.body.starts_with("-----BEGIN CERTIFICATE"),
+            "{}",
+            file.body
+        );
+        let key = PrivatePkcs8KeyDer::from_pem_slice(file.body.as_bytes()).expect("a key");
+        self.sweep
+            .markers
+            .add("certificate key", secret_number(key.secret_pkcs8_der()));
     }
 
     async fn sign_in(&mut self, addon: AddonId) -> Dashboard {
@@ -473,6 +553,8 @@ impl Stage {
             ("access token", 2),
             ("refresh token", 2),
             ("log input token", 1),
+            ("certificate key", 4),
+            ("ca key", 1),
         ] {
             assert!(markers.count(kind) >= least, "{kind}: too few were used");
         }
@@ -489,6 +571,11 @@ impl Stage {
             excerpt(&found, &log, markers)
         );
     }
+}
+
+/// The number that makes a P-256 key, as it stands in PKCS#8 behind what is the same in all of them.
+fn secret_number(pkcs8: &[u8]) -> &[u8] {
+    &pkcs8[36..68]
 }
 
 /// The first lines of the log that hold one of the secrets found, so that a failure says where to look.

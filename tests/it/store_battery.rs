@@ -76,7 +76,7 @@ async fn add(
 }
 
 /// A node with one cache on it, whose primary has this name.
-async fn cache(store: &Store, external: &str, username: &str) -> CacheId {
+pub async fn cache(store: &Store, external: &str, username: &str) -> CacheId {
     let mut tx = store.begin().await.unwrap();
     tx.register_node(&node("node_1", "p1"), START)
         .await

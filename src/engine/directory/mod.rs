@@ -1,28 +1,25 @@
 //! The known credentials in memory, fed by the control plane.
-//!
-//! Readers take no lock: a user name falls into one of many small maps, and a change replaces one of them whole.
+
+mod index;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::auth::{Account, Directory};
+use super::auth::{Account, Directory, Proof};
 use super::tenancy::Tenancy;
-use crate::domain::secret::{Verifier, random_bytes};
-use crate::domain::{CacheId, CacheSpec, Capabilities, FlushId, FlushOrder};
-
-/// Maps of user names. With 100,000 credentials a change copies about a hundred entries.
-const SHARDS: usize = 1024;
-
-type Shard = HashMap<Box<[u8]>, Arc<Account>, ahash::RandomState>;
+use crate::domain::{
+    CacheId, CacheSpec, Capabilities, Fingerprint, FlushId, FlushOrder, Timestamp,
+};
+use index::Index;
 
 /// All caches of this node and their credentials.
+#[derive(Default)]
 pub struct MemoryDirectory {
-    hasher: ahash::RandomState,
-    shards: Box<[ArcSwap<Shard>]>,
+    by_name: Index,
+    by_certificate: Index,
     /// The caches, for changes and figures. Changes come one at a time; logins never look here.
     caches: Mutex<HashMap<CacheId, Cache>>,
     /// Counts accounts that were revoked, so that sweeps know when to look for them.
@@ -37,6 +34,7 @@ impl std::fmt::Debug for MemoryDirectory {
 
 struct Cache {
     tenancy: Arc<Tenancy>,
+    /// One for each credential and one for each of its certificates, so that each ends by itself.
     accounts: Vec<Arc<Account>>,
     /// Who comes through the open listener.
     open: Option<Arc<Account>>,
@@ -44,28 +42,22 @@ struct Cache {
     flushed: Vec<FlushId>,
 }
 
-impl Default for MemoryDirectory {
-    fn default() -> MemoryDirectory {
-        let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
-        MemoryDirectory {
-            hasher: ahash::RandomState::new(),
-            shards,
-            caches: Mutex::default(),
-            revocations: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Directory for MemoryDirectory {
     #[inline]
     fn find(&self, username: &[u8]) -> Option<Arc<Account>> {
-        self.shard_of(username).load().get(username).cloned()
+        self.by_name.find(username)
     }
 }
 
 impl MemoryDirectory {
-    fn shard_of(&self, username: &[u8]) -> &ArcSwap<Shard> {
-        &self.shards[self.hasher.hash_one(username) as usize % SHARDS]
+    /// Whom a client certificate stands for, while it is good. Called on the engine's threads and takes no lock.
+    pub fn find_certified(
+        &self,
+        fingerprint: &Fingerprint,
+        now: Timestamp,
+    ) -> Option<Arc<Account>> {
+        let found = self.by_certificate.find(fingerprint.as_bytes())?;
+        (!found.is_over(now)).then_some(found)
     }
 
     /// Makes this node know the cache as `spec` has it; `make` builds a tenant that is new. Returns the tenant and
@@ -92,10 +84,17 @@ impl MemoryDirectory {
     /// New ones are entered before old ones leave, so that a rotation shows no gap.
     fn apply_credentials(&self, cache: &mut Cache, spec: &CacheSpec) {
         let mut before = std::mem::take(&mut cache.accounts);
-        for credential in &spec.credentials {
+        let wanted = spec.credentials.iter().flat_map(|credential| {
+            let certificates = credential.certificates.iter().copied();
+            let password = Proof::Password(credential.verifier.clone());
+            std::iter::once(password)
+                .chain(certificates.map(Proof::Certificate))
+                .map(move |proof| (credential, proof))
+        });
+        for (credential, proof) in wanted {
             let survives = |account: &Arc<Account>| {
                 account.username.as_ref() == Some(&credential.username)
-                    && account.is_verified_by(&credential.verifier)
+                    && account.is_opened_by(&proof)
             };
             let account = match before.iter().position(survives) {
                 Some(at) => {
@@ -106,7 +105,7 @@ impl MemoryDirectory {
                 None => {
                     let account = Arc::new(Account::new(
                         Some(credential.username.clone()),
-                        credential.verifier.clone(),
+                        proof,
                         credential.capabilities,
                         Arc::clone(&cache.tenancy),
                     ));
@@ -121,36 +120,46 @@ impl MemoryDirectory {
         }
     }
 
-    fn enter(&self, account: &Arc<Account>) {
-        let Some(username) = &account.username else {
-            return;
-        };
-        let name = username.as_str().as_bytes();
-        self.shard_of(name).rcu(|shard| {
-            let mut shard = Shard::clone(shard);
-            shard.insert(name.into(), Arc::clone(account));
-            shard
-        });
+    /// The index in which an account is found, and its key there.
+    fn place_of<'a>(&'a self, account: &'a Account) -> Option<(&'a Index, &'a [u8])> {
+        match &account.proof {
+            Proof::Password(_) => {
+                let name = account.username.as_ref()?;
+                Some((&self.by_name, name.as_str().as_bytes()))
+            }
+            Proof::Certificate(certificate) => {
+                Some((&self.by_certificate, certificate.fingerprint.as_bytes()))
+            }
+            Proof::Door => None,
+        }
     }
 
-    /// Out of the map, unless a newer account of that name stands there, and dead for all its connections.
+    fn enter(&self, account: &Arc<Account>) {
+        if let Some((index, key)) = self.place_of(account) {
+            index.enter(key, account);
+        }
+    }
+
+    /// Not to be found any more, and dead for all its connections.
     fn remove(&self, account: &Arc<Account>) {
         account.revoke();
         self.revocations.fetch_add(1, Ordering::SeqCst);
-        let Some(username) = &account.username else {
-            return;
-        };
-        let name = username.as_str().as_bytes();
-        self.shard_of(name).rcu(|shard| {
-            let mut shard = Shard::clone(shard);
-            if shard
-                .get(name)
-                .is_some_and(|found| Arc::ptr_eq(found, account))
-            {
-                shard.remove(name);
-            }
-            shard
-        });
+        if let Some((index, key)) = self.place_of(account) {
+            index.remove(key, account);
+        }
+    }
+
+    /// Ends what certificates opened that have expired since.
+    pub fn retire_expired(&self, now: Timestamp) {
+        for cache in self.caches.lock().values_mut() {
+            cache.accounts.retain(|account| {
+                let over = account.is_over(now);
+                if over {
+                    self.remove(account);
+                }
+                !over
+            });
+        }
     }
 
     /// Drops the cache: its credentials are refused, its connections end, its items go with the last of them.
@@ -196,9 +205,8 @@ impl MemoryDirectory {
         let cache = caches.get_mut(&cache)?;
         let tenancy = &cache.tenancy;
         let open = cache.open.get_or_insert_with(|| {
-            let unguessable = Verifier::from_bytes(random_bytes());
             let (all, tenancy) = (Capabilities::ALL, Arc::clone(tenancy));
-            Arc::new(Account::new(None, unguessable, all, tenancy))
+            Arc::new(Account::new(None, Proof::Door, all, tenancy))
         });
         Some(Arc::clone(open))
     }

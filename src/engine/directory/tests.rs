@@ -13,6 +13,7 @@ fn credential(username: &str, password: &str, capabilities: Capabilities) -> Cre
         username: username.parse().unwrap(),
         verifier: key().verifier(username.as_bytes(), password.as_bytes()),
         capabilities,
+        certificates: Vec::new(),
     }
 }
 
@@ -86,7 +87,7 @@ fn another_password_makes_another_account() {
     );
     let new = directory.find(b"A00001").unwrap();
     assert!(old.is_revoked() && !new.is_revoked());
-    assert!(new.is_verified_by(&key().verifier(b"A00001", b"new")));
+    assert!(new.is_opened_by(&Proof::Password(key().verifier(b"A00001", b"new"))));
 }
 
 #[test]

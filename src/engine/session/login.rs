@@ -1,10 +1,12 @@
 //! From stranger to client.
 
+use std::sync::Arc;
+
 use super::{Next, Session, Stop};
-use crate::engine::auth::{Verdict, plain_parts};
+use crate::engine::auth::{Account, Verdict, plain_parts};
 use crate::engine::events::EngineEvent;
 use crate::engine::execute::Principal;
-use crate::engine::node::Node;
+use crate::engine::node::{Full, Node};
 use crate::engine::protocol::binary::{self, BinaryForm, SaslParsed, SaslRequest};
 use crate::engine::protocol::meta::MetaForm;
 use crate::engine::protocol::text::{LoginLine, TextForm, parse_login};
@@ -213,10 +215,20 @@ impl Session {
             }
             Verdict::Unknown => return Attempt::Failed,
         };
-        let Ok(seat) = node.seat(account) else {
-            return Attempt::Full;
-        };
+        match self.admit(node, account) {
+            Ok(()) => Attempt::In,
+            Err(Full) => Attempt::Full,
+        }
+    }
+
+    /// Lets in a client that has proved who it is.
+    ///
+    /// # Errors
+    /// When the cache has all the connections it may have.
+    pub fn admit(&mut self, node: &Node, account: Arc<Account>) -> Result<(), Full> {
+        let seat = node.seat(account)?;
         let (account, now) = (seat.account(), node.clock.now());
+        let thread = usize::from(self.thread);
         seat.tenancy().traffic(thread).logged_in();
         account.note_login(now, self.remote);
         if let (Some(_), Some(username)) = (account.login_gate.pass(1, now), &account.username) {
@@ -228,7 +240,7 @@ impl Session {
             });
         }
         self.principal = Some(Principal::new(seat, self.remote));
-        Attempt::In
+        Ok(())
     }
 
     fn count_failure(&mut self, node: &Node) -> Stop {

@@ -21,8 +21,6 @@ use super::shard::{NoRoom, Shard};
 
 /// After so many walks in a row that gave no memory back, everything in the next segment is dropped.
 const WALKS_MAX: u32 = 4;
-/// Over the limit by more than this part of it: the limit was lowered, and is reached in bounded steps.
-const LOWERED_PART: u64 = 64;
 /// Bytes of records walked in one such step.
 const STEP_BYTES: usize = 32 * 1024;
 /// Bytes of records walked ahead for each byte stored: enough while a third of what is walked goes.
@@ -61,10 +59,15 @@ impl Shard {
             if let Some(data) = self.fresh_memory() {
                 return self.open_segment(queue, class, data, now).ok_or(NoRoom);
             }
-            if !self.evict(now, &mut walks) {
-                let data = self.spare.take().ok_or(NoRoom)?;
-                return self.open_segment(queue, class, data, now).ok_or(NoRoom);
-            }
+            let held = self.segments.in_use();
+            let evicted = self.evict(now, &mut walks);
+            let data = match (evicted, self.segments.in_use() < held) {
+                (true, false) => continue,
+                (true, true) if !self.ledger.is_lowered() => continue,
+                _ => self.memory_while_lowered(),
+            };
+            let data = data.or_else(|| self.spare.take()).ok_or(NoRoom)?;
+            return self.open_segment(queue, class, data, now).ok_or(NoRoom);
         }
     }
 
@@ -112,15 +115,33 @@ impl Shard {
         Some(self.ledger.pool().take(bytes))
     }
 
-    /// Charges `bytes`, evicting until they fit. False when nothing is left to evict.
+    /// A segment in exchange for one that was given up. A limit far below what is held is reached by all shards in
+    /// steps: until then no store waits for the others, and none has to empty its own shard first.
+    fn memory_while_lowered(&mut self) -> Option<Box<[u8]>> {
+        if !self.ledger.is_lowered() || self.segments.in_use() >= SEGMENTS_MAX {
+            return None;
+        }
+        let bytes = segment_bytes(&self.ledger, self.shards);
+        self.ledger.charge(segment_charge(bytes));
+        Some(self.ledger.pool().take(bytes))
+    }
+
+    /// Charges `bytes`, evicting until they fit, or until as much was given up while a lowered limit is being
+    /// reached. False when nothing is left to evict.
     pub(super) fn make_room_for(&mut self, bytes: u64, now: u32) -> bool {
-        let mut walks = 0;
+        let (mut walks, mut given_up) = (0, 0);
         while !self.ledger.try_charge(bytes) {
+            if given_up >= bytes && self.ledger.is_lowered() {
+                self.ledger.charge(bytes);
+                break;
+            }
+            let before = self.ledger.used();
             if self.has_retired() {
                 self.reclaim(1);
             } else if !self.evict(now, &mut walks) && !self.give_up_spare() {
                 return false;
             }
+            given_up += before.saturating_sub(self.ledger.used());
         }
         self.recharge();
         true
@@ -136,11 +157,10 @@ impl Shard {
 
     /// After a store: comes back under the limit, or one step nearer when that was lowered.
     pub(super) fn settle(&mut self, now: u32) {
-        let (used, limit) = (self.ledger.used(), self.ledger.limit());
-        if used <= limit {
+        if !self.ledger.is_over() {
             return;
         }
-        if used - limit > limit / LOWERED_PART {
+        if self.ledger.is_lowered() {
             self.shrink(now);
             return;
         }
@@ -333,7 +353,9 @@ impl Shard {
     fn memory_for_copies(&mut self) -> Option<Box<[u8]>> {
         match self.spare.take() {
             Some(data) => Some(data),
-            None => self.charged_memory(),
+            None => self
+                .charged_memory()
+                .or_else(|| self.memory_while_lowered()),
         }
     }
 

@@ -3,6 +3,9 @@
 use super::pool::Pool;
 use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
+/// Over the limit by more than this part of it, the limit must have been lowered.
+const LOWERED_PART: u64 = 64;
+
 /// The tenant's account. Touched when a segment, an index table or a large value comes or goes, never for a small
 /// item, so that shards on different cores do not fight over it.
 #[derive(Debug)]
@@ -42,6 +45,12 @@ impl Ledger {
 
     pub(super) fn is_over(&self) -> bool {
         self.used() > self.limit()
+    }
+
+    /// Over the limit by more than stores bring about: the limit was lowered, and is reached in bounded steps.
+    pub(super) fn is_lowered(&self) -> bool {
+        let limit = self.limit();
+        self.used().saturating_sub(limit) > limit / LOWERED_PART
     }
 
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {

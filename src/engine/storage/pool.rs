@@ -10,7 +10,8 @@ pub(super) const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 pub(super) const SEGMENT_BYTES_MAX: usize = 256 * 1024;
 const CLASSES: usize = (SEGMENT_BYTES_MAX.ilog2() - SEGMENT_BYTES_MIN.ilog2() + 1) as usize;
 
-/// Free segments of this many bytes at most wait for reuse; the rest goes back to the system.
+/// Free segments of this many bytes at most wait for reuse; the rest goes back to the system at once, and what nobody
+/// needed between two turns of upkeep goes back as well.
 const IDLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// The process-wide pool. Cheap to clone.
@@ -26,6 +27,8 @@ struct Shared {
     charged: AtomicU64,
     /// Bytes of `idle`.
     idle_bytes: AtomicU64,
+    /// The least that `idle_bytes` has been since the last turn of upkeep.
+    idle_least: AtomicU64,
     /// Free segments by size class.
     idle: Mutex<[Vec<Box<[u8]>>; CLASSES]>,
 }
@@ -38,6 +41,7 @@ impl Pool {
                 ceiling: AtomicU64::new(ceiling_bytes),
                 charged: AtomicU64::new(0),
                 idle_bytes: AtomicU64::new(0),
+                idle_least: AtomicU64::new(0),
                 idle: Mutex::new(Default::default()),
             }),
         }
@@ -57,13 +61,24 @@ impl Pool {
         self.shared.idle_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives all free segments back to the system.
-    pub fn trim(&self) {
-        let freed = std::mem::take(&mut *self.shared.idle.lock());
-        let bytes: usize = freed.iter().flatten().map(|segment| segment.len()).sum();
-        self.shared
-            .idle_bytes
-            .fetch_sub(bytes as u64, Ordering::Relaxed);
+    /// Gives the free segments back to the system that nobody needed since the last call. Part of the upkeep.
+    pub fn give_up_unneeded(&self) {
+        let mut idle = self.shared.idle.lock();
+        let mut unneeded = self.shared.idle_least.load(Ordering::Relaxed);
+        let mut freed = Vec::new();
+        for class in idle.iter_mut().rev() {
+            while let Some(segment) = class.pop_if(|segment| segment.len() as u64 <= unneeded) {
+                unneeded -= segment.len() as u64;
+                freed.push(segment);
+            }
+        }
+        let bytes: u64 = freed.iter().map(|segment| segment.len() as u64).sum();
+        let before = self.shared.idle_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let left = before - bytes;
+        self.shared.idle_least.store(left, Ordering::Relaxed);
+        // Unlocked first: giving memory back takes system calls.
+        drop(idle);
+        drop(freed);
     }
 
     /// Counts `bytes` against the ceiling; false when they do not fit.
@@ -88,16 +103,21 @@ impl Pool {
 
     /// The memory of one segment, already charged by the caller. Its content is arbitrary.
     pub(super) fn take(&self, bytes: usize) -> Box<[u8]> {
-        let reused = self.shared.idle.lock()[class_of(bytes)].pop();
-        match reused {
-            Some(segment) => {
-                self.shared
-                    .idle_bytes
-                    .fetch_sub(bytes as u64, Ordering::Relaxed);
-                segment
-            }
+        match self.reuse(bytes) {
+            Some(segment) => segment,
             None => vec![0; bytes].into_boxed_slice(),
         }
+    }
+
+    fn reuse(&self, bytes: usize) -> Option<Box<[u8]>> {
+        let mut idle = self.shared.idle.lock();
+        let segment = idle[class_of(bytes)].pop()?;
+        let bytes = bytes as u64;
+        let before = self.shared.idle_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared
+            .idle_least
+            .fetch_min(before - bytes, Ordering::Relaxed);
+        Some(segment)
     }
 
     /// Takes back the memory of a segment, already released by the caller.
@@ -106,8 +126,9 @@ impl Pool {
         let room = self.idle_bytes() + bytes <= IDLE_BYTES_MAX
             && self.used_bytes() + self.idle_bytes() + bytes <= self.ceiling_bytes();
         if room {
+            let mut idle = self.shared.idle.lock();
             self.shared.idle_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.shared.idle.lock()[class_of(segment.len())].push(segment);
+            idle[class_of(segment.len())].push(segment);
         }
     }
 }
@@ -141,8 +162,27 @@ mod tests {
         assert_eq!(pool.idle_bytes(), SEGMENT_BYTES_MIN as u64);
         assert_eq!(pool.take(SEGMENT_BYTES_MIN)[0], 7);
         assert_eq!(pool.idle_bytes(), 0);
-        pool.give_back(pool.take(SEGMENT_BYTES_MAX));
-        pool.trim();
+    }
+
+    #[test]
+    fn what_nobody_needs_between_two_turns_goes_back() {
+        let pool = Pool::new(1 << 30);
+        let segments: Vec<_> = (0..4).map(|_| pool.take(SEGMENT_BYTES_MAX)).collect();
+        segments
+            .into_iter()
+            .for_each(|segment| pool.give_back(segment));
+        pool.give_up_unneeded();
+        let (one, all) = (SEGMENT_BYTES_MAX as u64, 4 * SEGMENT_BYTES_MAX as u64);
+        assert_eq!(
+            pool.idle_bytes(),
+            all,
+            "they were needed until a moment ago"
+        );
+        let needed = pool.take(SEGMENT_BYTES_MAX);
+        pool.give_back(needed);
+        pool.give_up_unneeded();
+        assert_eq!(pool.idle_bytes(), one, "one was needed since");
+        pool.give_up_unneeded();
         assert_eq!(pool.idle_bytes(), 0);
     }
 }

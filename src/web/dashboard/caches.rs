@@ -28,8 +28,9 @@ pub async fn page(
 ) -> Result<Response, Fault> {
     let access = &web.access;
     let figures = async { Ok(access.figures(owner).await) };
-    let (credentials, config, history, servers, figures) = tokio::try_join!(
+    let (credentials, certificates, config, history, servers, figures) = tokio::try_join!(
         access.credentials(owner),
+        access.certificates(owner),
         access.config_state(owner),
         access.history(owner, web.settings.history_rows_max),
         access.servers(owner),
@@ -42,11 +43,22 @@ pub async fn page(
         plan: web.plans.find_or_smallest(&owner.resource().plan),
         overlap_ends: credentials.iter().map(overlap_ends).collect(),
         credentials,
+        certificates,
         config,
         history,
+        tls_servers: tls_servers(web, &servers),
         servers,
         figures,
         now: web.clock.now(),
     };
     Ok(html(&dashboard(&web.settings, facts, notice, revealed)))
+}
+
+/// Where the servers of a SERVERS value take TLS; empty when they do not.
+pub fn tls_servers(web: &Web, servers: &str) -> Vec<String> {
+    let Some(port) = web.settings.tls_port else {
+        return Vec::new();
+    };
+    let host = |server: &str| Some(format!("{}:{port}", server.rsplit_once(':')?.0));
+    servers.split(',').filter_map(host).collect()
 }

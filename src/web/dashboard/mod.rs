@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`caches`] | the page |
-//! | [`credentials`], [`flush`], [`link`] | its actions: a signed form in, a redirect to the page out |
+//! | [`credentials`], [`certificates`], [`flush`], [`link`] | its actions: a signed form in, a redirect to the page out |
 //! | [`views`] | what the templates are given |
 //! | [`present`] | domain types to views, the one conversion |
 //! | [`words`] | numbers, sizes and times as text |
@@ -15,6 +15,7 @@
 //! redirect and a reload does not create another.
 
 pub mod caches;
+pub mod certificates;
 pub mod credentials;
 pub mod flush;
 pub mod link;

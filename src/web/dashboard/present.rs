@@ -1,5 +1,7 @@
 //! Domain types to views: the one conversion.
 
+mod certificates;
+
 use super::snippets;
 use super::views::{
     Advice, ConfigPush, Connections, CounterRow, Counters, CredentialRow, Dashboard, EventRow,
@@ -9,10 +11,12 @@ use super::words;
 use crate::access::{ConfigState, HistoryEntry, Reach, Session};
 use crate::cluster::Figures;
 use crate::domain::{
-    Capabilities, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp, Username,
+    Capabilities, Certificate, Credential, Marketplace, Plan, Resource, ResourceState, Timestamp,
+    Username,
 };
 use crate::web::notice::Notice;
 use crate::web::settings::WebSettings;
+pub use certificates::{CertificateFacts, certificates_page, pem_file_name};
 
 /// Everything the page is made of.
 pub struct Facts<'a> {
@@ -20,11 +24,14 @@ pub struct Facts<'a> {
     pub session: &'a Session,
     pub plan: &'a Plan,
     pub credentials: Vec<Credential>,
+    pub certificates: Vec<Certificate>,
     /// For each credential when its overlap with its successor ends, if it was the primary.
     pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
     pub history: Vec<HistoryEntry>,
     pub servers: String,
+    /// Empty where there is no TLS listener.
+    pub tls_servers: Vec<String>,
     pub figures: Option<Figures>,
     pub now: Timestamp,
 }
@@ -41,6 +48,7 @@ pub fn dashboard(
         let advice = ends.map(|ends| advice(&facts, credential, ends));
         CredentialRow {
             advice,
+            certificates: good_certificates(&facts, &credential.username),
             ..credential_row(credential, figures, &revealed, facts.now)
         }
     };
@@ -59,8 +67,9 @@ pub fn dashboard(
             .map(row)
             .collect(),
         credentials_max: facts.plan.credentials_max,
+        has_tls: !facts.tls_servers.is_empty(),
         counters: figures.map(counters),
-        settings: settings_panel(settings, &facts.servers, &revealed),
+        settings: settings_panel(settings, &facts, &revealed),
         events: facts
             .history
             .iter()
@@ -118,7 +127,10 @@ fn header(facts: &Facts<'_>) -> Header {
 fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
     let tone = match notice {
         Notice::FlushOrdered => Tone::Fair,
-        Notice::Created(_, reach) | Notice::Saved(_, reach) | Notice::Removed(_, reach)
+        Notice::Created(_, reach)
+        | Notice::Saved(_, reach)
+        | Notice::Removed(_, reach)
+        | Notice::Revoked(_, reach)
             if reach != Reach::Everywhere =>
         {
             Tone::Fair
@@ -155,6 +167,11 @@ fn notice_box(notice: Notice, provider: &str) -> NoticeBox {
         Notice::Removed(name, reach) => (
             format!("Credential {name} was deleted"),
             format!("It is refused from now on. {}", landed(reach)),
+            None,
+        ),
+        Notice::Revoked(name, reach) => (
+            format!("A certificate of {name} was revoked"),
+            format!("It is refused from now on, and its connections are closed. {}", landed(reach)),
             None,
         ),
         Notice::Flushed { items, bytes } => (
@@ -333,8 +350,16 @@ fn credential_row(
         connections: figures
             .map(|figures| words::count(connections_of(figures, &credential.username))),
         created: moment(credential.created_at, now),
+        certificates: 0,
         advice: None,
     }
+}
+
+fn good_certificates(facts: &Facts<'_>, username: &Username) -> usize {
+    let good = |certificate: &&Certificate| {
+        certificate.username == *username && certificate.expires_at > facts.now
+    };
+    facts.certificates.iter().filter(good).count()
 }
 
 /// What to do with a former primary.
@@ -408,7 +433,7 @@ fn counters(figures: &Figures) -> Counters {
     }
 }
 
-fn settings_panel(settings: &WebSettings, servers: &str, revealed: &Revealed) -> Settings {
+fn settings_panel(settings: &WebSettings, facts: &Facts<'_>, revealed: &Revealed) -> Settings {
     let names = &settings.variables;
     let dashboard_url = match revealed {
         Revealed::DashboardUrl(hash) => {
@@ -417,7 +442,8 @@ fn settings_panel(settings: &WebSettings, servers: &str, revealed: &Revealed) ->
         _ => None,
     };
     Settings {
-        servers: servers.split(',').map(str::to_owned).collect(),
+        servers: facts.servers.split(',').map(str::to_owned).collect(),
+        tls_servers: facts.tls_servers.clone(),
         servers_variable: names.servers.clone(),
         username_variable: names.username.clone(),
         password_variable: names.password.clone(),
@@ -434,6 +460,8 @@ fn event_row(entry: &HistoryEntry, now: Timestamp) -> EventRow {
         "credentials_promoted" => (Tone::Plain, "Credential promoted"),
         "credentials_removed" => (Tone::Plain, "Credential deleted"),
         "capabilities_changed" => (Tone::Plain, "Capabilities changed"),
+        "certificate_issued" => (Tone::Plain, "Certificate issued"),
+        "certificate_revoked" => (Tone::Plain, "Certificate revoked"),
         "sso_secret_rotated" => (Tone::Plain, "SSO secret rotated"),
         "provisioned" => (Tone::Good, "Provisioned"),
         "plan_changed" => (Tone::Plain, "Plan changed"),

@@ -15,6 +15,49 @@ pub fn all(names: &ConfigVarNames) -> Vec<Snippet> {
     vec![python(names), ruby(names), node(names), php(names)]
 }
 
+/// Code for clients that identify themselves by a certificate, for the servers given and the file of that name.
+pub fn with_certificate(tls_servers: &[String], file: &str) -> Vec<Snippet> {
+    let listed = tls_servers.iter().map(|server| format!("\"{server}\""));
+    let servers = listed.collect::<Vec<_>>().join(", ");
+    let ruby = format!(
+        r#"require "dalli"
+require "openssl"
+
+pem = ENV.fetch("CACHE_CLIENT_PEM") {{ File.read("{file}") }}
+tls = OpenSSL::SSL::SSLContext.new
+tls.set_params # checks the server's certificate and name
+tls.cert = OpenSSL::X509::Certificate.new(pem)
+tls.key = OpenSSL::PKey.read(pem)
+
+cache = Dalli::Client.new([{servers}], ssl_context: tls)
+cache.set("greeting", "hello", 60)
+puts cache.get("greeting")"#
+    );
+    let python = format!(
+        r#"import ssl
+from pymemcache.client.hash import HashClient
+
+tls = ssl.create_default_context()
+tls.load_cert_chain("{file}")
+
+cache = HashClient([{servers}], tls_context=tls)
+cache.set("greeting", "hello", expire=60)
+print(cache.get("greeting"))"#
+    );
+    vec![
+        Snippet {
+            language: "Ruby",
+            library: r#"gem "dalli", "~> 5.0""#,
+            code: ruby,
+        },
+        Snippet {
+            language: "Python",
+            library: "pip install pymemcache",
+            code: python,
+        },
+    ]
+}
+
 fn python(names: &ConfigVarNames) -> Snippet {
     let ConfigVarNames {
         servers,

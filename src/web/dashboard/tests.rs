@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use askama::Template;
 
-use super::present::{self, Facts, dashboard};
+use super::present::{self, CertificateFacts, Facts, dashboard};
 use super::views::{ConfirmDelete, ConfirmFlush, Revealed};
-use crate::access::{ConfigState, HistoryEntry, Reach, Session};
+use crate::access::{ConfigState, HistoryEntry, IssuedCertificate, Reach, Session};
 use crate::cluster::Figures;
 use crate::domain::ConfigVarNames;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{BearerSecret, Password};
 use crate::domain::{
-    CacheId, Capabilities, Credential, CredentialId, Marketplace, Plan, Resource, ResourceId,
-    ResourceState, Timestamp, Username,
+    CacheId, Capabilities, Certificate, Credential, CredentialId, Fingerprint, Marketplace, Plan,
+    Resource, ResourceId, ResourceState, Timestamp, Username,
 };
 use crate::web::WebSettings;
 use crate::web::assets;
@@ -87,6 +87,17 @@ fn credential(name: &str, primary: bool) -> Credential {
     }
 }
 
+/// Issued so many seconds ago, good for `life`.
+fn certificate(of: &str, issued: u64, life: u64) -> Certificate {
+    let created_at = before(issued);
+    Certificate {
+        fingerprint: Fingerprint::of(&issued.to_be_bytes()),
+        username: name(of),
+        created_at,
+        expires_at: created_at.plus(Duration::from_secs(life)),
+    }
+}
+
 fn figures() -> Figures {
     Figures {
         items: 18_233,
@@ -108,6 +119,7 @@ fn figures() -> Figures {
             ("touch_misses", 0),
         ],
         connections_by_credential: vec![(name("4F2A90"), 36), (name("91BC07"), 1)],
+        connections_by_certificate: vec![(Fingerprint::of(&7_000_u64.to_be_bytes()), 1)],
     }
 }
 
@@ -179,10 +191,15 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
                 ..credential("C0FFEE", false)
             },
         ],
+        certificates: vec![
+            certificate("91BC07", 7_000, 365 * 86_400),
+            certificate("91BC07", 370 * 86_400, 365 * 86_400),
+        ],
         overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
         history: history(),
         servers: "p1.us-east.example.net:11211".to_owned(),
+        tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
         figures: Some(figures()),
         now: NOW,
     }
@@ -276,6 +293,8 @@ fn nothing_known_and_no_room_left() {
     let page = render(
         |facts| {
             facts.figures = None;
+            facts.certificates = vec![];
+            facts.tls_servers = vec![];
             facts.history = vec![];
             facts.credentials = (0..10)
                 .map(|at| credential(&format!("4F2A9{at}"), at == 0))
@@ -457,4 +476,59 @@ fn questions_before_what_cannot_be_undone() {
     assert!(text(false, Some(1)).contains("1 live connection<"));
     assert!(text(false, None).contains("is not known"));
     assert!(!text(true, Some(1)).contains("name=\"confirmed\""));
+}
+
+fn certificates_page(issued: bool, change: impl FnOnce(&mut CertificateFacts<'_>)) -> String {
+    let (resource, session) = (resource(), session());
+    let good = certificate("91BC07", 7_000, 365 * 86_400);
+    let mut facts = CertificateFacts {
+        resource: &resource,
+        session: &session,
+        username: name("91BC07"),
+        issued: issued.then(|| {
+            let issued = IssuedCertificate {
+                certificate: good.clone(),
+                pem: "-----BEGIN CERTIFICATE-----\nAbc+/=\n".to_owned().into(),
+            };
+            (issued, Reach::Everywhere)
+        }),
+        certificates: vec![
+            good,
+            certificate("4F2A90", 7_100, 365 * 86_400),
+            certificate("91BC07", 370 * 86_400, 365 * 86_400),
+        ],
+        tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
+        figures: Some(figures()),
+        now: NOW,
+    };
+    change(&mut facts);
+    present::certificates_page(&settings(), facts)
+        .render()
+        .unwrap()
+}
+
+#[test]
+fn certificates_of_one_credential() {
+    golden("certificates", &certificates_page(true, |_| ()));
+    let page = certificates_page(false, |_| ());
+    assert!(!page.contains("BEGIN CERTIFICATE"));
+    assert!(page.contains("1 of 5 in use."));
+    let unknown = certificates_page(false, |facts| facts.figures = None);
+    assert_eq!(unknown.matches(">unknown<").count(), 2);
+    for form in page.split("<form ").skip(1) {
+        let form = form.split("</form>").next().unwrap();
+        assert!(form.contains("name=\"csrf\" value=\"csrf-of-this-session\""));
+    }
+    let full = certificates_page(false, |facts| {
+        facts.certificates = (0..5).map(|at| certificate("91BC07", at, 9)).collect();
+    });
+    assert!(full.contains("Revoke one to issue another."));
+    assert_eq!(full.matches(" disabled ").count(), 2, "both ways to issue");
+    let without_tls = certificates_page(false, |facts| facts.tls_servers.clear());
+    assert!(without_tls.contains("No TLS address"));
+    assert!(!without_tls.contains("Issue certificate"));
+    assert!(
+        without_tls.contains("Revoke certificate"),
+        "what is there can go"
+    );
 }

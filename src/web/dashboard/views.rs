@@ -59,6 +59,8 @@ pub struct Dashboard {
     pub config: ConfigPush,
     pub credentials: Vec<CredentialRow>,
     pub credentials_max: u32,
+    /// Whether certificates can be issued.
+    pub has_tls: bool,
     pub counters: Option<Counters>,
     pub settings: Settings,
     pub events: Vec<EventRow>,
@@ -137,6 +139,8 @@ pub struct CredentialRow {
     /// Live connections; `None` while no node answers.
     pub connections: Option<String>,
     pub created: Moment,
+    /// How many of its certificates are good.
+    pub certificates: usize,
     /// For a former primary.
     pub advice: Option<Advice>,
 }
@@ -168,6 +172,8 @@ pub struct CounterRow {
 
 pub struct Settings {
     pub servers: Vec<String>,
+    /// The same by TLS, where that is offered.
+    pub tls_servers: Vec<String>,
     pub servers_variable: String,
     pub username_variable: String,
     pub password_variable: String,
@@ -208,4 +214,47 @@ impl ConfirmDelete {
         let number = self.connections.unwrap_or(0);
         words::counted(number, "live connection", "live connections")
     }
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/certificates.html")]
+pub struct CertificatesPage {
+    pub frame: Frame,
+    pub username: String,
+    /// Only in the answer to the form that asked for it.
+    pub issued: Option<Issued>,
+    pub certificates: Vec<CertificateRow>,
+    /// How many of them are good.
+    pub good: usize,
+    pub certificates_max: u32,
+    /// The newest one's fingerprint; empty without one.
+    pub after: String,
+    /// Empty where there is no TLS listener: nothing can be issued then.
+    pub tls_servers: Vec<String>,
+    pub snippets: Vec<Snippet>,
+}
+
+impl CertificatesPage {
+    pub fn is_full(&self) -> bool {
+        self.good >= self.certificates_max as usize
+    }
+}
+
+/// A certificate just made.
+pub struct Issued {
+    pub tone: Tone,
+    pub text: String,
+    pub file_name: String,
+    /// With its private key.
+    pub pem: String,
+}
+
+pub struct CertificateRow {
+    pub fingerprint: String,
+    pub short: String,
+    /// Live connections; `None` while no node answers.
+    pub connections: Option<String>,
+    pub issued: Moment,
+    pub expires: Moment,
+    pub expired: bool,
 }

@@ -229,3 +229,49 @@ async fn balancers_and_browsers_get_what_they_ask_for() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_certificate_is_issued_once_for_each_page_and_its_key_shown_once() {
+    let house = House::build().await;
+    let (cache, mut owner) = shop(&house).await;
+    let name = owner.usernames(cache).await.remove(0);
+    let action = format!("credentials/{name}/certificates");
+    let page = format!("/caches/{cache}/{action}");
+    assert!(owner.get(&page).await.body.contains("There is none yet."));
+
+    let issued = owner.act(cache, &action, "after=").await;
+    assert_eq!(issued.status, StatusCode::OK);
+    assert_eq!(issued.headers["cache-control"], "no-store");
+    assert_eq!(issued.body.matches("BEGIN PRIVATE KEY").count(), 1);
+    let again = owner.act(cache, &action, "after=").await;
+    assert_eq!(again.location(), page, "the same form sent twice");
+    let list = owner.get(&page).await.body;
+    assert!(list.contains("1 of 5 in use.") && !list.contains("PRIVATE KEY"));
+
+    let newest = between(&list, "name=\"after\" value=\"", "\"").to_owned();
+    let file = owner
+        .act(cache, &action, &format!("after={newest}&file=pem"))
+        .await;
+    assert_eq!(file.headers["content-type"], "application/x-pem-file");
+    assert_eq!(file.headers["cache-control"], "no-store");
+    let expected = format!("attachment; filename=\"{name}.pem\"");
+    assert_eq!(file.headers["content-disposition"], expected);
+    assert!(file.body.starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(file.body.trim_end().ends_with("-----END PRIVATE KEY-----"));
+    let dashboard = owner.page(cache).await;
+    assert!(row(&dashboard, &name).contains("Certificates (2)"));
+
+    let revoke = format!("{action}/revoke");
+    let nonsense = owner.act(cache, &revoke, "fingerprint=zz").await;
+    assert_eq!(nonsense.status, StatusCode::FORBIDDEN);
+    let fingerprint = format!("fingerprint={newest}");
+    let revoked = owner.act(cache, &revoke, &fingerprint).await;
+    assert_eq!(revoked.location(), format!("/caches/{cache}"));
+    let dashboard = owner.page(cache).await;
+    assert!(dashboard.contains(&format!("A certificate of {name} was revoked")));
+    assert!(row(&dashboard, &name).contains("Certificates (1)"));
+    let unknown = owner
+        .get(&format!("/caches/{cache}/credentials/ABCDEF/certificates"))
+        .await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}

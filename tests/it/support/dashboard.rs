@@ -157,6 +157,26 @@ impl Dashboard {
         }
     }
 
+    /// The page of a credential's certificates.
+    pub async fn certificates_page(&mut self, username: &str) -> String {
+        let path = format!("{}/credentials/{username}/certificates", self.path);
+        let page = self.get(&path).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        page.body
+    }
+
+    /// *Issue certificate*; answers certificate and key as the page shows them.
+    pub async fn issue_certificate(&mut self, username: &str) -> String {
+        let list = self.certificates_page(username).await;
+        let after = value_of(&list, "after");
+        let action = format!("credentials/{username}/certificates");
+        let page = self.act(&action, &[("after", &after)]).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        let start = page.body.find("-----BEGIN CERTIFICATE").expect("PEM");
+        let end = page.body.find("</code></pre>").expect("its end");
+        page.body[start..end].to_owned()
+    }
+
     pub async fn flush(&mut self) -> Page {
         self.act("flush", &[]).await
     }
@@ -195,10 +215,13 @@ impl Dashboard {
 }
 
 fn csrf_token(page: &str) -> String {
-    let start = page
-        .find("name=\"csrf\" value=\"")
-        .expect("a form with a token")
-        + "name=\"csrf\" value=\"".len();
+    value_of(page, "csrf")
+}
+
+/// What the first hidden field of this name holds.
+fn value_of(page: &str, name: &str) -> String {
+    let field = format!("name=\"{name}\" value=\"");
+    let start = page.find(&field).expect("a form with the field") + field.len();
     page[start..]
         .split('"')
         .next()

@@ -1,5 +1,6 @@
 //! What the scenarios share: databases, a whole world, and the people and programs that act in it.
 
+pub mod authority;
 pub mod browser;
 pub mod dashboard;
 pub mod db;

@@ -12,8 +12,8 @@ use larder::cluster::{
     NodeSettings,
 };
 use larder::domain::{
-    BoxFuture, CacheId, CacheSpec, Clock, FlushEvent, FlushId, Marketplace, NodeId, Plan, Plans,
-    Revision, Timestamp,
+    Authority, BoxFuture, CacheId, CacheSpec, Clock, FlushEvent, FlushId, Marketplace, NodeId,
+    Plan, Plans, Revision, Timestamp,
 };
 use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{Connection, ProvisionRequest, Provisioning};
@@ -52,6 +52,7 @@ impl Clock for TestClock {
 /// An engine that only remembers what it was told. Each flush removes three items.
 pub struct FakePlane {
     pub flushed: Mutex<Vec<FlushId>>,
+    pub authorities: Mutex<Vec<Authority>>,
     caches: Mutex<HashMap<CacheId, CacheSpec>>,
     sink: Arc<Handover>,
 }
@@ -60,6 +61,7 @@ impl FakePlane {
     pub fn new(sink: Arc<Handover>) -> Arc<FakePlane> {
         Arc::new(FakePlane {
             flushed: Mutex::default(),
+            authorities: Mutex::default(),
             caches: Mutex::default(),
             sink,
         })
@@ -103,6 +105,10 @@ impl DataPlane for FakePlane {
                 at: START,
             }));
         }
+    }
+
+    fn trust(&self, authorities: &[Authority]) {
+        *self.authorities.lock() = authorities.to_vec();
     }
 
     fn forget(&self, cache: CacheId) {

@@ -213,6 +213,41 @@ fn a_lowered_limit_is_reached_and_a_raised_one_is_used() {
     tenant.audit();
 }
 
+/// Each store pays a bounded part, whichever shard it falls into, and what is read often outlasts the change.
+#[test]
+fn a_limit_lowered_under_stores_refuses_none_and_empties_no_shard_at_once() {
+    let world = World::new();
+    let tenant = world.tenant(600 * MIB);
+    let hot = |n: u32| format!("hot-{n}").into_bytes();
+    for n in 0..2_000 {
+        set(&tenant, &hot(n), &[1; 1_000]);
+    }
+    for n in 0..30_000_u32 {
+        set(&tenant, &n.to_be_bytes(), &[2; 20_000]);
+    }
+    for _ in 0..3 {
+        (0..2_000).for_each(|n| assert!(get(&tenant, &hot(n)).is_some()));
+    }
+    tenant.set_limit(60 * MIB);
+    let mut stores = 0_u32;
+    while tenant.used_bytes() > 60 * MIB {
+        let before = tenant.used_bytes();
+        let bytes = [1_000, 20_000, 900_000][stores as usize % 3];
+        let outcome = set(&tenant, &(1 << 20 | stores).to_be_bytes(), &vec![3; bytes]);
+        assert!(is_stored(outcome), "{outcome:?} after {stores} stores");
+        let given_up = before.saturating_sub(tenant.used_bytes());
+        assert!(given_up < 8 * MIB, "{given_up} bytes by one store");
+        if stores.is_multiple_of(8) {
+            tenant.maintain(16);
+        }
+        stores += 1;
+    }
+    assert!(stores > 20, "{stores}");
+    let left = (0..2_000).filter(|&n| get(&tenant, &hot(n)).is_some());
+    assert!(left.count() > 1_800);
+    tenant.audit();
+}
+
 #[test]
 fn a_large_item_is_taken_by_a_tenant_of_many_shards_lowered_far() {
     let world = World::new();

@@ -1,0 +1,96 @@
+//! Which client certificates a TLS handshake accepts.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
+
+use super::node::Node;
+use crate::domain::{Authority, Fingerprint};
+
+/// Accepts a certificate that one of our CAs issued to a client, that is in date, and that is known here; nobody
+/// needs to bring one. What was revoked, or died with its credential, is no longer known, and the client is told so
+/// by the alert. A resumed session is not verified again: whoever serves it must look its certificate up once more.
+#[derive(Debug)]
+pub(super) struct KnownClients {
+    chain: Arc<dyn ClientCertVerifier>,
+    node: Arc<Node>,
+}
+
+impl KnownClients {
+    /// # Errors
+    /// When there is no CA, or one that cannot be read.
+    pub(super) fn new(
+        authorities: &[Authority],
+        provider: &Arc<CryptoProvider>,
+        node: &Arc<Node>,
+    ) -> Result<KnownClients, Error> {
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(CertificateDer::from(authority.der()).into_owned())?;
+        }
+        let chain =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| Error::General(error.to_string()))?;
+        Ok(KnownClients {
+            chain,
+            node: Arc::clone(node),
+        })
+    }
+}
+
+impl ClientCertVerifier for KnownClients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.chain.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .chain
+            .verify_client_cert(end_entity, intermediates, now)?;
+        match self.node.certified(&Fingerprint::of(end_entity)) {
+            Some(_) => Ok(verified),
+            None => Err(CertificateError::Revoked.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
