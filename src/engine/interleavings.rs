@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::auth::{Account, Seat};
+use super::auth::{Account, Proof, Seat};
 use super::storage::{
     EngineClock, Exptime, GetOptions, NewValue, Pool, StoreOutcome, StoreRequest, Tenant,
 };
@@ -27,7 +27,7 @@ fn account(connections_max: u32) -> Arc<Account> {
     let verifier = Verifier::from_bytes([0; 32]);
     Arc::new(Account::new(
         None,
-        verifier,
+        Proof::Password(verifier),
         Capabilities::ALL,
         Arc::new(tenancy),
     ))
