@@ -10,6 +10,7 @@ import tempfile
 import build
 import cells
 import control
+import crowd
 import fill
 import idle
 import instructions
@@ -20,6 +21,7 @@ import noisy
 import refused
 import replay
 import servers
+import soak
 import tables
 import tenants
 from machine import BenchError, Results
@@ -33,8 +35,10 @@ GROUPS = {
     "replay": replay,
     "refused": refused,
     "noisy": noisy,
+    "crowd": crowd,
     "tenants": tenants,
     "live": live,
+    "soak": soak,
     "instructions": instructions,
     "control": control,
 }
@@ -73,10 +77,11 @@ def two_cores(text):
 def parse(argv):
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("group", choices=[*GROUPS, "all"], nargs="*", default=[],
-                        help="what to measure (default: cells)")
+                        help="what to measure (default: cells; all is all but soak)")
     parser.add_argument("--repeats", type=int, help="interleaved repeats (default 5, 1 with --quick)")
     parser.add_argument("--quick", action="store_true",
                         help="tiny counts: shows that everything runs, measures nothing")
+    parser.add_argument("--minutes", type=float, help="length of a soak (default 30)")
     parser.add_argument("--only", metavar="PATTERN", help="rows whose name contains this")
     parser.add_argument("--write", action="store_true", help="put the tables into benches/README.md")
     parser.add_argument("--columns", metavar="NAME,...",
@@ -98,7 +103,7 @@ def parse(argv):
 def main(argv=None):
     options = parse(sys.argv[1:] if argv is None else argv)
     groups = options.group or ["cells"]
-    names = list(GROUPS) if "all" in groups else groups
+    names = [name for name in GROUPS if name != "soak"] if "all" in groups else groups
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Servers inherit it: 10,000 connections need as many descriptors.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -5,11 +5,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use parking_lot::Mutex;
 
 use super::events::Gate;
+use super::sync::Mutex;
+use super::sync::atomic::{AtomicU32, Ordering};
 use super::tenancy::Tenancy;
 use crate::domain::credential::LastUse;
 use crate::domain::secret::{Verifier, VerifierKey, random_bytes};

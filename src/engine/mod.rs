@@ -51,6 +51,8 @@ pub mod connection;
 pub mod directory;
 pub mod events;
 pub mod execute;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod known_clients;
 pub mod listener;
 pub mod node;
@@ -59,6 +61,7 @@ pub mod registry;
 pub mod session;
 pub mod stats;
 pub mod storage;
+mod sync;
 pub mod tenancy;
 pub mod tls;
 mod worker;

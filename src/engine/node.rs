@@ -235,9 +235,13 @@ impl Node {
     /// Counts a socket in. `None` when the node has as many as it may have.
     pub fn open_socket(self: &Arc<Node>) -> Option<OpenSocket> {
         self.connections_ever.fetch_add(1, Ordering::Relaxed);
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let open = OpenSocket(Arc::clone(self));
-        (before < self.limits.connections_max).then_some(open)
+        let max = self.limits.connections_max;
+        // In one step, as in a tenancy: one that is refused must not cost another its place.
+        let one_more = |now| (now < max).then_some(now + 1);
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()
+            .map(|_| OpenSocket(Arc::clone(self)))
     }
 
     pub fn is_stopping(&self) -> bool {

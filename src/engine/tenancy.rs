@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::events::Gate;
 use super::storage::{Counters, Tenant};
+use super::sync::Mutex;
+use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::domain::{CacheId, Timestamp, Username};
 
 /// One cache on this node.
@@ -131,12 +130,12 @@ impl Tenancy {
 
     /// Counts a connection in; false when the cache has as many as it may have.
     pub(super) fn enter(&self) -> bool {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let admitted = before < self.connections_max();
-        if !admitted {
-            self.leave();
-        }
-        admitted
+        let max = self.connections_max();
+        // In one step: a count that is taken back would turn away whoever comes meanwhile.
+        let one_more = |now| (now < max).then_some(now + 1);
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
     }
 
     pub(super) fn leave(&self) {

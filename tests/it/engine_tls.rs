@@ -39,7 +39,7 @@ pub fn make_certificate(folder: &Path, name: &str) {
     );
 }
 
-fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(trusted).unwrap())

@@ -1,8 +1,7 @@
 //! What one tenant holds, against its limit and the ceiling of the process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::pool::Pool;
+use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
 /// Over the limit by more than this part of it, the limit must have been lowered.
 const LOWERED_PART: u64 = 64;
@@ -60,9 +59,14 @@ impl Ledger {
 
     /// Charges `bytes` if limit and ceiling allow.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit() && self.pool.try_charge(bytes);
-        if !fits {
+        let limit = self.limit();
+        let more = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
+        let counted = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok();
+        let fits = counted && self.pool.try_charge(bytes);
+        if counted && !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
         fits

@@ -1,6 +1,6 @@
 //! What clients can do with a locked shard. Semantics as in `memcached-protocol.md` §2 and §3.
 
-use parking_lot::MutexGuard;
+use crate::engine::sync::MutexGuard;
 
 use super::clock::Expiry;
 use super::exptime::Exptime;

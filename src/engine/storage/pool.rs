@@ -1,9 +1,9 @@
 //! Memory of the whole process: segments for reuse, and the ceiling over all tenants.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::engine::sync::Mutex;
+use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 /// Not more, since eviction, sweeping and compaction take one segment at a time under the shard's lock.
@@ -84,12 +84,12 @@ impl Pool {
     /// Counts `bytes` against the ceiling; false when they do not fit.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
         let ceiling = self.shared.ceiling.load(Ordering::Relaxed);
-        let before = self.shared.charged.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= ceiling;
-        if !fits {
-            self.shared.charged.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        fits
+        // In one step: a charge that is taken back would refuse another that fits.
+        let more = |charged: u64| charged.checked_add(bytes).filter(|&sum| sum <= ceiling);
+        self.shared
+            .charged
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     /// Counts `bytes` whether or not they fit.

@@ -1,10 +1,7 @@
 //! One tenant: its shards, its limit, its flushes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, MutexGuard};
 
 use super::clock::EngineClock;
 use super::counters::Counters;
@@ -14,6 +11,8 @@ use super::ledger::Ledger;
 use super::operations::ShardGuard;
 use super::pool::Pool;
 use super::shard::{Shard, is_large};
+use crate::engine::sync::atomic::{AtomicU32, Ordering};
+use crate::engine::sync::{Mutex, MutexGuard};
 
 /// Segments of background work under one hold of a shard's lock.
 const SLICE: u32 = 1;
@@ -141,9 +140,12 @@ impl Tenant {
         self.flush_shards()
     }
 
-    /// Removes everything that is stored when `delay_secs` have passed. Replaces a pending one.
+    /// Removes everything that is stored when `delay_secs` have passed. Replaces a pending one, but not one whose
+    /// time has come: that takes effect now.
     /// [`Tenant::maintain`] tells when it has taken effect.
     pub fn flush_after(&self, delay_secs: u32) {
+        let mut delayed = self.delayed.lock();
+        self.carry_out_due(&mut delayed);
         let at = self.clock.now().saturating_add(delay_secs);
         self.flush_at.store(at, Ordering::Release);
     }
@@ -234,7 +236,10 @@ impl Tenant {
     /// of before.
     #[cold]
     fn flush_due(&self) {
-        let mut delayed = self.delayed.lock();
+        self.carry_out_due(&mut self.delayed.lock());
+    }
+
+    fn carry_out_due(&self, delayed: &mut Option<Flushed>) {
         let at = self.flush_at.load(Ordering::Acquire);
         if at == 0 || at > self.clock.now() {
             return;

@@ -78,6 +78,21 @@ fn a_delayed_flush_takes_effect_at_its_time_and_is_told_once() {
 }
 
 #[test]
+fn a_flush_whose_time_has_come_is_not_replaced() {
+    let world = World::new();
+    let tenant = world.tenant(MIB);
+    set(&tenant, b"before", b"v");
+    tenant.flush_after(10);
+    world.clock.advance(10);
+    tenant.flush_after(10);
+    assert_eq!(get(&tenant, b"before"), None);
+    set(&tenant, b"between", b"v");
+    assert!(get(&tenant, b"between").is_some());
+    world.clock.advance(10);
+    assert_eq!(get(&tenant, b"between"), None);
+}
+
+#[test]
 fn a_flush_replaces_a_delayed_one() {
     let world = World::new();
     let tenant = world.tenant(25 * MIB);

@@ -1,0 +1,102 @@
+"""Half an hour of everything that takes memory and gives it back: is it all given back?"""
+
+import contextlib
+import os
+import subprocess
+import time
+
+import background
+import machine
+import tables
+from home import Home
+from login import SMALL_MIB
+from machine import BenchError
+from textclient import TextClient
+
+TITLE = "soak: memory under churn, changed plans, flushes and short lives"
+ALONE = True
+ONCE = True
+
+TENANTS = 20
+LARGER_MIB = 110
+# Seconds between two changes of the plan, two flushes, two looks at the memory.
+RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
+# Parts of the run: what fills up first is not looked at, then the first and the last part are compared.
+WARMUP, COMPARED = 0.2, 0.2
+LOADS = [
+    ("lives", ["--sets", "0.5", "--size", "16:3,1k:2,8k:1", "--keys", "200000", "--ttl", "5"]),
+    ("mixed", ["--sets", "0.3", "--size", "32:300,500:200,4k:100,100k:2", "--keys", "400000"]),
+]
+
+
+def run(bench):
+    if bench.larder is None:
+        raise BenchError("only larder has tenants; it is not among the columns")
+    seconds = bench.options.minutes * 60 if bench.options.minutes else bench.few(30 * 60, 20)
+    where = Home(bench.work, plans={"small": SMALL_MIB, "larger": LARGER_MIB})
+    with bench.larder.start(mem=64, core=bench.server_core, where=where) as server:
+        logins = where.provision(server, TENANTS, "small")
+        with contextlib.ExitStack() as beside:
+            for name, words in LOADS:
+                beside.enter_context(loaded(bench, server, logins, name, words))
+            beside.enter_context(background.churning(bench, server, logins))
+            looks, done = watch(bench, server, where, logins, seconds)
+    window = max(1, int(len(looks) * COMPARED))
+    begin = int(len(looks) * WARMUP)
+    first, last = looks[begin:begin + window], looks[-window:]
+    drift = 100 * (tables.median(last) / tables.median(first) - 1)
+    bench.results.add(looks=looks, drift_percent=drift, **done)
+    mib = 1 << 20
+    rows = [["RSS MiB at first", tables.spread([look / mib for look in first], 1)],
+            ["RSS MiB at last", tables.spread([look / mib for look in last], 1)],
+            ["change of the median, %", f"{drift:+.2f}"],
+            *[[what, f"{count:,}"] for what, count in done.items()]]
+    return tables.table([f"{seconds / 60:g} minutes, {TENANTS} tenants", ""], rows)
+
+
+@contextlib.contextmanager
+def loaded(bench, server, logins, name, words):
+    """The load generator over all tenants, until the end of the block."""
+    command = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{server.login_port}", "--auth-file", logins, "--conns",
+               "40", "--depth", "4", "--key-prefix", name, "--requests", str(10**12), *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               preexec_fn=lambda: os.sched_setaffinity(0, {bench.load_core}))
+    try:
+        yield
+        if process.poll() is not None:
+            raise BenchError(f"the load {name} ended by itself")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def watch(bench, server, where, logins, seconds):
+    """Changes plans and flushes in turn and looks at the memory. The looks, and what was done."""
+    heroku = where.marketplace(server)
+    with open(logins) as file:
+        owners = [TextClient(server.login_port, line) for line in file]
+    looks, done = [], {"changes of plan": 0, "flushes": 0}
+    # Every other one begins large, so that each that grows follows one that shrank and their sum stays.
+    plans = ["small", "larger"] * (TENANTS // 2)
+    for cache, plan in zip(where.caches, plans):
+        heroku.change_plan(cache["uuid"], plan)
+    began = time.monotonic()
+    told = 0
+    while (passed := time.monotonic() - began) < seconds:
+        if passed >= RESIZE_EVERY * (done["changes of plan"] + 1):
+            number = done["changes of plan"] % TENANTS
+            plans[number] = "small" if plans[number] == "larger" else "larger"
+            heroku.change_plan(where.caches[number]["uuid"], plans[number])
+            done["changes of plan"] += 1
+        if passed >= FLUSH_EVERY * (done["flushes"] + 1):
+            owners[done["flushes"] % TENANTS].flush()
+            done["flushes"] += 1
+        looks.append(machine.rss_bytes(server.pid))
+        if passed >= 60 * (told + 1):
+            told += 1
+            print(f"{told} min: RSS {looks[-1] / (1 << 20):.1f} MiB", flush=True)
+        time.sleep(LOOK_EVERY)
+    counts = [owner.stats() for owner in owners]
+    for name in ("cmd_set", "cmd_get", "evictions", "total_connections"):
+        done[name] = sum(count.get(name, 0) for count in counts)
+    return looks, done
