@@ -21,8 +21,8 @@ TENANTS = 20
 LARGER_MIB = 110
 # Seconds between two changes of the plan, two flushes, two looks at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
-# Parts of the run: what fills up first is not looked at, then the first and the last part are compared.
-WARMUP, COMPARED = 0.2, 0.2
+# The caches fill up first, and nothing is looked at. Then the first and the last part of the run are compared.
+FULL_WITHIN, COMPARED = 20 * 60, 0.2
 LOADS = [
     ("lives", ["--sets", "0.5", "--size", "16:3,1k:2,8k:1", "--keys", "200000", "--ttl", "5"]),
     ("mixed", ["--sets", "0.3", "--size", "32:300,500:200,4k:100,100k:2", "--keys", "400000"]),
@@ -42,8 +42,7 @@ def run(bench):
             beside.enter_context(background.churning(bench, server, logins))
             looks, done = watch(bench, server, where, logins, seconds)
     window = max(1, int(len(looks) * COMPARED))
-    begin = int(len(looks) * WARMUP)
-    first, last = looks[begin:begin + window], looks[-window:]
+    first, last = looks[:window], looks[-window:]
     drift = 100 * (tables.median(last) / tables.median(first) - 1)
     bench.results.add(looks=looks, drift_percent=drift, **done)
     mib = 1 << 20
@@ -70,6 +69,16 @@ def loaded(bench, server, logins, name, words):
         process.wait()
 
 
+def until_full(owners):
+    """Waits until each cache has had to evict."""
+    began = time.monotonic()
+    while not all(owner.stats().get("evictions", 0) for owner in owners):
+        if time.monotonic() - began > FULL_WITHIN:
+            raise BenchError("the caches do not fill up")
+        time.sleep(1)
+    print(f"full after {time.monotonic() - began:.0f} s", flush=True)
+
+
 def watch(bench, server, where, logins, seconds):
     """Changes plans and flushes in turn and looks at the memory. The looks, and what was done."""
     heroku = where.marketplace(server)
@@ -80,6 +89,8 @@ def watch(bench, server, where, logins, seconds):
     plans = ["small", "larger"] * (TENANTS // 2)
     for cache, plan in zip(where.caches, plans):
         heroku.change_plan(cache["uuid"], plan)
+    if not bench.quick:
+        until_full(owners)
     began = time.monotonic()
     told = 0
     while (passed := time.monotonic() - began) < seconds:
