@@ -5,24 +5,25 @@
 
 use super::segment::{ChainKind, TierKind};
 
-/// Evictions after which a share is looked at again.
-const PERIOD: u32 = 1_000;
+/// Evictions after which a share is looked at again. A small chain's needs the longer count: a step taken on too little
+/// of a drifting trace is taken back too often.
+const SMALL_PERIOD: u32 = 2_000;
+const LARGE_PERIOD: u32 = 1_000;
 /// What is kept of the old counts when new ones begin.
 const FADE: f32 = 0.9;
 
 /// The small chain's share at the start, which is also the smallest, and the largest.
 const SMALL_START: u32 = 100;
-const SMALL_MAX: u32 = 900;
-/// By how many thousandths it moves at a time.
+const SMALL_MAX: u32 = 980;
+/// By how many thousandths it moves at a time: fast towards a drift, which does not wait, and slowly back.
+const SMALL_GROWTH: u32 = 300;
 const SMALL_STEP: u32 = 10;
 /// The small chain's share grows when this part of what it dropped comes back, and so many times the part of the
-/// main chain. Measured: drifting traces show 0.25 and a factor of 20, all others less than 2, or 0.07.
-const GROW_FROM: f32 = 0.1;
-const GROW_FACTOR: f32 = 4.0;
+/// main chain. Measured: drifting traces show 0.25 and a factor of 20, all others less than 2, or 0.03.
+const GROW_FROM: f32 = 0.05;
+const GROW_FACTOR: f32 = 3.0;
 /// It shrinks when the main chain's part is this near.
 const SHRINK_FACTOR: f32 = 2.0;
-/// From this share on the small chain is the cache, and one hit is enough to outlast it.
-const SMALL_LONG: u32 = 300;
 
 /// The large tier's share at the start, and its bounds.
 const LARGE_START: u32 = 250;
@@ -40,10 +41,10 @@ struct Returns {
 
 impl Returns {
     /// True when it is time to look at the share again.
-    fn note_eviction(&mut self, rival: usize, amount: f32) -> bool {
+    fn note_eviction(&mut self, rival: usize, amount: f32, period: u32) -> bool {
         self.evicted[rival] += amount;
         self.since += 1;
-        self.since >= PERIOD
+        self.since >= period
     }
 
     /// The part that came back, of both rivals. Old news counts for less from now on.
@@ -80,20 +81,15 @@ impl SmallShare {
         bytes / 1_000 * u64::from(self.thousandths)
     }
 
-    /// Whether the small chain is so long that it no longer merely sifts.
-    pub(super) fn is_long(&self) -> bool {
-        self.thousandths >= SMALL_LONG
-    }
-
     pub(super) fn note_return(&mut self, from: ChainKind) {
         self.returns.returned[from as usize] += 1.0;
     }
 
     pub(super) fn note_eviction(&mut self, from: ChainKind) {
-        if self.returns.note_eviction(from as usize, 1.0) {
+        if self.returns.note_eviction(from as usize, 1.0, SMALL_PERIOD) {
             let [small, main] = self.returns.parts();
             if small > main * GROW_FACTOR && small > GROW_FROM {
-                self.thousandths = (self.thousandths + SMALL_STEP).min(SMALL_MAX);
+                self.thousandths = (self.thousandths + SMALL_GROWTH).min(SMALL_MAX);
             } else if small < main * SHRINK_FACTOR {
                 self.thousandths = (self.thousandths - SMALL_STEP).max(SMALL_START);
             }
@@ -128,7 +124,11 @@ impl LargeShare {
     }
 
     pub(super) fn note_eviction(&mut self, from: TierKind, bytes: u64) {
-        if self.returns.note_eviction(from as usize, bytes as f32) {
+        let amount = bytes as f32;
+        if self
+            .returns
+            .note_eviction(from as usize, amount, LARGE_PERIOD)
+        {
             let [inline, large] = self.returns.parts();
             if large > inline {
                 self.thousandths = (self.thousandths + LARGE_STEP).min(LARGE_MAX);
@@ -164,8 +164,8 @@ mod tests {
             evict(&mut share, ChainKind::Main, 500, 1);
             evict(&mut share, ChainKind::Small, 500, 25);
         }
-        assert!(share.is_long());
-        for _ in 0..100 {
+        assert_eq!(share.of(1_000), u64::from(SMALL_MAX));
+        for _ in 0..200 {
             evict(&mut share, ChainKind::Main, 500, 20);
             evict(&mut share, ChainKind::Small, 500, 25);
         }

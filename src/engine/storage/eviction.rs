@@ -1,9 +1,9 @@
 //! Making room: S3-FIFO over the two chains.
 //!
 //! ```text
-//!  new ──▶ small chain ──read twice──▶ main chain ──read──▶ its own end
-//!            │ otherwise                 │ otherwise
-//!            ▼                           ▼
+//!  new ──▶ small chain ──read──▶ main chain ──read──▶ its own end
+//!            │ otherwise            │ otherwise
+//!            ▼                      ▼
 //!          ghost ──comes back──▶ main   dropped
 //! ```
 //!
@@ -13,7 +13,7 @@
 use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
-use super::item::{HITS_MAX, Header};
+use super::item::Header;
 use super::segment::{
     Address, ChainKind, Queue, SEGMENTS_MAX, Segment, TierKind, segment_bytes, segment_charge,
 };
@@ -307,15 +307,12 @@ impl Shard {
         if header.expiry().is_over(now) {
             return Verdict::Expired;
         }
-        let tier = self.tier_mut(queue.tier);
-        let surcharge = tier.surcharge(header.item_bytes());
-        let (needed, left) = match queue.chain {
-            ChainKind::Small if tier.share.is_long() => (1 + surcharge, 0),
-            ChainKind::Small => ((2 + surcharge).min(HITS_MAX), 0),
-            ChainKind::Main => {
-                let needed = 1 + surcharge;
-                (needed, header.hits().saturating_sub(needed))
-            }
+        // One read is enough in either chain. S3-FIFO asks for two in the small one; over ten traces one gained up to
+        // 0.4 points of hit ratio (web07) and lost up to 0.2 (zipf 0.8, orm-busy).
+        let needed = 1 + self.tier_mut(queue.tier).surcharge(header.item_bytes());
+        let left = match queue.chain {
+            ChainKind::Small => 0,
+            ChainKind::Main => header.hits().saturating_sub(needed),
         };
         if force || header.hits() < needed {
             Verdict::Evict

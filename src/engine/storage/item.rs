@@ -17,8 +17,6 @@ const SLOT_BYTES: usize = 4;
 const CAS_NARROW_BITS: u32 = 48;
 
 const HITS: u64 = 0b11;
-/// The most hits that a header counts.
-pub(super) const HITS_MAX: u8 = 3;
 const HAS_FLAGS: u64 = 1 << 2;
 const IS_LARGE: u64 = 1 << 3;
 const STALE: u64 = 1 << 4;
