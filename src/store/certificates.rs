@@ -75,10 +75,11 @@ impl Store {
         since: i64,
     ) -> Result<HashMap<String, Vec<CertificateSpec>>, StoreError> {
         let rows: Vec<(String, String, i64)> = read!(self, c => sqlx::query_as(
-            "SELECT f.credential_id, f.fingerprint, f.expires_at FROM certificates f \
-             JOIN credentials k ON k.id = f.credential_id \
-             JOIN changes h ON h.cache_id = k.cache_id AND h.revision > $1 \
-             JOIN placements p ON p.cache_id = k.cache_id AND p.node_id = $2")
+            "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
+             SELECT f.credential_id, f.fingerprint, f.expires_at FROM h \
+             JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
+             JOIN credentials k ON k.cache_id = h.cache_id \
+             JOIN certificates f ON f.credential_id = k.id")
             .bind(since).bind(node.as_str()).fetch_all(c))?;
         let mut by_credential: HashMap<String, Vec<CertificateSpec>> = HashMap::new();
         for (credential, fingerprint, expires_at) in rows {
