@@ -61,13 +61,18 @@ impl Shard {
             }
             let held = self.segments.in_use();
             let evicted = self.evict(now, &mut walks);
-            let data = match (evicted, self.segments.in_use() < held) {
-                (true, false) => continue,
-                (true, true) if !self.ledger.is_lowered() => continue,
-                _ => self.memory_while_lowered(),
+            let gave_up = self.segments.in_use() < held;
+            let data = match evicted {
+                true if gave_up => self.memory_while_lowered(),
+                true => None,
+                false => self.memory_while_lowered().or_else(|| self.spare.take()),
             };
-            let data = data.or_else(|| self.spare.take()).ok_or(NoRoom)?;
-            return self.open_segment(queue, class, data, now).ok_or(NoRoom);
+            match data {
+                Some(data) => return self.open_segment(queue, class, data, now).ok_or(NoRoom),
+                // Other shards may have brought the tenant under its limit meanwhile: there may be room now.
+                None if evicted => {}
+                None => return Err(NoRoom),
+            }
         }
     }
 
