@@ -84,7 +84,7 @@ pub struct Connection {
     next: Next,
     farewell: Farewell,
     peer_ended: bool,
-    /// More may have come, of which the system will not tell again.
+    /// More may be here to read, of which the system will not tell again.
     maybe_more: bool,
     /// Bytes of a request that is not whole yet, or beyond this turn.
     pending: Vec<u8>,
@@ -164,19 +164,13 @@ impl Connection {
         })
     }
 
-    /// The system says that the peer sends nothing more than what is here, and will not say so again.
-    pub fn note_end(&mut self) {
-        self.peer_ended = true;
-    }
-
-    /// The socket has news, but the connection has its turn later.
-    pub fn note_news(&mut self) {
-        self.maybe_more = true;
-    }
-
-    /// Whether something waits for the socket to take it.
-    pub fn waits_to_send(&self) -> bool {
-        self.unsent.is_some() || self.transport.holds_back()
+    /// Takes note of what the system says, and will not say again: that there is something to read, that the peer
+    /// sends nothing more than what is here. Whether a turn is worth while.
+    #[inline]
+    pub fn note_news(&mut self, readable: bool, ended: bool) -> bool {
+        self.peer_ended |= ended;
+        self.maybe_more |= readable | ended;
+        readable | ended || self.unsent.is_some() || self.transport.holds_back()
     }
 
     /// Whether its time has come.
@@ -256,8 +250,6 @@ impl Connection {
     fn converse(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
         if self.unsent.is_some() {
             self.send_rest(turn.now)?;
-            // What came meanwhile was not read, and the system will not tell of it again.
-            self.maybe_more = true;
             return self.end_turn(turn);
         }
         match self.next {
@@ -322,14 +314,19 @@ impl Connection {
             self.farewell = Farewell::Said;
         }
         if let Err(error) = self.transport.write(out) {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                self.unsent = Some(Box::new(std::mem::take(out)));
-                self.progress.enter(Phase::Writing, turn.now);
-            }
-            return Err(error);
+            return Err(self.keep_unsent(error, turn));
         }
         out.shrink(OUTPUT_KEPT_BYTES);
         self.end_turn(turn)
+    }
+
+    #[cold]
+    fn keep_unsent(&mut self, error: io::Error, turn: &mut Turn<'_>) -> io::Error {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.unsent = Some(Box::new(std::mem::take(&mut turn.scratch.out)));
+            self.progress.enter(Phase::Writing, turn.now);
+        }
+        error
     }
 
     /// Goes on sending. The sweep closes a peer that takes nothing for too long.

@@ -62,7 +62,11 @@ impl Server {
         let mut doors: Vec<Door> = entrances.into_iter().map(Door::new).collect();
         for (number, door) in doors.iter_mut().enumerate() {
             let registry = poll.registry();
-            registry.register(door.source(), Token(DOORS_FROM - number), Interest::READABLE)?;
+            registry.register(
+                door.source(),
+                Token(DOORS_FROM - number),
+                Interest::READABLE,
+            )?;
         }
         let event_loop = EventLoop {
             poll,
@@ -195,12 +199,8 @@ impl EventLoop {
             return;
         };
         let has_ended = event.is_read_closed() || event.is_write_closed() || event.is_error();
-        if has_ended {
-            seated.connection.note_end();
-        }
-        if seated.is_listed {
-            seated.connection.note_news();
-        } else if has_ended || event.is_readable() || seated.connection.waits_to_send() {
+        let matters = seated.connection.note_news(event.is_readable(), has_ended);
+        if matters && !seated.is_listed {
             self.drive(number);
         }
     }
@@ -268,10 +268,18 @@ impl EventLoop {
         };
         let seat = self.connections.vacant_entry();
         let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut socket, Token(seat.key()), both)?;
+        self.poll
+            .registry()
+            .register(&mut socket, Token(seat.key()), both)?;
         seat.insert(Seated {
             is_listed: false,
-            connection: Box::new(Connection::new(socket, opening, session, open, self.sweeps)?),
+            connection: Box::new(Connection::new(
+                socket,
+                opening,
+                session,
+                open,
+                self.sweeps,
+            )?),
         });
         Ok(())
     }
@@ -316,7 +324,10 @@ impl EventLoop {
         self.doors.clear();
         self.connections
             .retain(|_, seated| seated.connection.is_conversing());
-        let unlisted = self.connections.iter().filter(|(_, seated)| !seated.is_listed);
+        let unlisted = self
+            .connections
+            .iter()
+            .filter(|(_, seated)| !seated.is_listed);
         let numbers: Vec<usize> = unlisted.map(|(number, _)| number).collect();
         for number in numbers {
             self.drive(number);

@@ -196,6 +196,9 @@ impl Guests {
                 return Ok((Opening::Plain, Session::open(seat, Some(remote), thread)));
             }
         };
-        Ok((opening, Session::new(session::Door::Locked, Some(remote), thread)))
+        Ok((
+            opening,
+            Session::new(session::Door::Locked, Some(remote), thread),
+        ))
     }
 }
