@@ -24,8 +24,6 @@ use super::protocol::{Command, Dialect, Fault, Form, Output, Parsed, Request, bi
 use login::Login;
 use upload::Incoming;
 
-pub use upload::UploadBuffer;
-
 /// Through which door a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
