@@ -87,15 +87,15 @@ pub const fn ends_of_key(word: u64) -> u64 {
     bytes_below::<0x21>(word)
 }
 
-/// Marks the bytes below `LIMIT`, and 0x7f, by their top bit. A borrow can only come from a byte that is found, so
-/// the first mark is where it belongs.
+/// Marks the bytes below `LIMIT`, and 0x7f, by their top bit.
 #[inline]
 const fn bytes_below<const LIMIT: u8>(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    let is_delete = word ^ (0x7f * EACH);
-    let low = word.wrapping_sub(LIMIT as u64 * EACH) & !word;
-    let delete = is_delete.wrapping_sub(EACH) & !is_delete;
-    (low | delete) & (0x80 * EACH)
+    const LOW: u64 = 0x7f * EACH;
+    // One more than the byte without its top bit, so that 0x7f becomes 0 and is low as well.
+    let next = ((word & LOW) + EACH) & LOW;
+    let not_low = next + (0x80 - LIMIT as u64 - 1) * EACH;
+    !(not_low | word) & !LOW
 }
 
 /// Keys of the binary dialect and base64 keys may hold any byte.

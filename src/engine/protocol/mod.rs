@@ -93,6 +93,15 @@ pub enum Command<'a> {
     Quit,
 }
 
+impl<'a> Command<'a> {
+    pub fn get(key: &'a [u8], options: GetOptions) -> Command<'a> {
+        Command::Get {
+            key: Cow::Borrowed(key),
+            options,
+        }
+    }
+}
+
 /// What `stats` is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatsGroup {
@@ -119,7 +128,7 @@ impl StatsGroup {
 /// What came of a command.
 #[derive(Debug)]
 pub enum Reply<'r> {
-    Hit(&'r ItemView<'r>),
+    Hit(ItemView<'r>),
     Miss,
     Stored {
         cas: u64,
@@ -143,7 +152,7 @@ pub enum Reply<'r> {
     OutOfMemory,
     Flushed,
     /// Names and values.
-    Stats(&'r [Stat]),
+    Stats(Vec<Stat>),
     Reset,
     UnknownStats,
     Version,
@@ -204,6 +213,16 @@ impl Form<'_> {
 pub struct Request<'a> {
     pub command: Command<'a>,
     pub form: Form<'a>,
+}
+
+/// A get of one key without options, the commonest request of all. Parsers look for it first and apart from the rest:
+/// what is known of it is then known to the compiler too, up to the reply, and no general request is built.
+#[derive(Debug)]
+pub struct PlainGet<'a, F> {
+    /// Bytes of the whole request.
+    pub used: usize,
+    pub key: &'a [u8],
+    pub form: F,
 }
 
 /// What a parser makes of the bytes at hand.

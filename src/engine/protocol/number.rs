@@ -50,20 +50,7 @@ pub fn block_length(text: &[u8]) -> Option<usize> {
 }
 
 /// Appends `number` in decimal.
-#[inline]
 pub fn push(out: &mut Vec<u8>, number: u64) {
-    // Flags and small lengths, without a loop or a division of 64 bits.
-    match number {
-        0..10 => out.push(b'0' + number as u8),
-        10..100 => {
-            let number = number as u8;
-            out.extend_from_slice(&[b'0' + number / 10, b'0' + number % 10]);
-        }
-        _ => push_many(out, number),
-    }
-}
-
-fn push_many(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut rest = number;
@@ -76,6 +63,23 @@ fn push_many(out: &mut Vec<u8>, number: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
+}
+
+/// The same behind another character.
+#[inline(always)]
+pub fn push_behind(mark: u8, out: &mut Vec<u8>, number: u64) {
+    // Flags and small lengths in one piece, without a loop or a division of 64 bits.
+    match number {
+        0..10 => out.extend_from_slice(&[mark, b'0' + number as u8]),
+        10..100 => {
+            let number = number as u8;
+            out.extend_from_slice(&[mark, b'0' + number / 10, b'0' + number % 10]);
+        }
+        _ => {
+            out.push(mark);
+            push(out, number);
+        }
+    }
 }
 
 #[cfg(test)]

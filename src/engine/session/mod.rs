@@ -18,9 +18,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::auth::{Account, Seat};
-use super::execute::{Executed, Principal, Run};
+use super::execute::{Principal, Run};
 use super::node::Node;
-use super::protocol::{Command, Dialect, Fault, Form, Output, Parsed, Request, binary, text};
+use super::protocol::{
+    Command, Dialect, Fault, Form, Output, Parsed, PlainGet, Reply, Request, binary, text,
+};
+use super::storage::GetOptions;
 use login::Login;
 use upload::Incoming;
 
@@ -210,6 +213,14 @@ impl Session {
             if rest.is_empty() {
                 return (used, Stop::Next(Next::Read));
             }
+            if let Some(get) = self.plain_get(rest) {
+                used += get.used;
+                match run.execute(Command::get(get.key, GetOptions::default())) {
+                    Some(reply) => text::write(&get.form, &reply, out),
+                    None => return (used, Stop::Next(Next::Close)),
+                }
+                continue;
+            }
             match self.parse(node, rest) {
                 Parsed::Request {
                     used: request_bytes,
@@ -218,7 +229,7 @@ impl Session {
                 } => {
                     used += request_bytes;
                     self.swallow = swallow;
-                    if self.perform(&mut run, request, out) == Next::Close {
+                    if perform(&mut run, request, out) == Next::Close {
                         return (used, Stop::Next(Next::Close));
                     }
                     if swallow > 0 || self.sasl_may_follow(&input[used..]) {
@@ -259,6 +270,16 @@ impl Session {
         (used, Stop::Next(Next::Again))
     }
 
+    #[inline(always)]
+    fn plain_get<'i>(&mut self, input: &'i [u8]) -> Option<PlainGet<'i, text::TextForm<'i>>> {
+        if self.keys.is_some() || self.dialect != Some(Dialect::Text) {
+            return None;
+        }
+        let get = text::plain_get(input)?;
+        self.scan.restart();
+        Some(get)
+    }
+
     #[inline]
     fn parse<'i>(&mut self, node: &Node, input: &'i [u8]) -> Parsed<'i> {
         if let Some(keys) = &self.keys {
@@ -278,17 +299,6 @@ impl Session {
         }
     }
 
-    /// [`Next::Close`] when the connection ends here.
-    #[inline]
-    fn perform(&mut self, run: &mut Run<'_>, request: Request<'_>, out: &mut Output) -> Next {
-        let Request { command, form } = request;
-        let quits = matches!(command, Command::Quit);
-        match run.execute(command, |reply| form.write(reply, out)) {
-            Executed::Answered if !quits => Next::Read,
-            Executed::Answered | Executed::Revoked => Next::Close,
-        }
-    }
-
     #[inline]
     fn sasl_may_follow(&self, rest: &[u8]) -> bool {
         self.dialect == Some(Dialect::Binary)
@@ -300,6 +310,18 @@ impl Session {
     fn refuse(&mut self, form: &Form<'_>, fault: Fault, swallow: usize, out: &mut Output) {
         form.write_fault(fault, out);
         self.swallow = swallow;
+    }
+}
+
+/// [`Next::Close`] when the connection ends here.
+fn perform(run: &mut Run<'_>, request: Request<'_>, out: &mut Output) -> Next {
+    let Some(reply) = run.execute(request.command) else {
+        return Next::Close;
+    };
+    request.form.write(&reply, out);
+    match reply {
+        Reply::Bye => Next::Close,
+        _ => Next::Read,
     }
 }
 

@@ -62,18 +62,19 @@ pub(super) struct Header {
 impl Header {
     #[inline]
     pub(super) fn read(record: &[u8]) -> Header {
-        let (words, _) = record.as_chunks::<8>();
+        let (heads, _) = record.as_chunks::<HEADER_BYTES>();
+        let both = u128::from_le_bytes(heads[0]);
         Header {
-            first: u64::from_le_bytes(words[0]),
-            second: u64::from_le_bytes(words[1]),
+            first: both as u64,
+            second: (both >> 64) as u64,
         }
     }
 
     #[inline]
     pub(super) fn write(self, record: &mut [u8]) {
-        let (words, _) = record.as_chunks_mut::<8>();
-        words[0] = self.first.to_le_bytes();
-        words[1] = self.second.to_le_bytes();
+        let (heads, _) = record.as_chunks_mut::<HEADER_BYTES>();
+        let both = u128::from(self.second) << 64 | u128::from(self.first);
+        heads[0] = both.to_le_bytes();
     }
 
     /// `base` is the time that the segment counts accesses from.
@@ -180,7 +181,7 @@ impl Header {
     }
 
     /// The header after one more read at `now`.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn after_read(self, now: u32, base: u32) -> Header {
         let hits = self.hits();
         let more = if hits < 3 { hits + 1 } else { hits };

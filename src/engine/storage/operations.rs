@@ -52,7 +52,8 @@ impl<'t> ShardGuard<'t> {
     }
 
     /// Reads one item. Counts as a get, or as a touch when `options` hold a new life.
-    #[inline]
+    // With options that are known where it is called, most of it falls away.
+    #[inline(always)]
     pub fn get(&mut self, key: &HashedKey<'_>, options: GetOptions) -> Option<ItemView<'_>> {
         let Some(at) = self.shard.find(key) else {
             return self.missed(key, &options);

@@ -16,7 +16,9 @@ use super::key::{HashedKey, Hasher};
 use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
 use super::reclaim::Retired;
-use super::segment::{Address, ChainKind, Hashed, Queue, Segments, TierKind, segment_bytes};
+use super::segment::{
+    Address, ChainKind, Hashed, Queue, Segments, TierKind, WithKey, segment_bytes,
+};
 use super::view::Value;
 
 /// A record of more than this part of a segment is kept in its own allocation, since the rest of a segment that
@@ -111,13 +113,13 @@ impl Shard {
         unique
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: &HashedKey<'_>) -> Option<Address> {
-        let matches = |place| {
-            self.segments
-                .has_key(Address::from_raw(place), key.as_bytes())
+        let sought = WithKey {
+            key: key.as_bytes(),
+            segments: &self.segments,
         };
-        self.index.find(key.hash(), matches).map(Address::from_raw)
+        self.index.find(key.hash(), &sought).map(Address::from_raw)
     }
 
     #[inline]

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use super::words::position;
 use super::{TextForm, Words};
 use crate::engine::protocol::number::signed32;
-use crate::engine::protocol::{Command, Fault, Form, Parsed, Request, ends_of_key, is_text_key};
+use crate::engine::protocol::{
+    Command, Fault, Form, Parsed, PlainGet, Request, ends_of_key, is_text_key,
+};
 use crate::engine::storage::{Exptime, GetOptions, KEY_BYTES_MAX};
 
 /// What is done with each key of the line.
@@ -37,7 +39,6 @@ impl KeyList {
         (used, ends_list, self.request(key, ends_list))
     }
 
-    #[inline]
     fn request<'a>(&self, key: &'a [u8], ends_list: bool) -> Request<'a> {
         let options = GetOptions {
             touch: self.touch,
@@ -59,23 +60,24 @@ impl KeyList {
 }
 
 /// A `get` of one key, as most lines are: read in one pass that finds the end of the key and with it that of the line.
-/// `None` for everything else, which goes the long way.
-#[inline]
-pub(super) fn single_get(input: &[u8]) -> Option<Parsed<'_>> {
+/// `None` for everything else, which [`super::parse`] reads.
+#[inline(always)]
+pub fn plain_get(input: &[u8]) -> Option<PlainGet<'_, TextForm<'_>>> {
     const VERB: &[u8] = b"get ";
     let rest = input.strip_prefix(VERB)?;
     let window = &rest[..rest.len().min(KEY_BYTES_MAX + 1)];
     let key_bytes = position(window, ends_of_key).filter(|&bytes| bytes > 0)?;
     let (key, behind) = rest.split_at(key_bytes);
-    let keys = KeyList {
-        touch: None,
+    let form = TextForm {
+        key,
+        noreply: false,
         with_cas: false,
+        ends_list: true,
     };
-    behind.starts_with(b"\r\n").then(|| Parsed::Request {
-        used: VERB.len() + key_bytes + 2,
-        swallow: 0,
-        request: keys.request(key, true),
-    })
+    let used = VERB.len() + key_bytes + 2;
+    behind
+        .starts_with(b"\r\n")
+        .then_some(PlainGet { used, key, form })
 }
 
 /// Where the words of a line stood.

@@ -7,7 +7,7 @@ use crate::engine::storage::ItemView;
 const END: &[u8] = b"END\r\n";
 
 /// Appends the reply to one command, or to one key of a list.
-#[inline]
+#[inline(always)]
 pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     match reply {
         Reply::Hit(item) => write_value(form, item, out),
@@ -58,22 +58,15 @@ fn line_of(reply: &Reply<'_>) -> &'static [u8] {
     }
 }
 
-/// Room for the words and numbers of a `VALUE` line.
-const VALUE_LINE_BYTES: usize = 64;
-
-#[inline]
+#[inline(always)]
 fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     let bytes = out.bytes();
-    bytes.reserve(VALUE_LINE_BYTES + form.key.len());
     bytes.extend_from_slice(b"VALUE ");
     bytes.extend_from_slice(form.key);
-    bytes.push(b' ');
-    number::push(bytes, u64::from(item.flags()));
-    bytes.push(b' ');
-    number::push(bytes, item.value.len() as u64);
+    number::push_behind(b' ', bytes, u64::from(item.flags()));
+    number::push_behind(b' ', bytes, item.value.len() as u64);
     if form.with_cas {
-        bytes.push(b' ');
-        number::push(bytes, item.cas());
+        number::push_behind(b' ', bytes, item.cas());
     }
     bytes.extend_from_slice(b"\r\n");
     out.push_value(&item.value);
