@@ -76,10 +76,17 @@ impl<'t> Run<'t> {
         }
     }
 
+    /// Carries out a get that changes nothing, which every credential may do as long as it is there. `None` as below.
+    #[inline(always)]
+    pub fn plain_get(&mut self, key: &[u8]) -> Option<Reply<'_>> {
+        if self.principal.seat.account().is_revoked() {
+            return None;
+        }
+        Some(self.get(key, GetOptions::default()))
+    }
+
     /// Carries out one command. The reply may borrow the locked item. `None` when the credential is gone: then nothing
     /// was done and nothing is answered.
-    // Where the command is known, as in a run of gets, all but its own part falls away.
-    #[inline(always)]
     pub fn execute(&mut self, command: Command<'_>) -> Option<Reply<'_>> {
         let Standing::Valid(granted) = self.principal.seat.account().standing() else {
             return None;

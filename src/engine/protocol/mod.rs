@@ -18,6 +18,7 @@ mod limits;
 pub mod meta;
 pub mod number;
 mod output;
+mod scan;
 pub mod text;
 
 use std::borrow::Cow;
@@ -27,7 +28,7 @@ use super::storage::{
 };
 
 pub use fault::Fault;
-pub use limits::{Limits, ends_of_key, is_key_length, is_text_key};
+pub use limits::{Limits, is_control, is_key_length, is_text_key};
 pub use output::Output;
 
 /// What `version` answers. Clients compare it and switch features on, so it names the memcached whose behaviour
@@ -91,15 +92,6 @@ pub enum Command<'a> {
     /// Accepted, without effect.
     Verbosity,
     Quit,
-}
-
-impl<'a> Command<'a> {
-    pub fn get(key: &'a [u8], options: GetOptions) -> Command<'a> {
-        Command::Get {
-            key: Cow::Borrowed(key),
-            options,
-        }
-    }
 }
 
 /// What `stats` is asked about.

@@ -21,9 +21,8 @@ use super::auth::{Account, Seat};
 use super::execute::{Principal, Run};
 use super::node::Node;
 use super::protocol::{
-    Command, Dialect, Fault, Form, Output, Parsed, PlainGet, Reply, Request, binary, text,
+    Dialect, Fault, Form, Output, Parsed, PlainGet, Reply, Request, binary, text,
 };
-use super::storage::GetOptions;
 use login::Login;
 use upload::Incoming;
 
@@ -215,7 +214,7 @@ impl Session {
             }
             if let Some(get) = self.plain_get(rest) {
                 used += get.used;
-                match run.execute(Command::get(get.key, GetOptions::default())) {
+                match run.plain_get(get.key) {
                     Some(reply) => text::write(&get.form, &reply, out),
                     None => return (used, Stop::Next(Next::Close)),
                 }

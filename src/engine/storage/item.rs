@@ -249,7 +249,7 @@ impl Header {
     }
 
     /// The value of an item that is not large.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(self, record: &[u8]) -> &[u8] {
         &record[self.value_at()..self.value_at() + self.value_bytes()]
     }

@@ -160,7 +160,7 @@ impl Segment {
         &mut self.data[offset..]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn header(&self, offset: usize) -> Header {
         Header::read(self.record(offset))
     }

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::words::position;
 use super::{TextForm, Words};
 use crate::engine::protocol::number::signed32;
+use crate::engine::protocol::scan::position;
 use crate::engine::protocol::{
-    Command, Fault, Form, Parsed, PlainGet, Request, ends_of_key, is_text_key,
+    Command, Fault, Form, Parsed, PlainGet, Request, is_control, is_text_key,
 };
 use crate::engine::storage::{Exptime, GetOptions, KEY_BYTES_MAX};
 
@@ -66,7 +66,8 @@ pub fn plain_get(input: &[u8]) -> Option<PlainGet<'_, TextForm<'_>>> {
     const VERB: &[u8] = b"get ";
     let rest = input.strip_prefix(VERB)?;
     let window = &rest[..rest.len().min(KEY_BYTES_MAX + 1)];
-    let key_bytes = position(window, ends_of_key).filter(|&bytes| bytes > 0)?;
+    let key_bytes =
+        position(window, |byte| byte <= b' ' || is_control(byte)).filter(|&bytes| bytes > 0)?;
     let (key, behind) = rest.split_at(key_bytes);
     let form = TextForm {
         key,

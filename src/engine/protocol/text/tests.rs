@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -47,7 +49,7 @@ proptest! {
         match plain_get(input) {
             Some(PlainGet { used, key, form }) => {
                 let request = Request {
-                    command: Command::get(key, GetOptions::default()),
+                    command: Command::Get { key: Cow::Borrowed(key), options: GetOptions::default() },
                     form: Form::Text(form),
                 };
                 let short_way = Parsed::Request { used, swallow: 0, request };
