@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::auth::{Seat, Standing};
 use super::events::EngineEvent;
 use super::node::Node;
-use super::protocol::{Command, Refusal, Reply, StatsGroup};
+use super::protocol::{Command, PlainGet, Refusal, Reply, StatsGroup};
 use super::stats;
 use super::storage::{
     ArithOutcome, ArithRequest, DeleteOutcome, DeleteRequest, Exptime, GetOptions, HashedKey,
-    ShardGuard, StoreOutcome, StoreRequest, Touched,
+    ItemView, ShardGuard, StoreOutcome, StoreRequest, Touched,
 };
 use super::tenancy::FlushAuthor;
 use crate::domain::Capabilities;
@@ -29,6 +29,10 @@ pub struct Run<'t> {
     principal: &'t Principal,
     guard: Option<ShardGuard<'t>>,
 }
+
+/// The credential is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked;
 
 /// What `command` needs beyond reading, and how it is refused without.
 #[inline]
@@ -76,26 +80,33 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Carries out a get that changes nothing, which every credential may do as long as it is there. `None` as below.
+    /// Carries out a get that asks for no change, which every credential may do as long as it is there.
     #[inline(always)]
-    pub fn plain_get(&mut self, key: &[u8]) -> Option<Reply<'_>> {
+    pub fn plain_get(&mut self, get: &PlainGet<'_>) -> Result<Option<ItemView<'_>>, Revoked> {
         if self.principal.seat.account().is_revoked() {
-            return None;
+            return Err(Revoked);
         }
-        Some(self.get(key, GetOptions::default()))
+        let options = GetOptions {
+            recaches: get.recaches,
+            ..GetOptions::default()
+        };
+        let (key, shard) = self.shard(get.key);
+        Ok(shard.get(&key, options))
     }
 
-    /// Carries out one command. The reply may borrow the locked item. `None` when the credential is gone: then nothing
-    /// was done and nothing is answered.
-    pub fn execute(&mut self, command: Command<'_>) -> Option<Reply<'_>> {
+    /// Carries out one command. The reply may borrow the locked item.
+    ///
+    /// # Errors
+    /// When the credential is gone: then nothing was done and nothing is answered.
+    pub fn execute(&mut self, command: Command<'_>) -> Result<Reply<'_>, Revoked> {
         let Standing::Valid(granted) = self.principal.seat.account().standing() else {
-            return None;
+            return Err(Revoked);
         };
         if let Err(refusal) = permit(&command, granted) {
             self.tell_refused(refusal);
-            return Some(Reply::Refused(refusal));
+            return Ok(Reply::Refused(refusal));
         }
-        Some(match command {
+        Ok(match command {
             Command::Get { key, options } => self.get(&key, options),
             Command::Store { key, request } => self.store(&key, request),
             Command::StoreTooLarge { key, removes_old } => self.refuse_too_large(&key, removes_old),

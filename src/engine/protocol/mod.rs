@@ -18,6 +18,7 @@ mod limits;
 pub mod meta;
 pub mod number;
 mod output;
+mod plain;
 mod scan;
 pub mod text;
 
@@ -30,6 +31,7 @@ use super::storage::{
 pub use fault::Fault;
 pub use limits::{Limits, is_control, is_key_length, is_text_key};
 pub use output::Output;
+pub use plain::{PlainForm, PlainGet};
 
 /// What `version` answers. Clients compare it and switch features on, so it names the memcached whose behaviour
 /// this engine has, not our own release.
@@ -205,16 +207,6 @@ impl Form<'_> {
 pub struct Request<'a> {
     pub command: Command<'a>,
     pub form: Form<'a>,
-}
-
-/// A get of one key without options, the commonest request of all. Parsers look for it first and apart from the rest:
-/// what is known of it is then known to the compiler too, up to the reply, and no general request is built.
-#[derive(Debug)]
-pub struct PlainGet<'a, F> {
-    /// Bytes of the whole request.
-    pub used: usize,
-    pub key: &'a [u8],
-    pub form: F,
 }
 
 /// What a parser makes of the bytes at hand.

@@ -65,21 +65,34 @@ pub fn push(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The same behind another character.
+/// The same between two constant texts, in one piece where the number is as short as most flags and lengths are.
 #[inline(always)]
-pub fn push_behind(mark: u8, out: &mut Vec<u8>, number: u64) {
-    // Flags and small lengths in one piece, without a loop or a division of 64 bits.
+pub fn push_between(before: &[u8], number: u64, behind: &[u8], out: &mut Vec<u8>) {
     match number {
-        0..10 => out.extend_from_slice(&[mark, b'0' + number as u8]),
+        0..10 => push_joined([before, &[b'0' + number as u8], behind], out),
         10..100 => {
             let number = number as u8;
-            out.extend_from_slice(&[mark, b'0' + number / 10, b'0' + number % 10]);
+            let digits = [b'0' + number / 10, b'0' + number % 10];
+            push_joined([before, &digits, behind], out);
         }
         _ => {
-            out.push(mark);
+            out.extend_from_slice(before);
             push(out, number);
+            out.extend_from_slice(behind);
         }
     }
+}
+
+/// Parts whose lengths are constants where this is inlined, and so the whole is a few stores.
+#[inline(always)]
+fn push_joined(parts: [&[u8]; 3], out: &mut Vec<u8>) {
+    let mut joined = [0; 8];
+    let mut end = 0;
+    for part in parts {
+        joined[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    out.extend_from_slice(&joined[..end]);
 }
 
 #[cfg(test)]

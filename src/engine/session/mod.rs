@@ -18,10 +18,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::auth::{Account, Seat};
-use super::execute::{Principal, Run};
+use super::execute::{Principal, Revoked, Run};
 use super::node::Node;
+use super::protocol::binary::BinaryForm;
+use super::protocol::meta::MetaForm;
+use super::protocol::text::TextForm;
 use super::protocol::{
-    Dialect, Fault, Form, Output, Parsed, PlainGet, Reply, Request, binary, text,
+    Dialect, Fault, Form, Output, Parsed, PlainForm, Reply, Request, binary, text,
 };
 use login::Login;
 use upload::Incoming;
@@ -206,20 +209,22 @@ impl Session {
     ) -> (usize, Stop) {
         let mut run = Run::new(node, principal);
         let mut used = 0;
-        while *budget > 0 && out.len() < node.limits.output_bytes_max {
-            *budget -= 1;
+        loop {
+            let Ok(gets) = self.plain_gets(node, &mut run, &input[used..], budget, out) else {
+                return (used, Stop::Next(Next::Close));
+            };
+            used += gets;
+            if *budget == 0 || out.len() >= node.limits.output_bytes_max {
+                return (used, Stop::Next(Next::Again));
+            }
             let rest = &input[used..];
             if rest.is_empty() {
                 return (used, Stop::Next(Next::Read));
             }
-            if let Some(get) = self.plain_get(rest) {
-                used += get.used;
-                match run.plain_get(get.key) {
-                    Some(reply) => text::write(&get.form, &reply, out),
-                    None => return (used, Stop::Next(Next::Close)),
-                }
-                continue;
+            if gets > 0 && self.sasl_may_follow(rest) {
+                return (used, Stop::Turn);
             }
+            *budget -= 1;
             match self.parse(node, rest) {
                 Parsed::Request {
                     used: request_bytes,
@@ -266,17 +271,30 @@ impl Session {
                 }
             }
         }
-        (used, Stop::Next(Next::Again))
     }
 
-    #[inline(always)]
-    fn plain_get<'i>(&mut self, input: &'i [u8]) -> Option<PlainGet<'i, text::TextForm<'i>>> {
-        if self.keys.is_some() || self.dialect != Some(Dialect::Text) {
-            return None;
+    /// Carries out the plain gets at the start of `input`, and says how many bytes they were.
+    fn plain_gets(
+        &mut self,
+        node: &Node,
+        run: &mut Run<'_>,
+        input: &[u8],
+        budget: &mut u32,
+        out: &mut Output,
+    ) -> Result<usize, Revoked> {
+        if self.keys.is_some() {
+            return Ok(0);
         }
-        let get = text::plain_get(input)?;
-        self.scan.restart();
-        Some(get)
+        let gets_of = match (self.dialect, input) {
+            (Some(Dialect::Binary), _) => plain_gets::<BinaryForm<'_>>,
+            (_, [b'm', ..]) => plain_gets::<MetaForm<'_>>,
+            _ => plain_gets::<TextForm<'_>>,
+        };
+        let used = gets_of(node, run, input, budget, out)?;
+        if used > 0 {
+            self.scan.restart();
+        }
+        Ok(used)
     }
 
     #[inline]
@@ -312,9 +330,31 @@ impl Session {
     }
 }
 
+/// Carries out the plain gets of one form. A loop of its own for each, apart from all that other requests need, so that
+/// what it works with stays in registers.
+fn plain_gets<'i, F: PlainForm<'i>>(
+    node: &Node,
+    run: &mut Run<'_>,
+    input: &'i [u8],
+    budget: &mut u32,
+    out: &mut Output,
+) -> Result<usize, Revoked> {
+    let mut used = 0;
+    while *budget > 0 && out.len() < node.limits.output_bytes_max {
+        let Some((bytes, get, form)) = F::plain_get(&input[used..]) else {
+            break;
+        };
+        let item = run.plain_get(&get)?;
+        form.write_get(item.as_ref(), out);
+        *budget -= 1;
+        used += bytes;
+    }
+    Ok(used)
+}
+
 /// [`Next::Close`] when the connection ends here.
 fn perform(run: &mut Run<'_>, request: Request<'_>, out: &mut Output) -> Next {
-    let Some(reply) = run.execute(request.command) else {
+    let Ok(reply) = run.execute(request.command) else {
         return Next::Close;
     };
     request.form.write(&reply, out);

@@ -1,12 +1,6 @@
-use std::borrow::Cow;
-
-use proptest::prelude::*;
-
 use super::*;
-use crate::engine::protocol::{
-    Command, Fault, Form, Limits, Parsed, PlainGet, Request, StatsGroup, is_text_key,
-};
-use crate::engine::storage::{Exptime, GetOptions, StoreMode};
+use crate::engine::protocol::{Command, Fault, Form, Limits, Parsed, StatsGroup};
+use crate::engine::storage::{Exptime, StoreMode};
 
 fn parse_whole(input: &[u8]) -> Parsed<'_> {
     parse(input, &mut LineScan::default(), &Limits::default())
@@ -28,35 +22,6 @@ fn fault(input: &[u8]) -> (usize, usize, Fault) {
             ..
         } => (used, swallow, fault),
         other => panic!("{:?} gave {other:?}", input.escape_ascii().to_string()),
-    }
-}
-
-proptest! {
-    /// The short way for a `get` of one key says what the long way says, wherever the line ends or is cut, and takes
-    /// every key that can be taken.
-    #[test]
-    fn both_ways_to_read_a_get_agree(
-        key in "[ -~\t\x00\x7f\u{80}]{0,20}|[a-z]{240,260}|[a-z:]{1,40}",
-        end in "\r\n|\n|\r| \r\n|\rx|",
-        behind in "[ -~\r\n]{0,30}",
-        cut in 0usize..400,
-    ) {
-        let stream = format!("get {key}{end}{behind}");
-        let input = &stream.as_bytes()[..cut.min(stream.len())];
-        let limits = Limits::default();
-        let long_way = parse(input, &mut LineScan::default(), &limits);
-        let is_one_line = end.starts_with("\r\n") && input.len() >= key.len() + 6;
-        match plain_get(input) {
-            Some(PlainGet { used, key, form }) => {
-                let request = Request {
-                    command: Command::Get { key: Cow::Borrowed(key), options: GetOptions::default() },
-                    form: Form::Text(form),
-                };
-                let short_way = Parsed::Request { used, swallow: 0, request };
-                prop_assert_eq!(format!("{short_way:?}"), format!("{long_way:?}"));
-            }
-            None => prop_assert!(!is_one_line || key.contains(' ') || !is_text_key(key.as_bytes())),
-        }
     }
 }
 
