@@ -34,7 +34,7 @@ impl LineScan {
     #[inline]
     pub fn line<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Line<'a> {
         let from = self.searched.min(input.len());
-        let Some(found) = memchr::memchr(b'\n', &input[from..]) else {
+        let Some(found) = position(&input[from..], |byte| byte == b'\n') else {
             return self.unfinished(input, limits);
         };
         self.searched = 0;
@@ -93,7 +93,7 @@ impl<'a> Words<'a> {
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let mut rest = self.rest;
         while let [b' ', more @ ..] = rest {
