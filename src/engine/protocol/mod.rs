@@ -6,6 +6,9 @@
 //!        ─▶ binary::parse ─┘                                          └─▶ binary::write
 //! ```
 //!
+//! Most requests are gets of one key that ask for no change. They take a shorter way, in the same words at both ends:
+//! `plain.rs`.
+//!
 //! A [`Command`] says what is wanted, in the words of the storage; a [`Form`] says how the client wants to be told.
 //! Parsers know no tenant, executing knows no dialect. Keys and values are borrowed from the read buffer.
 //!
