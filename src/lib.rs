@@ -15,13 +15,15 @@
 //! | 3 | [`web`] | pages, forms and the table of routes |
 //! | 4 | [`sandbox`] | a local marketplace to develop against |
 //!
-//! `app` builds the rooms and wires them; `config` and `telemetry` read the surroundings; `cli` is the door.
+//! `app` builds the rooms and wires them; `config` and `telemetry` read the surroundings; `cli` is the door;
+//! `unread` is what the program's HTTP servers share.
 //! `tests/it/layering.rs` holds the tree to this table.
 
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod telemetry;
+mod unread;
 
 pub mod domain;
 

@@ -20,6 +20,7 @@ def run(bench):
             if not bench.wanted(name):
                 continue
             with column.start(core=bench.server_core, **settings) as server:
+                server.settle()
                 row = load.idle(bench, server, conns, protocol, logins)
             bench.results.add(cell=name, server=column.name, repeat=repeat, result=row)
             cost = row["connect_cpu_s_per_million"]["server"], row["rss_bytes_per_conn"]

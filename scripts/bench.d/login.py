@@ -51,6 +51,7 @@ def measure(bench, name, where, ways, protocol, depth, requests):
             keep(bench, name, column.name, repeat, row, cpu)
         for label, (logins, keys) in ways.items():
             with bench.larder.start(mem=64, core=bench.server_core, where=where, engine_mib=65536) as server:
+                server.settle()
                 row = load.bench(bench, server, logins=logins, keys=keys, seed=repeat + 1, **settings)
             keep(bench, name, label, repeat, row, cpu)
     return [*[tables.spread(values) for values in cpu.values()],

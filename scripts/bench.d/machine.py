@@ -30,6 +30,13 @@ def rss_bytes(pid):
     return kib * 1024
 
 
+def cpu_ticks(pid):
+    """What a process has used so far, in the kernel's ticks of most often 10 ms."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def _first_line(command):
     try:
         found = subprocess.run(command, capture_output=True, text=True, cwd=build.ROOT, timeout=10)

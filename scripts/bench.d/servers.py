@@ -9,7 +9,7 @@ import time
 
 import build
 import home
-from machine import BenchError, free_port
+from machine import BenchError, cpu_ticks, free_port
 
 _running = []
 
@@ -35,6 +35,19 @@ class Running:
         self.stop()
         with open(self.log, errors="replace") as log:
             raise BenchError(f"{self.process.args[0]} did not start: {log.read()[-600:].strip()}")
+
+    def settle(self):
+        """Waits until the server does nothing any more. A start of larder on another port pushes the variables of
+        every cache anew, which is no part of what clients cost."""
+        until = time.monotonic() + self.patience
+        before = cpu_ticks(self.pid)
+        while time.monotonic() < until:
+            time.sleep(0.5)
+            now = cpu_ticks(self.pid)
+            if now - before <= 1:
+                return
+            before = now
+        raise BenchError(f"{self.process.args[0]} does not come to rest")
 
     @staticmethod
     def _answers(port):

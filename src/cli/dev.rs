@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::settings::SettingFlags;
-use super::{dev_tls, keys, runtime, wait_for_shutdown};
+use super::signals::Signals;
+use super::{dev_tls, keys, runtime};
 use crate::app::Service;
 use crate::config::{Config, Surroundings};
 use crate::sandbox::{Addon, Manifest, ProvisionOptions, Sandbox, SandboxSettings};
@@ -60,13 +61,18 @@ fn defaults(data_dir: &Path, sandbox_addr: &str) -> Vec<(String, String)> {
 }
 
 async fn run(config: Config, command: Option<String>) -> anyhow::Result<()> {
-    let service = Service::start(&config, Schema::Migrate).await?;
+    let mut signals = Signals::listen()?;
+    let start = Service::start(&config, Schema::Migrate);
+    let Some(service) = signals.unless_ended(start).await else {
+        return Ok(());
+    };
+    let service = service?;
     let sandbox = Sandbox::start(sandbox_settings(&config, command)?)
         .await
         .context("the sandbox did not start")?;
     let cache = first_cache(&sandbox).await?;
     print_welcome(&config, &sandbox, &cache);
-    wait_for_shutdown(|| service.reload_tls()).await?;
+    signals.wait(|| service.reload_tls()).await;
     sandbox.stop().await;
     service.stop().await;
     Ok(())

@@ -13,6 +13,7 @@ mod keys;
 mod manifest;
 mod role;
 mod settings;
+mod signals;
 mod table;
 
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use role::Role;
 use settings::SettingFlags;
+use signals::Signals;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::worker::Worker;
 use crate::app::{self, Service};
@@ -116,15 +117,22 @@ fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::R
     let config = read_config(settings, file)?;
     telemetry::start_logs(&config.log_filter, config.log_format)?;
     runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
         if role == Role::Worker {
-            let worker = Worker::start(&config).await?;
-            wait_for_shutdown(|| {}).await?;
-            worker.stop().await;
+            let start = Worker::start(&config);
+            if let Some(worker) = signals.unless_ended(start).await {
+                let worker = worker?;
+                signals.wait(|| {}).await;
+                worker.stop().await;
+            }
             return Ok(());
         }
-        let service = Service::start(&config, Schema::Expect).await?;
-        wait_for_shutdown(|| service.reload_tls()).await?;
-        service.stop().await;
+        let start = Service::start(&config, Schema::Expect);
+        if let Some(service) = signals.unless_ended(start).await {
+            let service = service?;
+            signals.wait(|| service.reload_tls()).await;
+            service.stop().await;
+        }
         Ok(())
     })
 }
@@ -172,18 +180,4 @@ fn runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
-}
-
-/// Until SIGTERM or SIGINT. SIGHUP asks for what changed on disk to be read again.
-async fn wait_for_shutdown(on_hang_up: impl Fn()) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => on_hang_up(),
-        }
-    }
 }

@@ -10,7 +10,7 @@
 //!  │      │ one write┌─────────┐ write  ┌─────────┐ borrowed └──────┬───────┘
 //!  │      │ ◀────────│ output  │◀────── │  Reply  │◀────────────────┘
 //!  └──────┘          └─────────┘        └─────────┘
-//!   listener.rs       connection.rs      session, protocol  execute.rs, storage
+//!         net                           session, protocol   execute.rs, storage
 //! ```
 //!
 //! One thread per core, each with its own event loop and its own listening sockets. A connection stays on the
@@ -21,7 +21,8 @@
 //! |---|---|
 //! | [`protocol`] | dialects: bytes to commands, replies to bytes |
 //! | [`session`] | one connection without its socket: detect, log in, serve, close |
-//! | [`connection`], [`listener`], [`tls`], `worker`, `registry` | sockets, threads, deadlines |
+//! | [`net`], [`tls`] | sockets, serving threads, deadlines |
+//! | `upkeep` | the clock, and what tenants need done in the background |
 //! | `known_clients` | which client certificates a handshake accepts |
 //! | [`auth`], [`directory`] | who may come in |
 //! | [`execute`] | what they may do; the only check of capabilities |
@@ -32,11 +33,9 @@
 //!
 //! 1. `directory.caches` (changes and figures; never on the way of a request)
 //! 2. a tenancy's `delayed_flush`, then the storage's own locks: a tenant's flush, a shard
-//! 3. a registry's `entries`, then a control's `account`
-//! 4. the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
+//! 3. the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
 //!
-//! A thread holds at most one shard lock, for the run of commands of one turn, and never while it waits. Groups 2
-//! and 3 are never held together.
+//! A thread holds at most one shard lock, for the run of commands of one turn, and never while it waits.
 //!
 //! # Memory
 //!
@@ -47,24 +46,22 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
-pub mod connection;
 pub mod directory;
 pub mod events;
 pub mod execute;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
 mod known_clients;
-pub mod listener;
+pub mod net;
 pub mod node;
 pub mod protocol;
-pub mod registry;
 pub mod session;
 pub mod stats;
 pub mod storage;
 mod sync;
 pub mod tenancy;
 pub mod tls;
-mod worker;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,19 +69,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::domain::credential::LastUse;
 use crate::domain::secret::VerifierKey;
 use crate::domain::{Authority, CacheId, CacheSpec, Clock, Fingerprint, Origin, Username};
 use auth::Account;
-use listener::{Entrance, Guests, bind};
+use net::{Entrance, Guests, Server, bind};
 use node::Node;
 use tls::{Certificates, TlsError};
-use worker::{Order, UpkeepStop, spawn_server, spawn_upkeep};
+use upkeep::{UpkeepStop, spawn_upkeep};
 
 pub use events::{EngineEvent, EventSink};
-pub use listener::{Addresses, Listeners, OpenListener, TlsListener};
+pub use net::{Addresses, Listeners, OpenListener, TlsListener};
 pub use protocol::Limits;
 pub use storage::{Counters, EngineClock, Flushed};
 pub use tenancy::TrafficSum;
@@ -132,8 +128,7 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Running {
-    orders: watch::Sender<Order>,
-    servers: Vec<JoinHandle<()>>,
+    servers: Vec<Server>,
     upkeep: JoinHandle<()>,
     upkeep_stop: Arc<UpkeepStop>,
     certificates: Option<Arc<Certificates>>,
@@ -186,18 +181,16 @@ impl Engine {
             return Err(EngineError::Started);
         }
         let (entrances, addresses, certificates) = self.open_doors(listeners)?;
-        let (orders, receiver) = watch::channel(Order::Serve);
         let mut servers = Vec::new();
         for (number, entrances) in entrances.into_iter().enumerate() {
             let node = Arc::clone(&self.node);
-            let server = spawn_server(number, entrances, node, receiver.clone());
+            let server = Server::spawn(number, entrances, node);
             servers.push(server.map_err(EngineError::Thread)?);
         }
         let upkeep_stop = Arc::new(UpkeepStop::default());
         let upkeep = spawn_upkeep(Arc::clone(&self.node), Arc::clone(&upkeep_stop))
             .map_err(EngineError::Thread)?;
         *running = Some(Running {
-            orders,
             servers,
             upkeep,
             upkeep_stop,
@@ -217,7 +210,7 @@ impl Engine {
         let threads = self.node.threads;
         let mut entrances: Vec<Vec<Entrance>> = (0..threads).map(|_| Vec::new()).collect();
         let mut open = |addr: SocketAddr, guests: Guests| {
-            let sockets = bind(addr, threads)?;
+            let sockets = bind(addr, threads, self.node.limits.keepalive)?;
             let bound = sockets[0].local_addr();
             for (doors, socket) in entrances.iter_mut().zip(sockets) {
                 let guests = guests.clone();
@@ -338,10 +331,11 @@ impl Engine {
         };
         self.node.begin_stop();
         let by = Instant::now() + deadline;
-        running.orders.send_replace(Order::Stop { by });
+        for server in &running.servers {
+            server.stop(by);
+        }
         for server in running.servers {
-            // A thread that panicked has ended as well.
-            let _ = server.join();
+            server.join();
         }
         running.upkeep_stop.stop();
         let _ = running.upkeep.join();

@@ -10,7 +10,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::TlsAcceptor;
 
 use super::known_clients::KnownClients;
 use super::node::Node;
@@ -104,8 +103,9 @@ impl Certificates {
         Ok(())
     }
 
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.present.load_full())
+    /// What a new connection begins with.
+    pub fn present(&self) -> Arc<ServerConfig> {
+        self.present.load_full()
     }
 }
 

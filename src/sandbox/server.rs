@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use axum::middleware;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::faults::DropReply;
+use crate::unread;
 
 /// Tells hyper to close the connection.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,7 @@ struct ReplyDropped;
 
 /// Serves until `stop`; open connections are then cut, for live logs would never end by themselves.
 pub(super) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
+    let routes = routes.layer(middleware::from_fn(unread::read_on));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -301,25 +301,4 @@ impl Tx {
         )?;
         self.remove_all_certificates(cache).await
     }
-
-    /// Notes a login. Reports may come late and twice; only a later one counts.
-    pub async fn record_use(
-        &mut self,
-        cache: CacheId,
-        username: &Username,
-        last: &LastUse,
-    ) -> Result<(), StoreError> {
-        exec!(
-            self,
-            sqlx::query(
-                "UPDATE credentials SET last_used_at = $1, last_used_from = $2 WHERE cache_id = $3 AND username = $4 \
-                 AND removed_at IS NULL AND (last_used_at IS NULL OR last_used_at < $1)"
-            )
-            .bind(last.at.micros())
-            .bind(last.from.as_str())
-            .bind(cache.0)
-            .bind(username.as_str())
-        )?;
-        Ok(())
-    }
 }

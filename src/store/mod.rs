@@ -9,6 +9,7 @@
 //! | [`seal`] | secrets at rest |
 //! | `connect` | opening, migrating and checking a database |
 //! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |
+//! | [`uses`] | when each credential was last used |
 //! | [`certificates`] | our CAs, and the client certificates they issued |
 //! | [`changes`] | what nodes must know, in order |
 //! | [`flushes`], [`events`], [`audit`] | what happened |
@@ -51,6 +52,7 @@ pub mod seal;
 pub mod sessions;
 pub mod setups;
 mod tidy;
+pub mod uses;
 pub mod watches;
 
 use std::sync::Arc;

@@ -1,10 +1,12 @@
-//! Serves HTTP on a listener: what axum's own loop leaves out are the limits on slow and large headers.
+//! Serves HTTP on a listener: what axum's own loop leaves out are the limits on slow and large headers, and the care for
+//! bodies that nobody reads.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -12,6 +14,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use crate::unread;
 
 /// Reading the headers of a request may take this long (security.md PA-8).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop`, then lets requests under way end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let router = router.layer(middleware::from_fn(unread::read_on));
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("telemetry", &[]),
+    ("unread", &[]),
     ("store", &["domain"]),
     ("engine", &["domain"]),
     ("outbox", &["domain", "store"]),
@@ -40,9 +41,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "provisioning",
             "status",
             "marketplace",
+            "unread",
         ],
     ),
-    ("sandbox", &["domain"]),
+    ("sandbox", &["domain", "unread"]),
     (
         "config",
         &["domain", "store", "marketplace", "web", "telemetry"],

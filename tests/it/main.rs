@@ -63,6 +63,7 @@ mod shutdown;
 mod store_battery;
 mod store_certificates;
 mod store_open;
+mod store_uses;
 mod support;
 mod weather;
 mod whole_node;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use larder::cluster::link::{CacheChange, Changes, ControlLink, Introduction, LinkError, Report};
+use larder::cluster::link::{
+    CacheChange, Changes, ControlLink, Introduction, LinkError, Login, Report,
+};
 use larder::cluster::{Cluster, Handover, Node};
 use larder::domain::credential::LastUse;
 use larder::domain::{
@@ -192,6 +194,38 @@ async fn logins_are_written_down() {
             credentials[0].last_used == Some(last.clone())
         })
         .await;
+    })
+    .await;
+}
+
+/// A last report holds what an earlier one could not deliver beside what came since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_logins_in_a_report_the_later_counts() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let made = world.provision("r-1").await;
+        let cache = made.resource.cache;
+        let now = world.clock.now();
+        for order in [[7, 9], [12, 11]] {
+            let login = |secs| Login {
+                cache,
+                username: made.username.clone(),
+                last: LastUse {
+                    at: now.plus(Duration::from_secs(secs)),
+                    from: secs.to_string(),
+                },
+            };
+            let report = Report {
+                applied: *world.node.applied().borrow(),
+                logins: order.map(login).to_vec(),
+                events: Vec::new(),
+            };
+            let taken = world.cluster.report(world.node.id(), &report).await;
+            taken.expect("stored");
+            let credentials = world.store.credentials(cache).await.expect("a list");
+            let latest = order.into_iter().max().map(login).map(|login| login.last);
+            assert_eq!(credentials[0].last_used, latest);
+        }
     })
     .await;
 }

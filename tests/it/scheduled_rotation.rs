@@ -9,6 +9,7 @@ use larder::access::{Access, Owner};
 use larder::domain::credential::LastUse;
 use larder::domain::{Clock, Credential, Marketplace, RotationPeriod, Timestamp, Username};
 use larder::outbox::ports::SendErrorKind;
+use larder::store::uses::Use;
 
 use crate::outbox_bed::Bed;
 use crate::support::dashboard::{Dashboard, visible_text};
@@ -57,9 +58,12 @@ async fn log_in(bed: &Bed, owner: &Owner, name: &Username) {
         from: "10.0.4.17".to_owned(),
     };
     let mut tx = bed.world.store.begin().await.expect("a transaction");
-    tx.record_use(owner.cache(), name, &last)
-        .await
-        .expect("noted");
+    let seen = Use {
+        cache: owner.cache(),
+        username: name,
+        last: &last,
+    };
+    tx.record_uses(&[seen]).await.expect("noted");
     tx.commit().await.expect("a commit");
 }
 

@@ -2,6 +2,7 @@
 //! the next start, and a client that has begun a conversation sees its end, not a broken line.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 use larder::sandbox::AddonId;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::db::Database;
 use crate::support::on_both_databases;
@@ -27,6 +28,25 @@ const VALUE_BYTES: usize = 20_000;
 const AHEAD: u64 = 400;
 
 on_both_databases!(a_termination_cuts_no_reply);
+
+/// A database that takes connections and says nothing: the service is waiting for it when the operator changes his mind.
+#[tokio::test]
+async fn a_termination_ends_a_start_in_good_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = format!("http://127.0.0.1:{}", free_port());
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!(
+        "postgres://larder@{}/larder",
+        mute.local_addr().expect("an address")
+    );
+    let database = Database::sqlite();
+    let all = settings(&base, "http://127.0.0.1:9", &database, &folder);
+    let all = setting(&all, "LARDER_DATABASE_URL", &url);
+    let process = Process::launch(&base, &all, folder.path(), Stdio::null());
+    let _connection = mute.accept().await.expect("the service connects");
+    assert!(process.terminate().await.success(), "it ends with success");
+    database.drop().await;
+}
 
 /// Shop's clients and its marketplace are in the middle of long conversations when the operator ends the service.
 async fn a_termination_cuts_no_reply(database: Database) {

@@ -17,6 +17,7 @@ use larder::store::credentials::NewCredential;
 use larder::store::nodes::NodeRecord;
 use larder::store::resources::NewResource;
 use larder::store::sessions::{Door, NewSessionRow};
+use larder::store::uses::Use;
 use larder::store::{Store, StoreError, Tx};
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -56,7 +57,7 @@ async fn insert(tx: &mut Tx, external: &str, sso: &BearerSecret) -> Option<Cache
     tx.insert_resource(&new, START).await.unwrap()
 }
 
-async fn add(
+pub async fn add(
     tx: &mut Tx,
     store: &Store,
     cache: CacheId,
@@ -235,7 +236,12 @@ async fn credentials() {
         };
         let mut tx = store.begin().await.unwrap();
         for secs in [5, 9, 7] {
-            tx.record_use(one, &second, &used(secs)).await.unwrap();
+            let seen = Use {
+                cache: one,
+                username: &second,
+                last: &used(secs),
+            };
+            tx.record_uses(&[seen]).await.unwrap();
         }
         let loser = tx.credential(one, &first).await.unwrap().unwrap();
         assert!(!tx.was_removed(one, &first).await.unwrap());

@@ -29,8 +29,6 @@ use super::protocol::{
 use login::Login;
 use upload::Incoming;
 
-pub use upload::UploadBuffer;
-
 /// Through which door a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {

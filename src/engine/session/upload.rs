@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::buf::Limit;
-
 use super::{Next, Session, Stop, perform};
 use crate::domain::Capabilities;
 use crate::engine::auth::Standing;
@@ -13,9 +11,6 @@ use crate::engine::protocol::{
     Command, Dialect, Fault, Form, Output, Parsed, Reply, Request, binary, text,
 };
 use crate::engine::storage::{NewValue, StoreMode, Upload};
-
-/// Where a socket may read the next bytes of a value to.
-pub type UploadBuffer<'u> = Limit<&'u mut Vec<u8>>;
 
 /// Times that a value waits for room before it is refused; the connection pauses for some milliseconds each time.
 const WAITS_MAX: u16 = 400;
@@ -31,12 +26,6 @@ pub(super) struct Incoming {
 }
 
 impl Session {
-    /// The rest of a large value, if one is awaited: read into this instead of handing over input.
-    pub fn upload_buffer(&mut self) -> Option<UploadBuffer<'_>> {
-        let incoming = self.incoming.as_mut()?;
-        (!incoming.upload.is_complete()).then(|| incoming.upload.buffer())
-    }
-
     /// A store in order whose block is not here: small ones wait in the read buffer, large ones get their
     /// allocation now.
     pub(super) fn await_block(

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::BufMut;
-use bytes::buf::Limit;
-
 use super::item::Header;
 use super::ledger::Ledger;
 use super::view::Value;
@@ -97,12 +94,6 @@ impl Upload {
 
     pub fn is_complete(&self) -> bool {
         self.remaining() == 0
-    }
-
-    /// Where the next bytes go, no more than are still to come; made for reading from a socket.
-    pub fn buffer(&mut self) -> Limit<&mut Vec<u8>> {
-        let remaining = self.remaining();
-        (&mut self.block.bytes).limit(remaining)
     }
 
     /// Appends from `bytes` what is still to come and says how many bytes that was.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::support::*;
 use crate::sandbox::*;
@@ -43,6 +45,25 @@ async fn a_provider_meets_queued_faults_one_by_one() {
             .collect();
         assert_eq!(faults, ["500", "429", "401"]);
     });
+}
+
+/// Faults answer before the body is read; a provider that still sends it must read the fault, not a broken connection.
+#[tokio::test]
+async fn a_fault_leaves_the_connection_to_the_next_call() {
+    let world = World::new().await;
+    let faults = [Some(Fault::ServerError); 2];
+    world.sandbox.queue_faults(EndpointGroup::Config, faults);
+    let mut socket = TcpStream::connect(world.sandbox.addr()).await.unwrap();
+    for _ in faults {
+        let head = "PATCH /addons/x/config HTTP/1.1\r\nhost: x\r\ncontent-length: 600000\r\n\r\n";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"}") {
+            assert!(socket.read_buf(&mut read).await.unwrap() > 0);
+        }
+        assert!(read.starts_with(b"HTTP/1.1 500 "));
+        socket.write_all(&[b'x'; 600_000]).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! keep cookies and send the forms they were shown.
 
 mod acting;
+mod answering;
 mod browser;
 mod guarding;
 mod house;

@@ -38,6 +38,13 @@ impl Process {
         folder: &Path,
         log: Stdio,
     ) -> Process {
+        let mut process = Process::launch(base, settings, folder, log);
+        process.wait_ready().await;
+        process
+    }
+
+    /// Starts it and does not wait for anything.
+    pub fn launch(base: &str, settings: &[(String, String)], folder: &Path, log: Stdio) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_larder"))
             .arg("serve")
             .env_clear()
@@ -49,12 +56,10 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
-        let mut process = Process {
+        Process {
             child,
             base: base.to_owned(),
-        };
-        process.wait_ready().await;
-        process
+        }
     }
 
     pub fn id(&self) -> u32 {
