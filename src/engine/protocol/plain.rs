@@ -107,7 +107,7 @@ mod tests {
         #[test]
         fn both_ways_to_read_a_meta_get_agree(
             key in "[!-~]{0,20}|[a-z]{240,260}|[!-~\x00\x7f\u{80}]{1,40}",
-            flags in "( {1,2}([a-zA-Z0-9]|O[a-z0-9]{0,40}|[TNRCE][0-9]{0,12}|[vkstcfhlqbu]))*",
+            flags in "( [vkstcfhlq]){0,5}( {1,2}([a-zA-Z0-9]|O[a-z0-9]{0,40}|[TNRCE][0-9]{0,12}|[vkbu])){0,2}",
             end in "\r\n|\n|\r| \r\n|\rx|",
             cut in 0usize..500,
         ) {
