@@ -196,6 +196,7 @@ impl Connection {
         }
     }
 
+    #[cold]
     fn after_error(&mut self, error: &io::Error, now: u32) -> After {
         match error.kind() {
             io::ErrorKind::WouldBlock => After::Rest,
@@ -219,6 +220,7 @@ impl Connection {
         }
     }
 
+    #[cold]
     fn recognise(&mut self) -> io::Result<After> {
         let Some(first) = self.transport.first_byte()? else {
             return Ok(After::Gone);
@@ -231,6 +233,7 @@ impl Connection {
         Ok(After::Again)
     }
 
+    #[cold]
     fn shake_hands(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
         self.transport.shake_hands()?;
         self.stage = Stage::Serving;
@@ -380,6 +383,7 @@ impl Connection {
         self.pending.is_empty() && self.session.is_between_requests()
     }
 
+    #[cold]
     fn leave(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
         self.stage = Stage::Leaving { shut: false };
         self.progress.enter(Phase::Closing, turn.now);

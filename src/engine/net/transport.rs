@@ -2,6 +2,9 @@
 //!
 //! Nothing here waits. What cannot be done now is [`io::ErrorKind::WouldBlock`], and the event loop tells when to try
 //! again. Sockets are watched edge-triggered: after less was read than asked for, the system tells of what comes next.
+//!
+//! The commonest calls go to the system without the C library between: what that does for threads that may be cancelled
+//! is a tenth of the instructions of an unpipelined get.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -101,15 +104,17 @@ impl Transport {
     /// Of the socket. After [`io::ErrorKind::WouldBlock`], even with nothing left in `out`, call it again.
     #[inline]
     pub fn write(&mut self, out: &mut Output) -> io::Result<()> {
-        match &mut self.tls {
-            None => {
-                while !out.is_empty() {
-                    write_once(&mut Direct(&mut self.socket), out)?;
-                }
-                Ok(())
-            }
-            Some(tls) => tls.write(&mut self.socket, out),
+        if let Some(tls) = &mut self.tls {
+            return tls.write(&mut self.socket, out);
         }
+        while !out.is_empty() {
+            let sent = match out.as_one_piece() {
+                Some(piece) => send(&self.socket, piece, SendFlags::NOSIGNAL)?,
+                None => write_pieces(&mut self.socket, out)?,
+            };
+            took(sent, out)?;
+        }
+        Ok(())
     }
 
     /// Whether TLS has something of its own to send that the socket has not taken.
@@ -140,41 +145,21 @@ impl Transport {
     }
 }
 
-/// One write of as much as there is.
+/// One write of as much as there is in several pieces.
+#[inline(never)]
+fn write_pieces(writer: &mut impl Write, out: &Output) -> io::Result<usize> {
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let filled = out.pieces(&mut pieces);
+    writer.write_vectored(&pieces[..filled])
+}
+
 #[inline]
-fn write_once(writer: &mut impl Write, out: &mut Output) -> io::Result<()> {
-    let sent = match out.as_one_piece() {
-        Some(piece) => writer.write(piece)?,
-        None => {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
-            let filled = out.pieces(&mut pieces);
-            writer.write_vectored(&pieces[..filled])?
-        }
-    };
+fn took(sent: usize, out: &mut Output) -> io::Result<()> {
     if sent == 0 {
         return Err(io::ErrorKind::WriteZero.into());
     }
     out.advance(sent);
     Ok(())
-}
-
-/// The socket without the C library between it and the system: what that does for threads that may be cancelled is a
-/// tenth of the instructions of an unpipelined get.
-struct Direct<'t>(&'t mut TcpStream);
-
-impl Write for Direct<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(&*self.0, bytes, SendFlags::NOSIGNAL)?)
-    }
-
-    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(pieces)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[derive(Debug)]
@@ -197,6 +182,7 @@ impl Tls {
         Ok(())
     }
 
+    #[inline(never)]
     fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
         self.flush(socket)?;
         loop {
@@ -227,6 +213,7 @@ impl Tls {
         flushed.map(|()| bytes)
     }
 
+    #[inline(never)]
     fn write(&mut self, socket: &mut TcpStream, out: &mut Output) -> io::Result<()> {
         loop {
             // The session takes a bounded amount, so it is emptied before it gets more.
@@ -234,7 +221,8 @@ impl Tls {
             if out.is_empty() {
                 return Ok(());
             }
-            write_once(&mut self.session.writer(), out)?;
+            let sent = write_pieces(&mut self.session.writer(), out)?;
+            took(sent, out)?;
         }
     }
 

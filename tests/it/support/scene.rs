@@ -1,6 +1,7 @@
 //! A whole Larder with a marketplace beside it, each on ports of its own: what scenario tests act in.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -207,8 +208,19 @@ pub fn setting(settings: &[(String, String)], name: &str, value: &str) -> Vec<(S
         .collect()
 }
 
-/// A port nobody listens on. Another process may take it before we do; then the test says so.
+/// A port nobody listens on, and none of those that the system gives to connections on their way out: one of them
+/// could have it before we do. It is given once; should another process take it, the test says so.
 pub fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    socket.local_addr().expect("an address").port()
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run side by side begin apart from each other.
+    let begin = std::process::id().wrapping_mul(997);
+    loop {
+        let step = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = (FIRST + begin.wrapping_add(step) % COUNT) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
