@@ -4,7 +4,10 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-use larder::engine::protocol::{Limits, binary, text};
+use larder::engine::protocol::binary::BinaryForm;
+use larder::engine::protocol::meta::MetaForm;
+use larder::engine::protocol::text::TextForm;
+use larder::engine::protocol::{Limits, PlainForm, binary, text};
 
 const KEY: &str = "key-00000000000000000042";
 
@@ -56,6 +59,25 @@ fn packets(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// As sessions look for them before they ask the parser.
+fn plain_gets(criterion: &mut Criterion) {
+    let text = format!("get {KEY}\r\n").repeat(16).into_bytes();
+    let meta = format!("mg {KEY} v\r\n").repeat(16).into_bytes();
+    let binary = packet(0x00, &[], &[]);
+    let mut group = criterion.benchmark_group("plain get");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("text", |bencher| {
+        bencher.iter(|| black_box(TextForm::plain_get(black_box(&text))));
+    });
+    group.bench_function("meta", |bencher| {
+        bencher.iter(|| black_box(MetaForm::plain_get(black_box(&meta))));
+    });
+    group.bench_function("binary", |bencher| {
+        bencher.iter(|| black_box(BinaryForm::plain_get(black_box(&binary))));
+    });
+    group.finish();
+}
+
 fn packet(opcode: u8, extras: &[u8], value: &[u8]) -> Vec<u8> {
     let body = extras.len() + KEY.len() + value.len();
     let mut packet = vec![binary::REQUEST_MAGIC, opcode, 0, KEY.len() as u8];
@@ -68,5 +90,5 @@ fn packet(opcode: u8, extras: &[u8], value: &[u8]) -> Vec<u8> {
     packet
 }
 
-criterion_group!(benches, lines, packets);
+criterion_group!(benches, lines, packets, plain_gets);
 criterion_main!(benches);

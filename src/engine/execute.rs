@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::auth::{Seat, Standing};
 use super::events::EngineEvent;
 use super::node::Node;
-use super::protocol::{Command, Refusal, Reply, StatsGroup};
+use super::protocol::{Command, PlainGet, Refusal, Reply, StatsGroup};
 use super::stats;
 use super::storage::{
-    ArithOutcome, ArithRequest, DeleteOutcome, DeleteRequest, GetOptions, HashedKey, ShardGuard,
-    StoreOutcome, StoreRequest,
+    ArithOutcome, ArithRequest, DeleteOutcome, DeleteRequest, Exptime, GetOptions, HashedKey,
+    ItemView, ShardGuard, StoreOutcome, StoreRequest, Touched,
 };
 use super::tenancy::FlushAuthor;
 use crate::domain::Capabilities;
@@ -30,13 +30,9 @@ pub struct Run<'t> {
     guard: Option<ShardGuard<'t>>,
 }
 
-/// What came of it for the connection.
+/// The credential is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Executed {
-    Answered,
-    /// The credential is gone; nothing was done and nothing is answered.
-    Revoked,
-}
+pub struct Revoked;
 
 /// What `command` needs beyond reading, and how it is refused without.
 #[inline]
@@ -84,40 +80,46 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Carries out one command. `answer` is called at most once, with a reply that may borrow the locked item.
-    #[inline]
-    pub fn execute(&mut self, command: Command<'_>, answer: impl FnOnce(&Reply<'_>)) -> Executed {
+    /// Carries out a get that asks for no change, which every credential may do as long as it is there.
+    #[inline(always)]
+    pub fn plain_get(&mut self, get: &PlainGet<'_>) -> Result<Option<ItemView<'_>>, Revoked> {
+        if self.principal.seat.account().is_revoked() {
+            return Err(Revoked);
+        }
+        let options = GetOptions {
+            recaches: get.recaches,
+            ..GetOptions::default()
+        };
+        let (key, shard) = self.shard(get.key);
+        Ok(shard.get(&key, options))
+    }
+
+    /// Carries out one command. The reply may borrow the locked item.
+    ///
+    /// # Errors
+    /// When the credential is gone: then nothing was done and nothing is answered.
+    pub fn execute(&mut self, command: Command<'_>) -> Result<Reply<'_>, Revoked> {
         let Standing::Valid(granted) = self.principal.seat.account().standing() else {
-            return Executed::Revoked;
+            return Err(Revoked);
         };
         if let Err(refusal) = permit(&command, granted) {
             self.tell_refused(refusal);
-            answer(&Reply::Refused(refusal));
-            return Executed::Answered;
+            return Ok(Reply::Refused(refusal));
         }
-        match command {
-            Command::Get { key, options } => self.get(&key, options, answer),
-            Command::Store { key, request } => answer(&self.store(&key, request)),
-            Command::StoreTooLarge { key, removes_old } => {
-                answer(&self.refuse_too_large(&key, removes_old));
-            }
-            Command::Delete { key, request } => answer(&self.delete(&key, request)),
-            Command::Arith { key, request } => answer(&self.arith(&key, request)),
-            Command::Touch { key, exptime } => {
-                let options = GetOptions {
-                    touch: Some(exptime),
-                    ..GetOptions::default()
-                };
-                self.touch(&key, options, answer);
-            }
-            Command::Flush { delay_secs } => answer(&self.flush(delay_secs)),
-            Command::Stats(group) => self.stats(group, answer),
-            Command::Version => answer(&Reply::Version),
-            Command::Noop => answer(&Reply::Noop),
-            Command::Verbosity => answer(&Reply::Done),
-            Command::Quit => answer(&Reply::Bye),
-        }
-        Executed::Answered
+        Ok(match command {
+            Command::Get { key, options } => self.get(&key, options),
+            Command::Store { key, request } => self.store(&key, request),
+            Command::StoreTooLarge { key, removes_old } => self.refuse_too_large(&key, removes_old),
+            Command::Delete { key, request } => self.delete(&key, request),
+            Command::Arith { key, request } => self.arith(&key, request),
+            Command::Touch { key, exptime } => self.touch(&key, exptime),
+            Command::Flush { delay_secs } => self.flush(delay_secs),
+            Command::Stats(group) => self.stats(group),
+            Command::Version => Reply::Version,
+            Command::Noop => Reply::Noop,
+            Command::Verbosity => Reply::Done,
+            Command::Quit => Reply::Bye,
+        })
     }
 
     /// Lets go of the lock: before anything that asks the tenant as a whole.
@@ -125,37 +127,36 @@ impl<'t> Run<'t> {
         self.guard = None;
     }
 
-    #[inline]
+    #[inline(always)]
     fn shard<'k>(&mut self, key: &'k [u8]) -> (HashedKey<'k>, &mut ShardGuard<'t>) {
         let principal: &'t Principal = self.principal;
         let tenant = &principal.seat.tenancy().items;
         let key = tenant.key(key);
-        if !self.guard.as_ref().is_some_and(|guard| guard.serves(&key)) {
+        if matches!(&self.guard, Some(guard) if !guard.serves(&key)) {
             self.guard = None;
         }
-        let guard = self.guard.get_or_insert_with(|| tenant.lock(&key));
+        let guard = match self.guard {
+            Some(ref mut guard) => guard,
+            None => self.guard.insert(tenant.lock(&key)),
+        };
         (key, guard)
     }
 
-    #[inline]
-    fn get(&mut self, key: &[u8], options: GetOptions, answer: impl FnOnce(&Reply<'_>)) {
+    #[inline(always)]
+    fn get(&mut self, key: &[u8], options: GetOptions) -> Reply<'_> {
         let (key, shard) = self.shard(key);
         match shard.get(&key, options) {
-            Some(item) => answer(&Reply::Hit(&item)),
-            None => answer(&Reply::Miss),
+            Some(item) => Reply::Hit(item),
+            None => Reply::Miss,
         }
     }
 
-    fn touch(&mut self, key: &[u8], options: GetOptions, answer: impl FnOnce(&Reply<'_>)) {
+    fn touch(&mut self, key: &[u8], exptime: Exptime) -> Reply<'static> {
         let (key, shard) = self.shard(key);
-        let reply = match shard.get(&key, options) {
-            Some(item) => Reply::Touched {
-                flags: item.flags(),
-                cas: item.cas(),
-            },
+        match shard.touch(&key, exptime) {
+            Some(Touched { flags, cas }) => Reply::Touched { flags, cas },
             None => Reply::NotFound,
-        };
-        answer(&reply);
+        }
     }
 
     #[inline]
@@ -214,24 +215,18 @@ impl<'t> Run<'t> {
         Reply::Flushed
     }
 
-    fn stats(&mut self, group: StatsGroup, answer: impl FnOnce(&Reply<'_>)) {
+    fn stats(&mut self, group: StatsGroup) -> Reply<'static> {
         self.release();
         let tenancy = self.principal.seat.tenancy();
         match group {
-            StatsGroup::General => {
-                let general = stats::general(tenancy, self.node.clock.now());
-                answer(&Reply::Stats(&general));
-            }
-            StatsGroup::Settings => {
-                let settings = stats::settings(tenancy, &self.node.limits);
-                answer(&Reply::Stats(&settings));
-            }
-            StatsGroup::Empty => answer(&Reply::Stats(&[])),
+            StatsGroup::General => Reply::Stats(stats::general(tenancy, self.node.clock.now())),
+            StatsGroup::Settings => Reply::Stats(stats::settings(tenancy, &self.node.limits)),
+            StatsGroup::Empty => Reply::Stats(Vec::new()),
             StatsGroup::Reset => {
                 tenancy.reset_stats();
-                answer(&Reply::Reset);
+                Reply::Reset
             }
-            StatsGroup::Unknown => answer(&Reply::UnknownStats),
+            StatsGroup::Unknown => Reply::UnknownStats,
         }
     }
 

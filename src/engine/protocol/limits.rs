@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::scan::position;
 use crate::engine::storage::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 
 /// Bounds on what one client may make the engine hold or do. The defaults are the product's.
@@ -72,30 +73,13 @@ impl Limits {
 /// as they end a word.
 #[inline]
 pub fn is_text_key(key: &[u8]) -> bool {
-    // Eight bytes at a time: this is done for each key of each request.
-    let (words, rest) = key.as_chunks::<8>();
-    let in_words = words.iter().fold(0, |found, &word| {
-        found | bytes_below::<b' '>(u64::from_le_bytes(word))
-    });
-    let in_rest = rest.iter().any(|&byte| byte < b' ' || byte == 0x7f);
-    is_key_length(key.len()) && in_words == 0 && !in_rest
+    is_key_length(key.len()) && position(key, is_control).is_none()
 }
 
-/// The bytes of a word that no key of the text dialects holds.
-#[inline]
-pub const fn ends_of_key(word: u64) -> u64 {
-    bytes_below::<0x21>(word)
-}
-
-/// Marks the bytes below `LIMIT`, and 0x7f, by their top bit. A borrow can only come from a byte that is found, so
-/// the first mark is where it belongs.
-#[inline]
-const fn bytes_below<const LIMIT: u8>(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let is_delete = word ^ (0x7f * EACH);
-    let low = word.wrapping_sub(LIMIT as u64 * EACH) & !word;
-    let delete = is_delete.wrapping_sub(EACH) & !is_delete;
-    (low | delete) & (0x80 * EACH)
+/// The bytes that no key of the text dialects holds, and no word of a line.
+#[inline(always)]
+pub fn is_control(byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f
 }
 
 /// Keys of the binary dialect and base64 keys may hold any byte.

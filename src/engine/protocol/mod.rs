@@ -6,6 +6,9 @@
 //!        ─▶ binary::parse ─┘                                          └─▶ binary::write
 //! ```
 //!
+//! Most requests are gets of one key that ask for no change. They take a shorter way, in the same words at both ends:
+//! `plain.rs`.
+//!
 //! A [`Command`] says what is wanted, in the words of the storage; a [`Form`] says how the client wants to be told.
 //! Parsers know no tenant, executing knows no dialect. Keys and values are borrowed from the read buffer.
 //!
@@ -18,6 +21,8 @@ mod limits;
 pub mod meta;
 pub mod number;
 mod output;
+mod plain;
+mod scan;
 pub mod text;
 
 use std::borrow::Cow;
@@ -27,8 +32,9 @@ use super::storage::{
 };
 
 pub use fault::Fault;
-pub use limits::{Limits, ends_of_key, is_key_length, is_text_key};
+pub use limits::{Limits, is_control, is_key_length, is_text_key};
 pub use output::Output;
+pub use plain::{PlainForm, PlainGet};
 
 /// What `version` answers. Clients compare it and switch features on, so it names the memcached whose behaviour
 /// this engine has, not our own release.
@@ -119,7 +125,7 @@ impl StatsGroup {
 /// What came of a command.
 #[derive(Debug)]
 pub enum Reply<'r> {
-    Hit(&'r ItemView<'r>),
+    Hit(ItemView<'r>),
     Miss,
     Stored {
         cas: u64,
@@ -143,7 +149,7 @@ pub enum Reply<'r> {
     OutOfMemory,
     Flushed,
     /// Names and values.
-    Stats(&'r [Stat]),
+    Stats(Vec<Stat>),
     Reset,
     UnknownStats,
     Version,

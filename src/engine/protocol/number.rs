@@ -50,20 +50,7 @@ pub fn block_length(text: &[u8]) -> Option<usize> {
 }
 
 /// Appends `number` in decimal.
-#[inline]
 pub fn push(out: &mut Vec<u8>, number: u64) {
-    // Flags and small lengths, without a loop or a division of 64 bits.
-    match number {
-        0..10 => out.push(b'0' + number as u8),
-        10..100 => {
-            let number = number as u8;
-            out.extend_from_slice(&[b'0' + number / 10, b'0' + number % 10]);
-        }
-        _ => push_many(out, number),
-    }
-}
-
-fn push_many(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut rest = number;
@@ -76,6 +63,48 @@ fn push_many(out: &mut Vec<u8>, number: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
+}
+
+/// The same between two short constant texts, in one piece where the number has as few digits as most flags and lengths.
+#[inline(always)]
+pub fn push_between(before: &[u8], number: u64, behind: &[u8], out: &mut Vec<u8>) {
+    match number {
+        0..10 => push_joined([before, &[b'0' + number as u8], behind], out),
+        10..100 => push_joined([before, &two_digits(number), behind], out),
+        100..1000 => {
+            let [tens, ones] = two_digits(number % 100);
+            let digits = [b'0' + (number / 100) as u8, tens, ones];
+            push_joined([before, &digits, behind], out);
+        }
+        1000..10_000 => {
+            let [[a, b], [c, d]] = [number / 100, number % 100].map(two_digits);
+            push_joined([before, &[a, b, c, d], behind], out);
+        }
+        _ => {
+            out.extend_from_slice(before);
+            push(out, number);
+            out.extend_from_slice(behind);
+        }
+    }
+}
+
+/// Of a number below 100.
+#[inline(always)]
+fn two_digits(number: u64) -> [u8; 2] {
+    let number = number as u8;
+    [b'0' + number / 10, b'0' + number % 10]
+}
+
+/// Parts whose lengths are constants where this is inlined, and so the whole is a few stores.
+#[inline(always)]
+fn push_joined(parts: [&[u8]; 3], out: &mut Vec<u8>) {
+    let mut joined = [0; 8];
+    let mut end = 0;
+    for part in parts {
+        joined[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    out.extend_from_slice(&joined[..end]);
 }
 
 #[cfg(test)]
@@ -120,10 +149,12 @@ mod tests {
 
     #[test]
     fn numbers_are_written_without_padding() {
-        for number in [0, 7, 10, 12345, u64::MAX] {
+        for number in (0..20_000).chain([12_345_678, u64::MAX]) {
             let mut out = Vec::new();
             push(&mut out, number);
             assert_eq!(out, number.to_string().into_bytes());
+            push_between(b" ", number, b"\r\n", &mut out);
+            assert_eq!(out, format!("{number} {number}\r\n").into_bytes());
         }
     }
 }

@@ -38,7 +38,7 @@ impl Output {
     }
 
     /// Appends a value, large ones by reference.
-    #[inline]
+    #[inline(always)]
     pub fn push_value(&mut self, value: &Value<'_>) {
         match value {
             Value::Shared(shared) if shared.as_slice().len() >= REFERENCE_BYTES_MIN => {

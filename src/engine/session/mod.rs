@@ -18,9 +18,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::auth::{Account, Seat};
-use super::execute::{Executed, Principal, Run};
+use super::execute::{Principal, Revoked, Run};
 use super::node::Node;
-use super::protocol::{Command, Dialect, Fault, Form, Output, Parsed, Request, binary, text};
+use super::protocol::binary::BinaryForm;
+use super::protocol::meta::MetaForm;
+use super::protocol::text::TextForm;
+use super::protocol::{
+    Dialect, Fault, Form, Output, Parsed, PlainForm, Reply, Request, binary, text,
+};
 use login::Login;
 use upload::Incoming;
 
@@ -202,12 +207,22 @@ impl Session {
     ) -> (usize, Stop) {
         let mut run = Run::new(node, principal);
         let mut used = 0;
-        while *budget > 0 && out.len() < node.limits.output_bytes_max {
-            *budget -= 1;
+        loop {
+            let Ok(gets) = self.plain_gets(node, &mut run, &input[used..], budget, out) else {
+                return (used, Stop::Next(Next::Close));
+            };
+            used += gets;
+            if *budget == 0 || out.len() >= node.limits.output_bytes_max {
+                return (used, Stop::Next(Next::Again));
+            }
             let rest = &input[used..];
             if rest.is_empty() {
                 return (used, Stop::Next(Next::Read));
             }
+            if gets > 0 && self.sasl_may_follow(rest) {
+                return (used, Stop::Turn);
+            }
+            *budget -= 1;
             match self.parse(node, rest) {
                 Parsed::Request {
                     used: request_bytes,
@@ -216,7 +231,7 @@ impl Session {
                 } => {
                     used += request_bytes;
                     self.swallow = swallow;
-                    if self.perform(&mut run, request, out) == Next::Close {
+                    if perform(&mut run, request, out) == Next::Close {
                         return (used, Stop::Next(Next::Close));
                     }
                     if swallow > 0 || self.sasl_may_follow(&input[used..]) {
@@ -254,7 +269,30 @@ impl Session {
                 }
             }
         }
-        (used, Stop::Next(Next::Again))
+    }
+
+    /// Carries out the plain gets at the start of `input`, and says how many bytes they were.
+    fn plain_gets(
+        &mut self,
+        node: &Node,
+        run: &mut Run<'_>,
+        input: &[u8],
+        budget: &mut u32,
+        out: &mut Output,
+    ) -> Result<usize, Revoked> {
+        if self.keys.is_some() {
+            return Ok(0);
+        }
+        let gets_of = match (self.dialect, input) {
+            (Some(Dialect::Binary), _) => plain_gets::<BinaryForm<'_>>,
+            (_, [b'm', ..]) => plain_gets::<MetaForm<'_>>,
+            _ => plain_gets::<TextForm<'_>>,
+        };
+        let used = gets_of(node, run, input, budget, out)?;
+        if used > 0 {
+            self.scan.restart();
+        }
+        Ok(used)
     }
 
     #[inline]
@@ -276,17 +314,6 @@ impl Session {
         }
     }
 
-    /// [`Next::Close`] when the connection ends here.
-    #[inline]
-    fn perform(&mut self, run: &mut Run<'_>, request: Request<'_>, out: &mut Output) -> Next {
-        let Request { command, form } = request;
-        let quits = matches!(command, Command::Quit);
-        match run.execute(command, |reply| form.write(reply, out)) {
-            Executed::Answered if !quits => Next::Read,
-            Executed::Answered | Executed::Revoked => Next::Close,
-        }
-    }
-
     #[inline]
     fn sasl_may_follow(&self, rest: &[u8]) -> bool {
         self.dialect == Some(Dialect::Binary)
@@ -298,6 +325,40 @@ impl Session {
     fn refuse(&mut self, form: &Form<'_>, fault: Fault, swallow: usize, out: &mut Output) {
         form.write_fault(fault, out);
         self.swallow = swallow;
+    }
+}
+
+/// Carries out the plain gets of one form. A loop of its own for each, apart from all that other requests need, so that
+/// what it works with stays in registers.
+fn plain_gets<'i, F: PlainForm<'i>>(
+    node: &Node,
+    run: &mut Run<'_>,
+    input: &'i [u8],
+    budget: &mut u32,
+    out: &mut Output,
+) -> Result<usize, Revoked> {
+    let mut used = 0;
+    while *budget > 0 && out.len() < node.limits.output_bytes_max {
+        let Some((bytes, get, form)) = F::plain_get(&input[used..]) else {
+            break;
+        };
+        let item = run.plain_get(&get)?;
+        form.write_get(item.as_ref(), out);
+        *budget -= 1;
+        used += bytes;
+    }
+    Ok(used)
+}
+
+/// [`Next::Close`] when the connection ends here.
+fn perform(run: &mut Run<'_>, request: Request<'_>, out: &mut Output) -> Next {
+    let Ok(reply) = run.execute(request.command) else {
+        return Next::Close;
+    };
+    request.form.write(&reply, out);
+    match reply {
+        Reply::Bye => Next::Close,
+        _ => Next::Read,
     }
 }
 

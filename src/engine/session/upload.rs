@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Next, Session, Stop};
+use super::{Next, Session, Stop, perform};
 use crate::domain::Capabilities;
 use crate::engine::auth::Standing;
 use crate::engine::execute::{Run, permit};
@@ -90,7 +90,7 @@ impl Session {
         if permit(&request.command, granted).is_ok() {
             return false;
         }
-        self.perform(run, request, out);
+        perform(run, request, out);
         self.swallow = block + self.ending_bytes();
         true
     }
@@ -158,7 +158,7 @@ impl Session {
             return Stop::Turn;
         }
         let mut run = Run::new(node, &principal);
-        match self.perform(&mut run, request, out) {
+        match perform(&mut run, request, out) {
             Next::Close => Stop::Next(Next::Close),
             _ => Stop::Turn,
         }

@@ -38,6 +38,26 @@ struct Table {
     prefix: u32,
 }
 
+/// Tells an entry from others of the same tag. A trait and no closure, so that it can be inlined where it matters.
+pub(super) trait Sought {
+    fn is_at(&self, place: u32) -> bool;
+}
+
+/// The entry of this address.
+impl Sought for u32 {
+    #[inline]
+    fn is_at(&self, place: u32) -> bool {
+        place == *self
+    }
+}
+
+/// Where an entry stands, and its address.
+struct Found {
+    bucket: usize,
+    way: usize,
+    place: u32,
+}
+
 /// Tells the hash of the item at an address.
 pub(super) trait Rehash {
     fn hash_at(&self, place: u32) -> u64;
@@ -67,12 +87,11 @@ impl Index {
         self.directory.get(slot).map(|&table| table as usize)
     }
 
-    /// The first address under `hash` that `matches`.
-    #[inline]
-    pub(super) fn find(&self, hash: u64, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// The first address under `hash` that is the one sought.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, sought: &impl Sought) -> Option<u32> {
         let table = &self.tables[self.table_of(hash)?];
-        let found = table.find(hash, &mut matches)?;
-        Some(table.buckets[found.0].places[found.1])
+        table.find(hash, sought).map(|found| found.place)
     }
 
     /// Adds an entry that is known to be absent.
@@ -106,10 +125,10 @@ impl Index {
             return false;
         };
         let table = &mut self.tables[number];
-        let Some((bucket, way)) = table.find(hash, |place| place == from) else {
+        let Some(found) = table.find(hash, &from) else {
             return false;
         };
-        table.buckets[bucket].places[way] = to;
+        table.buckets[found.bucket].places[found.way] = to;
         true
     }
 
@@ -292,20 +311,21 @@ impl Table {
         }
     }
 
-    #[inline]
-    fn find(&self, hash: u64, mut matches: impl FnMut(u32) -> bool) -> Option<(usize, usize)> {
+    #[inline(always)]
+    fn find(&self, hash: u64, sought: &impl Sought) -> Option<Found> {
         let mut number = self.home(hash);
         let tag = tag_of(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[number];
-            for (first, mut ways) in bucket.ways_with(tag) {
-                while ways != 0 {
-                    let way = first + ways.trailing_zeros() as usize / 8;
-                    if matches(bucket.places[way]) {
-                        return Some((number, way));
-                    }
-                    ways &= ways - 1;
+            let mut ways = bucket.ways_with(tag);
+            while ways != 0 {
+                let way = way_of(ways);
+                let place = bucket.places[way];
+                if sought.is_at(place) {
+                    let bucket = number;
+                    return Some(Found { bucket, way, place });
                 }
+                ways &= ways - 1;
             }
             if bucket.spilled == 0 {
                 return None;
@@ -345,24 +365,25 @@ impl Table {
     }
 
     fn remove(&mut self, hash: u64, place: u32) -> bool {
-        let Some((found, way)) = self.find(hash, |candidate| candidate == place) else {
+        let Some(found) = self.find(hash, &place) else {
             return false;
         };
         let mut number = self.home(hash);
-        while number != found {
+        while number != found.bucket {
             self.buckets[number].spilled -= 1;
             number = self.after(number);
         }
-        self.buckets[found].tags[way] = 0;
+        self.buckets[found.bucket].tags[found.way] = 0;
         self.entries -= 1;
         true
     }
 }
 
 impl Bucket {
-    /// For the first eight ways and the last four: one bit, the top of its byte, for each way with this tag.
-    #[inline]
-    fn ways_with(&self, tag: u8) -> [(usize, u64); 2] {
+    /// One bit for each way with this tag; [`way_of`] tells which. Bit 8n stands for way n, and for the last four
+    /// ways the bit above those of the first.
+    #[inline(always)]
+    fn ways_with(&self, tag: u8) -> u64 {
         const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
         let t = &self.tags;
         let front = u64::from_le_bytes([t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]]);
@@ -370,8 +391,15 @@ impl Bucket {
         let zero_bytes = |word: u64| !(((word & LOW) + LOW) | word | LOW);
         let repeated = u64::from(tag) * 0x0101_0101_0101_0101;
         let last = zero_bytes(u64::from(back) ^ repeated) & 0xffff_ffff;
-        [(0, zero_bytes(front ^ repeated)), (8, last)]
+        zero_bytes(front ^ repeated) >> 7 | last >> 6
     }
+}
+
+/// The way of the lowest bit.
+#[inline]
+fn way_of(ways: u64) -> usize {
+    let bit = ways.trailing_zeros() as usize;
+    bit / 8 + bit % 2 * 8
 }
 
 fn places_in(buckets: &[Bucket]) -> impl Iterator<Item = u32> {
@@ -418,7 +446,7 @@ mod tests {
     }
 
     fn find(index: &Index, place: u32) -> bool {
-        index.find(Mixed.hash_at(place), |found| found == place) == Some(place)
+        index.find(Mixed.hash_at(place), &place) == Some(place)
     }
 
     #[test]

@@ -62,18 +62,19 @@ pub(super) struct Header {
 impl Header {
     #[inline]
     pub(super) fn read(record: &[u8]) -> Header {
-        let (words, _) = record.as_chunks::<8>();
+        let (heads, _) = record.as_chunks::<HEADER_BYTES>();
+        let both = u128::from_le_bytes(heads[0]);
         Header {
-            first: u64::from_le_bytes(words[0]),
-            second: u64::from_le_bytes(words[1]),
+            first: both as u64,
+            second: (both >> 64) as u64,
         }
     }
 
     #[inline]
     pub(super) fn write(self, record: &mut [u8]) {
-        let (words, _) = record.as_chunks_mut::<8>();
-        words[0] = self.first.to_le_bytes();
-        words[1] = self.second.to_le_bytes();
+        let (heads, _) = record.as_chunks_mut::<HEADER_BYTES>();
+        let both = u128::from(self.second) << 64 | u128::from(self.first);
+        heads[0] = both.to_le_bytes();
     }
 
     /// `base` is the time that the segment counts accesses from.
@@ -180,7 +181,7 @@ impl Header {
     }
 
     /// The header after one more read at `now`.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn after_read(self, now: u32, base: u32) -> Header {
         let hits = self.hits();
         let more = if hits < 3 { hits + 1 } else { hits };
@@ -216,9 +217,7 @@ impl Header {
     /// Where the key begins.
     #[inline]
     const fn key_at(self) -> usize {
-        let wide = if self.is_wide() { 2 } else { 0 };
-        let flags = if self.has(HAS_FLAGS) { 4 } else { 0 };
-        HEADER_BYTES + wide + flags
+        key_at(self.is_wide(), self.has(HAS_FLAGS))
     }
 
     #[inline]
@@ -248,7 +247,7 @@ impl Header {
     }
 
     /// The value of an item that is not large.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(self, record: &[u8]) -> &[u8] {
         &record[self.value_at()..self.value_at() + self.value_bytes()]
     }
@@ -310,14 +309,25 @@ impl Body<'_> {
 
 /// Bytes that [`write_record`] will take.
 pub(super) fn record_bytes(meta: &Meta, key_bytes: usize, body: &Body<'_>) -> usize {
-    let large = matches!(body, Body::Large { .. });
-    Header::build(meta, key_bytes, body.value_bytes(), large, 0).record_bytes()
+    let value_bytes = match body {
+        Body::Inline(bytes) => bytes.len(),
+        Body::Large { .. } => SLOT_BYTES,
+    };
+    let key_at = key_at(meta.is_wide(), meta.flags != 0);
+    (key_at + key_bytes + value_bytes).next_multiple_of(8)
 }
 
-/// Writes a whole record at the front of `room`, with no hits.
-pub(super) fn write_record(room: &mut [u8], meta: &Meta, key: &[u8], body: &Body<'_>, base: u32) {
+/// Writes a whole record at the front of `room`, and says what stands in its header.
+pub(super) fn write_record(
+    room: &mut [u8],
+    meta: &Meta,
+    key: &[u8],
+    body: &Body<'_>,
+    base: u32,
+    hits: u8,
+) -> Header {
     let large = matches!(body, Body::Large { .. });
-    let header = Header::build(meta, key.len(), body.value_bytes(), large, base);
+    let header = Header::build(meta, key.len(), body.value_bytes(), large, base).with_hits(hits);
     header.write(room);
     if header.is_wide() {
         let high = (meta.cas >> CAS_NARROW_BITS) as u16;
@@ -334,6 +344,12 @@ pub(super) fn write_record(room: &mut [u8], meta: &Meta, key: &[u8], body: &Body
             room[value_at..value_at + SLOT_BYTES].copy_from_slice(&slot.to_le_bytes());
         }
     }
+    header
+}
+
+#[inline]
+const fn key_at(is_wide: bool, has_flags: bool) -> usize {
+    HEADER_BYTES + if is_wide { 2 } else { 0 } + if has_flags { 4 } else { 0 }
 }
 
 #[inline]
@@ -383,7 +399,7 @@ mod tests {
                 let meta = meta(flags, cas);
                 let body = Body::Inline(b"value");
                 let mut room = vec![0xaa; 256];
-                write_record(&mut room, &meta, b"some key", &body, 900);
+                write_record(&mut room, &meta, b"some key", &body, 900, 0);
                 let header = Header::read(&room);
                 assert_eq!(header.meta(&room, 900), meta);
                 assert_eq!(header.key(&room), b"some key");
@@ -405,6 +421,7 @@ mod tests {
             b"k",
             &Body::Large { slot, len },
             900,
+            0,
         );
         let header = Header::read(&room);
         assert!(header.is_large());
@@ -415,7 +432,7 @@ mod tests {
     #[test]
     fn hits_and_marks_do_not_disturb_each_other() {
         let mut room = vec![0; 64];
-        write_record(&mut room, &meta(9, 5), b"k", &Body::Inline(b"v"), 900);
+        write_record(&mut room, &meta(9, 5), b"k", &Body::Inline(b"v"), 900, 0);
         let read = Header::read(&room)
             .after_read(1_100, 900)
             .after_read(1_100, 900);

@@ -1,5 +1,6 @@
 //! Keys with their hash, computed once per command.
 
+use std::hash::{BuildHasher, Hasher as _};
 use std::sync::OnceLock;
 
 /// Bits at the top of the hash that choose the shard.
@@ -18,7 +19,10 @@ impl Hasher {
 
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.0.hash_one(key)
+        // Not `hash_one`: it would hash the length apart, which `write` mixes in by itself.
+        let mut hasher = self.0.build_hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 
     #[inline]

@@ -144,7 +144,7 @@ impl LargeTable {
     }
 
     /// The value of a record, in it or here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value<'a>(&'a self, header: Header, record: &'a [u8]) -> Value<'a> {
         if header.is_large() {
             self.get(header.slot(record))

@@ -52,7 +52,8 @@ impl<'t> ShardGuard<'t> {
     }
 
     /// Reads one item. Counts as a get, or as a touch when `options` hold a new life.
-    #[inline]
+    // With options that are known where it is called, most of it falls away.
+    #[inline(always)]
     pub fn get(&mut self, key: &HashedKey<'_>, options: GetOptions) -> Option<ItemView<'_>> {
         let Some(at) = self.shard.find(key) else {
             return self.missed(key, &options);
@@ -124,7 +125,7 @@ impl<'t> ShardGuard<'t> {
             token_sent: true,
             ..self.fresh(0, expiry, None)
         };
-        self.put(key, &meta, NewValue::Bytes(&[])).ok()?;
+        self.put(key, None, &meta, NewValue::Bytes(&[])).ok()?;
         self.shard.counters.total_items += 1;
         let at = self.shard.find(key)?;
         let (record, base) = self.shard.record(at);
@@ -159,7 +160,7 @@ impl<'t> ShardGuard<'t> {
                 self.bump(at);
                 StoreOutcome::NotStored
             }
-            StoreMode::Add => self.put_fresh(key, request),
+            StoreMode::Add => self.put_fresh(key, None, request),
             StoreMode::Set | StoreMode::Replace => self.set(key, found, request),
         }
     }
@@ -171,7 +172,7 @@ impl<'t> ShardGuard<'t> {
         request: StoreRequest<'_>,
     ) -> StoreOutcome {
         let Some(wanted) = request.cas else {
-            return self.put_fresh(key, request);
+            return self.put_fresh(key, found, request);
         };
         let Some(at) = found else {
             self.shard.counters.cas_misses += 1;
@@ -180,7 +181,7 @@ impl<'t> ShardGuard<'t> {
         let old = self.shard.meta(at);
         if wanted == old.cas {
             self.shard.counters.cas_hits += 1;
-            self.put_fresh(key, request)
+            self.put_fresh(key, found, request)
         } else if request.invalidate && wanted < old.cas {
             self.shard.counters.cas_hits += 1;
             let meta = Meta {
@@ -188,7 +189,7 @@ impl<'t> ShardGuard<'t> {
                 token_sent: old.token_sent,
                 ..self.fresh(request.flags, old.expiry, request.new_cas)
             };
-            self.put_counting(key, &meta, request.value)
+            self.put_counting(key, found, &meta, request.value)
         } else {
             self.shard.counters.cas_badval += 1;
             StoreOutcome::Exists
@@ -206,7 +207,7 @@ impl<'t> ShardGuard<'t> {
             let Some(exptime) = request.vivify else {
                 return StoreOutcome::NotStored;
             };
-            return self.put_fresh(key, StoreRequest { exptime, ..request });
+            return self.put_fresh(key, None, StoreRequest { exptime, ..request });
         };
         let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
@@ -226,7 +227,7 @@ impl<'t> ShardGuard<'t> {
             _ => [kept.as_slice(), added].concat(),
         };
         let meta = self.fresh(old.flags, old.expiry, request.new_cas);
-        self.put_counting(key, &meta, NewValue::Bytes(&joined))
+        self.put_counting(key, found, &meta, NewValue::Bytes(&joined))
     }
 
     /// A store whose announced size passes the limit, so that its value was never read. `removes_old` for the
@@ -264,7 +265,7 @@ impl<'t> ShardGuard<'t> {
             };
             let expiry = self.tenant.clock().expiry(exptime);
             let meta = self.fresh(0, expiry, request.new_cas);
-            return self.put_number(key, &meta, value, 0);
+            return self.put_number(key, None, &meta, value, 0);
         };
         let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
@@ -284,7 +285,7 @@ impl<'t> ShardGuard<'t> {
         };
         let cas = self.unique(request.new_cas);
         let meta = Meta { cas, expiry, ..old };
-        self.put_number(key, &meta, value, len)
+        self.put_number(key, found, &meta, value, len)
     }
 
     fn count_arith(&mut self, direction: ArithDirection, hit: bool) {
@@ -302,6 +303,7 @@ impl<'t> ShardGuard<'t> {
     fn put_number(
         &mut self,
         key: &HashedKey<'_>,
+        found: Option<Address>,
         meta: &Meta,
         value: u64,
         len_min: usize,
@@ -310,7 +312,7 @@ impl<'t> ShardGuard<'t> {
         while text.len() < len_min {
             text.push(' ');
         }
-        match self.put(key, meta, NewValue::Bytes(text.as_bytes())) {
+        match self.put(key, found, meta, NewValue::Bytes(text.as_bytes())) {
             Ok(_) => ArithOutcome::Done {
                 value,
                 cas: meta.cas,
@@ -368,12 +370,12 @@ impl<'t> ShardGuard<'t> {
         };
         let put = if request.empty {
             let emptied = Meta { flags: 0, ..marked };
-            self.put(key, &emptied, NewValue::Bytes(&[]))
+            self.put(key, Some(at), &emptied, NewValue::Bytes(&[]))
         } else if marked.is_wide() || old.is_wide() {
             // A unique of another width shifts the whole record.
             let header = self.shard.header(at);
             let value = self.shard.value(at, header).as_slice().to_vec();
-            self.put(key, &marked, NewValue::Bytes(&value))
+            self.put(key, Some(at), &marked, NewValue::Bytes(&value))
         } else {
             let (_, base) = self.shard.record(at);
             let header = self.shard.header(at).with_meta(&marked, base);
@@ -386,20 +388,26 @@ impl<'t> ShardGuard<'t> {
         }
     }
 
-    fn put_fresh(&mut self, key: &HashedKey<'_>, request: StoreRequest<'_>) -> StoreOutcome {
+    fn put_fresh(
+        &mut self,
+        key: &HashedKey<'_>,
+        found: Option<Address>,
+        request: StoreRequest<'_>,
+    ) -> StoreOutcome {
         let expiry = self.tenant.clock().expiry(request.exptime);
         let meta = self.fresh(request.flags, expiry, request.new_cas);
-        self.put_counting(key, &meta, request.value)
+        self.put_counting(key, found, &meta, request.value)
     }
 
     fn put_counting(
         &mut self,
         key: &HashedKey<'_>,
+        found: Option<Address>,
         meta: &Meta,
         value: NewValue<'_>,
     ) -> StoreOutcome {
         let value_bytes = value.as_slice().len() as u32;
-        match self.put(key, meta, value) {
+        match self.put(key, found, meta, value) {
             Ok(()) => {
                 self.shard.counters.total_items += 1;
                 StoreOutcome::Stored {
@@ -411,20 +419,29 @@ impl<'t> ShardGuard<'t> {
         }
     }
 
-    fn put(&mut self, key: &HashedKey<'_>, meta: &Meta, value: NewValue<'_>) -> Result<(), NoRoom> {
+    /// Stores an item over the one `found` under its key.
+    fn put(
+        &mut self,
+        key: &HashedKey<'_>,
+        found: Option<Address>,
+        meta: &Meta,
+        value: NewValue<'_>,
+    ) -> Result<(), NoRoom> {
         let key_bytes = key.as_bytes().len();
         match value {
             NewValue::Bytes(bytes) if self.shard.is_large(key_bytes, bytes.len()) => {
                 let charge = charge_of(bytes.len());
                 let large = self.with_relief(charge, |shard, now| shard.large_copy(bytes, now))?;
-                self.put_incoming(key, meta, Incoming::Large(large))
+                // Room may have been made at the cost of what was found.
+                let found = self.shard.find(key);
+                self.put_incoming(key, found, meta, Incoming::Large(large))
             }
-            NewValue::Bytes(bytes) => self.put_incoming(key, meta, Incoming::Inline(bytes)),
+            NewValue::Bytes(bytes) => self.put_incoming(key, found, meta, Incoming::Inline(bytes)),
             NewValue::Upload(upload) if self.shard.is_large(key_bytes, upload.len()) => {
-                self.put_incoming(key, meta, Incoming::Large(upload.finish()))
+                self.put_incoming(key, found, meta, Incoming::Large(upload.finish()))
             }
             NewValue::Upload(upload) => {
-                self.put_incoming(key, meta, Incoming::Inline(upload.as_slice()))
+                self.put_incoming(key, found, meta, Incoming::Inline(upload.as_slice()))
             }
         }
     }
@@ -432,11 +449,15 @@ impl<'t> ShardGuard<'t> {
     fn put_incoming(
         &mut self,
         key: &HashedKey<'_>,
+        found: Option<Address>,
         meta: &Meta,
         value: Incoming<'_>,
     ) -> Result<(), NoRoom> {
+        // A first attempt that failed may have dropped it.
+        let mut found = Some(found);
         self.with_relief(SEGMENT_BYTES_MAX as u64, |shard, now| {
-            shard.put(key, meta, value.clone(), now)
+            let old = found.take().unwrap_or_else(|| shard.find(key));
+            shard.put(key, old, meta, value.clone(), now)
         })
     }
 

@@ -1,7 +1,7 @@
 //! The log: numbered segments, and records in them addressed by 32 bits.
 
 use super::clock::Expiry;
-use super::index::Rehash;
+use super::index::{Rehash, Sought};
 use super::item::Header;
 use super::key::Hasher;
 use super::ledger::Ledger;
@@ -160,7 +160,7 @@ impl Segment {
         &mut self.data[offset..]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn header(&self, offset: usize) -> Header {
         Header::read(self.record(offset))
     }
@@ -246,12 +246,20 @@ impl Segments {
         let segment = self.get_mut(address.segment());
         header.write(segment.record_mut(address.offset()));
     }
+}
 
-    #[inline]
-    pub(super) fn has_key(&self, address: Address, key: &[u8]) -> bool {
-        let record = self.record(address);
+/// The record that holds a key, as the index seeks it.
+pub(super) struct WithKey<'a> {
+    pub key: &'a [u8],
+    pub segments: &'a Segments,
+}
+
+impl Sought for WithKey<'_> {
+    #[inline(always)]
+    fn is_at(&self, place: u32) -> bool {
+        let record = self.segments.record(Address::from_raw(place));
         let header = Header::read(record);
-        header.key_bytes() == key.len() && header.key(record) == key
+        header.key_bytes() == self.key.len() && header.key(record) == self.key
     }
 }
 

@@ -16,7 +16,9 @@ use super::key::{HashedKey, Hasher};
 use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
 use super::reclaim::Retired;
-use super::segment::{Address, ChainKind, Hashed, Queue, Segments, TierKind, segment_bytes};
+use super::segment::{
+    Address, ChainKind, Hashed, Queue, Segments, TierKind, WithKey, segment_bytes,
+};
 use super::view::Value;
 
 /// A record of more than this part of a segment is kept in its own allocation, since the rest of a segment that
@@ -111,13 +113,13 @@ impl Shard {
         unique
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: &HashedKey<'_>) -> Option<Address> {
-        let matches = |place| {
-            self.segments
-                .has_key(Address::from_raw(place), key.as_bytes())
+        let sought = WithKey {
+            key: key.as_bytes(),
+            segments: &self.segments,
         };
-        self.index.find(key.hash(), matches).map(Address::from_raw)
+        self.index.find(key.hash(), &sought).map(Address::from_raw)
     }
 
     #[inline]
@@ -166,17 +168,18 @@ impl Shard {
         Ok(upload.finish())
     }
 
-    /// Stores an item over whatever is there under its key. Evicts as much as it takes; the place of every other
-    /// item may change.
+    /// Stores an item over the `old` one under its key. Evicts as much as it takes; the place of every other item may
+    /// change.
     pub(super) fn put(
         &mut self,
         key: &HashedKey<'_>,
+        old: Option<Address>,
         meta: &Meta,
         value: Incoming<'_>,
         now: u32,
     ) -> Result<(), NoRoom> {
+        debug_assert_eq!(old, self.find(key));
         let bytes = record_bytes(meta, key.as_bytes().len(), &value.body(0));
-        let old = self.find(key);
         if let Some(at) = old
             && self.fits_in_place(at, &value, bytes)
         {
@@ -192,8 +195,8 @@ impl Shard {
             let old = self.find(key);
             self.append(number, key, meta, value, bytes, old);
             self.walk_ahead(bytes, now);
+            self.recharge();
         }
-        self.recharge();
         self.settle(now);
         Ok(())
     }
@@ -226,9 +229,15 @@ impl Shard {
         let segment = self.segments.get_mut(at.segment());
         let room = &mut segment.data[at.offset()..];
         let slot = if old.is_large() { old.slot(room) } else { 0 };
-        write_record(room, meta, key.as_bytes(), &value.body(slot), segment.base);
-        let new = Header::read(room).with_hits(old.hits() + 1);
-        new.write(room);
+        let body = value.body(slot);
+        let new = write_record(
+            room,
+            meta,
+            key.as_bytes(),
+            &body,
+            segment.base,
+            old.hits() + 1,
+        );
         segment.note_expiry(meta.expiry);
         self.counters.bytes = self.counters.bytes - old.item_bytes() + new.item_bytes();
         if let Incoming::Large(shared) = value {
@@ -255,8 +264,8 @@ impl Shard {
         let segment = self.segments.get_mut(number);
         let at = Address::new(number, segment.tail);
         let room = &mut segment.data[at.offset()..];
-        write_record(room, meta, key.as_bytes(), &value.body(slot), segment.base);
-        let new = Header::read(room);
+        let body = value.body(slot);
+        let new = write_record(room, meta, key.as_bytes(), &body, segment.base, 0);
         segment.tail += bytes as u32;
         segment.live += bytes as u32;
         segment.note_expiry(meta.expiry);

@@ -5,10 +5,14 @@ use std::borrow::Cow;
 use super::BinaryForm;
 use super::header::{HEADER_BYTES, Header, REQUEST_MAGIC};
 use super::opcode::Opcode;
-use crate::engine::protocol::{Command, Fault, Form, Limits, Parsed, Request, StatsGroup};
+use super::write::{write, write_hit};
+use crate::engine::protocol::{
+    Command, Fault, Form, Limits, Output, Parsed, PlainForm, PlainGet, Reply, Request, StatsGroup,
+    is_key_length,
+};
 use crate::engine::storage::{
-    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, KEY_BYTES_MAX, NewValue,
-    StoreMode, StoreRequest,
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, ItemView, KEY_BYTES_MAX,
+    NewValue, StoreMode, StoreRequest,
 };
 
 /// Larger bodies are taken for garbage.
@@ -22,6 +26,42 @@ struct Packet<'a> {
     opcode: Opcode,
     extras: &'a [u8],
     key: &'a [u8],
+}
+
+/// A get of any kind: quiet or not, with or without the key in its reply.
+impl<'a> PlainForm<'a> for BinaryForm<'a> {
+    #[inline(always)]
+    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
+        let header = Header::read(input)?;
+        let returned = match Opcode::of_byte(header.opcode)? {
+            (Opcode::Get, _) => false,
+            (Opcode::GetK, _) => true,
+            _ => return None,
+        };
+        let used = HEADER_BYTES + header.key_bytes;
+        let is_bare = header.extras_bytes == 0 && header.body_bytes == header.key_bytes;
+        if header.magic != REQUEST_MAGIC || !is_bare || !is_key_length(header.key_bytes) {
+            return None;
+        }
+        let key = input.get(HEADER_BYTES..used)?;
+        let form = BinaryForm {
+            key: if returned { key } else { &[] },
+            ..BinaryForm::of(&header)
+        };
+        let get = PlainGet {
+            key,
+            recaches: false,
+        };
+        Some((used, get, form))
+    }
+
+    #[inline(always)]
+    fn write_get(&self, item: Option<&ItemView<'_>>, out: &mut Output) {
+        match item {
+            Some(item) => write_hit(self, item, out),
+            None => write(self, &Reply::Miss, out),
+        }
+    }
 }
 
 /// The request at the start of `input`. SASL packets are read by [`super::parse_sasl`] before it comes to this.

@@ -126,8 +126,8 @@ fn header(form: &BinaryForm<'_>, status: u16, cas: u64, lengths: [usize; 3], out
     out.push(&bytes);
 }
 
-#[inline]
-fn write_hit(form: &BinaryForm<'_>, item: &ItemView<'_>, out: &mut Output) {
+#[inline(always)]
+pub(super) fn write_hit(form: &BinaryForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     let lengths = [4, form.key.len(), item.value.len()];
     header(form, 0, item.cas(), lengths, out);
     out.push(&item.flags().to_be_bytes());

@@ -12,6 +12,38 @@ const FIRST_LETTER: u8 = 64;
 /// Bytes of an opaque behind its `O`.
 const OPAQUE_BYTES_MAX: usize = 31;
 
+/// Flags without an argument that a reply to `mg` does not name.
+pub(super) const SILENT: u64 = bit_of(b'q') | bit_of(b'v');
+/// Flags without an argument that change nothing in how an `mg` is carried out.
+const TOLD: u64 = SILENT
+    | bit_of(b'c')
+    | bit_of(b'f')
+    | bit_of(b'h')
+    | bit_of(b'k')
+    | bit_of(b'l')
+    | bit_of(b's')
+    | bit_of(b't');
+
+/// The bit of a letter among [`Flags::parse`]'s and [`told_flags`]'s.
+#[inline]
+pub(super) const fn bit_of(letter: u8) -> u64 {
+    1 << (letter - FIRST_LETTER)
+}
+
+/// The flags at the start of `text`, which begins behind a key, that only say what to tell: their bits and their
+/// bytes. Stops before any other, and before one that comes again.
+#[inline(always)]
+pub(super) fn told_flags(text: &[u8]) -> (u64, usize) {
+    let (mut letters, mut bytes) = (0, 0);
+    while let [b' ', letter @ b'c'..=b'v', b' ' | b'\r', ..] = text[bytes..]
+        && TOLD & !letters & bit_of(letter) != 0
+    {
+        letters |= bit_of(letter);
+        bytes += 2;
+    }
+    (letters, bytes)
+}
+
 /// What the flags of one line say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags {

@@ -5,16 +5,18 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::flags::Flags;
+use super::flags::{Flags, SILENT, bit_of, told_flags};
+use super::write::{write, write_hit};
 use super::{MetaCommand, MetaForm};
 use crate::engine::protocol::number::block_length;
-use crate::engine::protocol::text::{Behind, Block, Words};
+use crate::engine::protocol::text::{Behind, Block, Words, plain_key};
 use crate::engine::protocol::{
-    Command, Fault, Form, Limits, Parsed, Request, is_key_length, is_text_key,
+    Command, Fault, Form, Limits, Output, Parsed, PlainForm, PlainGet, Reply, Request,
+    is_key_length, is_text_key,
 };
 use crate::engine::storage::{
-    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, NewValue, StoreMode,
-    StoreRequest,
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, ItemView, NewValue,
+    StoreMode, StoreRequest,
 };
 
 /// Key and flags of a line, and the form they ask for.
@@ -22,6 +24,42 @@ struct Line<'a> {
     key: Cow<'a, [u8]>,
     flags: Flags,
     form: MetaForm<'a>,
+}
+
+/// An `mg` whose flags only say what to tell.
+impl<'a> PlainForm<'a> for MetaForm<'a> {
+    #[inline(always)]
+    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
+        let (key, behind) = plain_key(input.strip_prefix(b"mg ")?)?;
+        let (letters, flags) = told_flags(behind);
+        if !behind[flags..].starts_with(b"\r\n") {
+            return None;
+        }
+        let form = MetaForm {
+            key,
+            quiet: letters & bit_of(b'q') != 0,
+            value: letters & bit_of(b'v') != 0,
+            flags: match letters & !SILENT {
+                0 => &[],
+                _ => &behind[..flags],
+            },
+            command: MetaCommand::Get,
+            ..MetaForm::bare()
+        };
+        let get = PlainGet {
+            key,
+            recaches: true,
+        };
+        Some((key.len() + flags + b"mg \r\n".len(), get, form))
+    }
+
+    #[inline(always)]
+    fn write_get(&self, item: Option<&ItemView<'_>>, out: &mut Output) {
+        match item {
+            Some(item) => write_hit(self, item, out),
+            None => write(self, &Reply::Miss, out),
+        }
+    }
 }
 
 pub fn parse_get<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {

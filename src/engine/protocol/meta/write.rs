@@ -82,10 +82,7 @@ fn write_key(form: &MetaForm<'_>, out: &mut Output) {
 
 #[inline]
 fn write_letter(letter: u8, number: u64, out: &mut Output) {
-    let bytes = out.bytes();
-    bytes.push(b' ');
-    bytes.push(letter);
-    number::push(bytes, number);
+    number::push_between(&[b' ', letter], number, b"", out.bytes());
 }
 
 fn write_life(ttl_secs: Option<u32>, out: &mut Output) {
@@ -101,12 +98,11 @@ fn write_miss(form: &MetaForm<'_>, out: &mut Output) {
     }
 }
 
-#[inline]
-fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
+#[inline(always)]
+pub(super) fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     let with_value = form.value && form.known_cas != Some(item.cas());
     if with_value {
-        out.push(b"VA ");
-        number::push(out.bytes(), item.value.len() as u64);
+        number::push_between(b"VA ", item.value.len() as u64, b"", out.bytes());
     } else {
         out.push(b"HD");
     }
@@ -174,8 +170,7 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
     let mut digits = Vec::with_capacity(20);
     number::push(&mut digits, value);
     if form.value {
-        out.push(b"VA ");
-        number::push(out.bytes(), digits.len() as u64);
+        number::push_between(b"VA ", digits.len() as u64, b"", out.bytes());
     } else {
         out.push(b"HD");
     }

@@ -5,11 +5,14 @@
 
 use std::borrow::Cow;
 
-use super::words::position;
+use super::write::{write_miss, write_value};
 use super::{TextForm, Words};
 use crate::engine::protocol::number::signed32;
-use crate::engine::protocol::{Command, Fault, Form, Parsed, Request, ends_of_key, is_text_key};
-use crate::engine::storage::{Exptime, GetOptions, KEY_BYTES_MAX};
+use crate::engine::protocol::scan::position;
+use crate::engine::protocol::{
+    Command, Fault, Form, Output, Parsed, PlainForm, PlainGet, Request, is_control, is_text_key,
+};
+use crate::engine::storage::{Exptime, GetOptions, ItemView, KEY_BYTES_MAX};
 
 /// What is done with each key of the line.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,6 @@ impl KeyList {
         (used, ends_list, self.request(key, ends_list))
     }
 
-    #[inline]
     fn request<'a>(&self, key: &'a [u8], ends_list: bool) -> Request<'a> {
         let options = GetOptions {
             touch: self.touch,
@@ -58,24 +60,42 @@ impl KeyList {
     }
 }
 
-/// A `get` of one key, as most lines are: read in one pass that finds the end of the key and with it that of the line.
-/// `None` for everything else, which goes the long way.
-#[inline]
-pub(super) fn single_get(input: &[u8]) -> Option<Parsed<'_>> {
-    const VERB: &[u8] = b"get ";
-    let rest = input.strip_prefix(VERB)?;
+/// The key of a plain get, read in one pass that finds its end, and what stands behind it.
+#[inline(always)]
+pub fn plain_key(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let window = &rest[..rest.len().min(KEY_BYTES_MAX + 1)];
-    let key_bytes = position(window, ends_of_key).filter(|&bytes| bytes > 0)?;
-    let (key, behind) = rest.split_at(key_bytes);
-    let keys = KeyList {
-        touch: None,
-        with_cas: false,
-    };
-    behind.starts_with(b"\r\n").then(|| Parsed::Request {
-        used: VERB.len() + key_bytes + 2,
-        swallow: 0,
-        request: keys.request(key, true),
-    })
+    let key_bytes = position(window, |byte| byte <= b' ' || is_control(byte))?;
+    (key_bytes > 0).then(|| rest.split_at(key_bytes))
+}
+
+/// A `get` of one key, as most lines are.
+impl<'a> PlainForm<'a> for TextForm<'a> {
+    #[inline(always)]
+    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
+        let (key, behind) = plain_key(input.strip_prefix(b"get ")?)?;
+        if !behind.starts_with(b"\r\n") {
+            return None;
+        }
+        let form = TextForm {
+            key,
+            noreply: false,
+            with_cas: false,
+            ends_list: true,
+        };
+        let get = PlainGet {
+            key,
+            recaches: false,
+        };
+        Some((key.len() + b"get \r\n".len(), get, form))
+    }
+
+    #[inline(always)]
+    fn write_get(&self, item: Option<&ItemView<'_>>, out: &mut Output) {
+        match item {
+            Some(item) => write_value(self, item, out),
+            None => write_miss(self, out),
+        }
+    }
 }
 
 /// Where the words of a line stood.

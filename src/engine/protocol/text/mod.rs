@@ -7,7 +7,7 @@ mod store;
 mod words;
 mod write;
 
-pub use keys::KeyList;
+pub use keys::{KeyList, plain_key};
 pub use login::{LoginLine, parse_login};
 pub use parse::{parse, parse_received};
 pub(super) use store::{Behind, Block};

@@ -12,17 +12,7 @@ use crate::engine::protocol::{
 use crate::engine::storage::{ArithDirection, ArithRequest, DeleteRequest, Exptime, NewValue};
 
 /// The request at the start of `input`, classic or meta.
-#[inline]
 pub fn parse<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) -> Parsed<'a> {
-    if let Some(request) = keys::single_get(input) {
-        scan.restart();
-        return request;
-    }
-    parse_any(input, scan, limits)
-}
-
-/// The same by way of the line's end and its words.
-pub(super) fn parse_any<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) -> Parsed<'a> {
     match scan.line(input, limits) {
         Line::Unfinished => Parsed::Partial,
         Line::TooLong => Parsed::Close(None),

@@ -106,7 +106,8 @@ fn split(mut words: Words<'_>) -> Option<StoreWords<'_>> {
     let exptime = words.next()?;
     let length = block_length(words.next()?)?;
     let unique = words.next();
-    let last = words.last().or(unique);
+    // Most lines end before it.
+    let last = unique.and_then(|_| words.last()).or(unique);
     Some(StoreWords {
         key,
         flags,

@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::engine::protocol::{Command, Fault, Form, Limits, Parsed, StatsGroup};
 use crate::engine::storage::{Exptime, StoreMode};
@@ -24,23 +22,6 @@ fn fault(input: &[u8]) -> (usize, usize, Fault) {
             ..
         } => (used, swallow, fault),
         other => panic!("{:?} gave {other:?}", input.escape_ascii().to_string()),
-    }
-}
-
-proptest! {
-    /// The short way for a `get` of one key says what the long way says, wherever the line ends or is cut.
-    #[test]
-    fn both_ways_to_read_a_get_agree(
-        key in "[ -~\t\x00\x7f\u{80}]{0,20}|[a-z]{240,260}|[a-z:]{1,40}",
-        end in "\r\n|\n|\r| \r\n|\rx|",
-        behind in "[ -~\r\n]{0,30}",
-        cut in 0usize..400,
-    ) {
-        let stream = format!("get {key}{end}{behind}");
-        let input = &stream.as_bytes()[..cut.min(stream.len())];
-        let limits = Limits::default();
-        let long_way = parse::parse_any(input, &mut LineScan::default(), &limits);
-        prop_assert_eq!(format!("{:?}", parse_whole(input)), format!("{long_way:?}"));
     }
 }
 

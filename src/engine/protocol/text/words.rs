@@ -1,6 +1,7 @@
 //! Lines and words.
 
 use crate::engine::protocol::Limits;
+use crate::engine::protocol::scan::position;
 
 /// How far a connection has looked for the end of its present line, so that a line which arrives in many pieces
 /// is searched only once.
@@ -33,7 +34,7 @@ impl LineScan {
     #[inline]
     pub fn line<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Line<'a> {
         let from = self.searched.min(input.len());
-        let Some(found) = memchr::memchr(b'\n', &input[from..]) else {
+        let Some(found) = position(&input[from..], |byte| byte == b'\n') else {
             return self.unfinished(input, limits);
         };
         self.searched = 0;
@@ -72,45 +73,6 @@ fn reads_keys(line: &[u8]) -> bool {
         .any(|start| line.starts_with(start))
 }
 
-/// The place of the first byte that `marks` finds. Words are so short that the call of a vector search would cost
-/// more than it saves; this looks at eight bytes at a time. `marks` sets the top bit of each byte it finds; above the
-/// first one it may err.
-#[inline]
-pub(super) fn position(text: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
-    let found = |word: &[u8; 8]| match marks(u64::from_le_bytes(*word)) {
-        0 => None,
-        found => Some(found.trailing_zeros() as usize / 8),
-    };
-    let (words, rest) = text.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        if let Some(at) = found(word) {
-            return Some(number * 8 + at);
-        }
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    match text.last_chunk::<8>() {
-        // What it has in common with the words before was not found there.
-        Some(last) => found(last).map(|at| text.len() - 8 + at),
-        None => {
-            let mut padded = [0xff; 8];
-            padded
-                .iter_mut()
-                .zip(text)
-                .for_each(|(to, from)| *to = *from);
-            found(&padded)
-        }
-    }
-}
-
-#[inline]
-const fn blanks(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let blank = word ^ (b' ' as u64 * EACH);
-    blank.wrapping_sub(EACH) & !blank & (0x80 * EACH)
-}
-
 /// The words of a line: runs of anything but blanks. A tab is part of a word.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<'a> {
@@ -131,7 +93,7 @@ impl<'a> Words<'a> {
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let mut rest = self.rest;
         while let [b' ', more @ ..] = rest {
@@ -141,7 +103,7 @@ impl<'a> Iterator for Words<'a> {
             self.rest = rest;
             return None;
         }
-        let end = position(rest, blanks).unwrap_or(rest.len());
+        let end = position(rest, |byte| byte == b' ').unwrap_or(rest.len());
         let (word, rest) = rest.split_at(end);
         self.rest = rest;
         Some(word)
@@ -157,22 +119,6 @@ mod tests {
         let words: Vec<_> = Words::new(b"  get  a\tb c ").collect();
         assert_eq!(words, [&b"get"[..], b"a\tb", b"c"]);
         assert_eq!(Words::new(b"   ").next(), None);
-    }
-
-    #[test]
-    fn a_blank_is_found_wherever_it_stands() {
-        for length in 0..40 {
-            let text = vec![b'x'; length];
-            assert_eq!(position(&text, blanks), None);
-            for at in 0..length {
-                for other in [b'x', 0x1f, 0x21, 0x80, 0xa0, 0xff] {
-                    let mut text = vec![other; length];
-                    text[at] = b' ';
-                    text[length - 1] = b' ';
-                    assert_eq!(position(&text, blanks), Some(at), "{text:?}");
-                }
-            }
-        }
     }
 
     #[test]

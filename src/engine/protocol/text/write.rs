@@ -7,11 +7,10 @@ use crate::engine::storage::ItemView;
 const END: &[u8] = b"END\r\n";
 
 /// Appends the reply to one command, or to one key of a list.
-#[inline]
 pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     match reply {
         Reply::Hit(item) => write_value(form, item, out),
-        Reply::Miss | Reply::Refused(Refusal::Read) => end_list(form, out),
+        Reply::Miss | Reply::Refused(Refusal::Read) => write_miss(form, out),
         _ if form.noreply => {}
         Reply::Number { value, .. } => {
             number::push(out.bytes(), *value);
@@ -58,24 +57,18 @@ fn line_of(reply: &Reply<'_>) -> &'static [u8] {
     }
 }
 
-/// Room for the words and numbers of a `VALUE` line.
-const VALUE_LINE_BYTES: usize = 64;
-
-#[inline]
-fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
+#[inline(always)]
+pub(super) fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     let bytes = out.bytes();
-    bytes.reserve(VALUE_LINE_BYTES + form.key.len());
     bytes.extend_from_slice(b"VALUE ");
     bytes.extend_from_slice(form.key);
-    bytes.push(b' ');
-    number::push(bytes, u64::from(item.flags()));
-    bytes.push(b' ');
-    number::push(bytes, item.value.len() as u64);
+    number::push_between(b" ", u64::from(item.flags()), b" ", bytes);
     if form.with_cas {
-        bytes.push(b' ');
-        number::push(bytes, item.cas());
+        number::push_between(b"", item.value.len() as u64, b" ", bytes);
+        number::push_between(b"", item.cas(), b"\r\n", bytes);
+    } else {
+        number::push_between(b"", item.value.len() as u64, b"\r\n", bytes);
     }
-    bytes.extend_from_slice(b"\r\n");
     out.push_value(&item.value);
     out.push(if form.ends_list {
         b"\r\nEND\r\n"
@@ -85,7 +78,7 @@ fn write_value(form: &TextForm<'_>, item: &ItemView<'_>, out: &mut Output) {
 }
 
 #[inline]
-fn end_list(form: &TextForm<'_>, out: &mut Output) {
+pub(super) fn write_miss(form: &TextForm<'_>, out: &mut Output) {
     if form.ends_list {
         out.push(END);
     }

@@ -52,7 +52,7 @@ impl Shard {
             if !header.is_dead() {
                 let address = Address::new(number, at);
                 let hash = self.hasher.hash(header.key(record));
-                let found = self.index.find(hash, |place| place == address.raw());
+                let found = self.index.find(hash, &address.raw());
                 assert_eq!(found, Some(address.raw()), "a living item is in the index");
                 walked.items += 1;
                 walked.bytes += header.item_bytes();
