@@ -331,7 +331,7 @@ impl Connection {
 
     #[cold]
     fn keep_unsent(&mut self, error: io::Error, turn: &mut Turn<'_>) -> io::Error {
-        if error.kind() == io::ErrorKind::WouldBlock {
+        if let io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted = error.kind() {
             self.unsent = Some(Box::new(std::mem::take(&mut turn.scratch.out)));
             self.progress.enter(Phase::Writing, turn.now);
         }

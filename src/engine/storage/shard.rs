@@ -1,6 +1,6 @@
 //! The items of one shard: records in segments, found by the index, queued in two chains.
 //!
-//! Here are the primitives; `operations.rs` gives them their meaning for clients, `eviction.rs`, `compaction.rs`,
+//! Here are the primitives; `operations` gives them their meaning for clients, `eviction.rs`, `compaction.rs`,
 //! `sweep.rs` and `reclaim.rs` make room. Plain data without any lock: the tenant holds one around it.
 
 use std::sync::Arc;
