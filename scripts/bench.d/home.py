@@ -125,7 +125,15 @@ class Marketplace:
 
     def call(self, method, path, body=None, headers=None):
         text = None if body is None else json.dumps(body)
-        self.connection.request(method, path, text, headers or self.headers)
+        try:
+            return self.ask(method, path, text, headers or self.headers)
+        except ConnectionError:
+            # The server closes connections that nobody uses for a while. What is asked here may be asked twice.
+            self.connection.close()
+            return self.ask(method, path, text, headers or self.headers)
+
+    def ask(self, method, path, text, headers):
+        self.connection.request(method, path, text, headers)
         reply = self.connection.getresponse()
         return reply.status, reply.read()
 

@@ -19,6 +19,7 @@ use larder::outbox::ports::{
     Tokens,
 };
 use larder::provisioning::{GrantCode, Provisioned, ProvisioningError};
+use larder::store::Tx;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::yield_now;
@@ -440,9 +441,22 @@ impl Model {
             .retain(|name| *name != last.username.as_str());
         let polls = self.roll(600) as u64;
         let access = self.bed.world.access.clone();
-        if let Some(removed) = cut(polls, access.remove(&owner, &last.username)).await {
-            removed.expect("a secondary");
+        match cut(polls, access.remove(&owner, &last.username)).await {
+            Some(removed) => {
+                removed.expect("a secondary");
+            }
+            // Either is in order, but not that it goes between a later step's look and its act.
+            None => drop(self.behind_the_lock(&owner).await),
         }
+    }
+
+    /// A transaction that holds the resource, begun when whatever was cut off before has come to its end: a commit that
+    /// nobody waits for any more may still be under way.
+    async fn behind_the_lock(&self, owner: &Owner) -> Tx {
+        let mut tx = self.bed.world.store.begin().await.expect("a transaction");
+        let locked = tx.lock_resource(owner.cache()).await.expect("read");
+        assert!(locked.is_some());
+        tx
     }
 
     /// Promotes the youngest secondary, or a new credential in one step.
@@ -466,12 +480,9 @@ impl Model {
             Some(Ok(name)) => name,
             Some(Err(AccessError::TooManyCredentials { .. })) => return,
             Some(Err(error)) => panic!("{error}"),
-            // Looks what came of it; either is in order. Behind the resource's lock, because a commit that nobody
-            // waits for any more may still be under way.
+            // Looks what came of it; either is in order.
             None => {
-                let mut tx = self.bed.world.store.begin().await.expect("a transaction");
-                let locked = tx.lock_resource(owner.cache()).await.expect("read");
-                assert!(locked.is_some());
+                let mut tx = self.behind_the_lock(&owner).await;
                 let now = tx.primary_credential(owner.cache()).await.expect("read");
                 let found = now.expect("a primary").username;
                 assert!(
