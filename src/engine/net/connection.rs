@@ -272,20 +272,14 @@ impl Connection {
             return self.leave(turn);
         }
         let Scratch { input, out } = &mut *turn.scratch;
-        let place = self.session.upload_place();
-        let (received, input) = match place.and_then(|place| self.transport.read_onto(place)) {
-            Some(received) => (received?, &[][..]),
-            None => {
-                let received = self.transport.read(input)?;
-                (received, &input[..received.bytes])
-            }
-        };
+        let received = self.transport.read(input)?;
         if received.bytes == 0 {
             // Whole requests are answered; a cut-off one has no effect.
             return self.leave(turn);
         }
         // Where the peer has ended its side, the end stands behind what was read.
         self.maybe_more = received.maybe_more || self.peer_ended;
+        let input = &input[..received.bytes];
         let next = if self.pending.is_empty() {
             let fed = self.session.feed(turn.node, input, out);
             if fed.used < input.len() {

@@ -11,7 +11,6 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
-use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::{ServerConfig, ServerConnection};
 
@@ -97,22 +96,6 @@ impl Transport {
             }
             Some(tls) => tls.read(&mut self.socket, buffer),
         }
-    }
-
-    /// Reads as much as `place` has room for and appends it. `None` by TLS, which has no bytes to give that were not
-    /// copied before.
-    pub fn read_onto(&mut self, place: &mut Vec<u8>) -> Option<io::Result<Received>> {
-        if self.tls.is_some() {
-            return None;
-        }
-        let room = place.capacity() - place.len();
-        let flags = RecvFlags::empty();
-        let received =
-            recv(&self.socket, spare_capacity(place), flags).map(|(_, bytes)| Received {
-                bytes,
-                maybe_more: bytes == room,
-            });
-        Some(received.map_err(io::Error::from))
     }
 
     /// Sends all of it, and takes from `out` what is on its way.

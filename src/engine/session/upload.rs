@@ -26,13 +26,6 @@ pub(super) struct Incoming {
 }
 
 impl Session {
-    /// Where the rest of a large value may be read to, if one is awaited; what follows it would not fit in. The session
-    /// finds it there when it is fed next, with nothing or with more.
-    #[inline]
-    pub fn upload_place(&mut self) -> Option<&mut Vec<u8>> {
-        self.incoming.as_mut()?.upload.place()
-    }
-
     /// A store in order whose block is not here: small ones wait in the read buffer, large ones get their
     /// allocation now.
     pub(super) fn await_block(

@@ -96,13 +96,6 @@ impl Upload {
         self.remaining() == 0
     }
 
-    /// Where the rest may be appended: it has room for nothing more. `None` when no rest is to come, or should an
-    /// allocator ever give more room than it was asked for.
-    pub fn place(&mut self) -> Option<&mut Vec<u8>> {
-        let bytes = &mut self.block.bytes;
-        (bytes.len() < self.len && bytes.capacity() == self.len).then_some(bytes)
-    }
-
     /// Appends from `bytes` what is still to come and says how many bytes that was.
     pub fn extend(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.remaining());
