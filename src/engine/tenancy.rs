@@ -9,16 +9,17 @@ use super::sync::Mutex;
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::domain::{CacheId, Timestamp, Username};
 
-/// One cache on this node.
+/// One cache on this node. What each request touches comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tenancy {
-    pub cache: CacheId,
+    /// One per engine thread, so that counting shares no cache line. Made by the first login.
+    traffic: OnceLock<Box<[Traffic]>>,
     pub items: Tenant,
+    pub cache: CacheId,
     pub since: Timestamp,
     connections: AtomicU32,
     connections_max: AtomicU32,
-    /// One per engine thread, so that counting shares no cache line. Made by the first login.
-    traffic: OnceLock<Box<[Traffic]>>,
     threads: usize,
     /// Where the counters stood at the last `stats reset`. The meters themselves are never reset.
     baseline: Mutex<Baseline>,

@@ -56,16 +56,15 @@ impl Incoming<'_> {
     }
 }
 
+/// What a get touches comes last, because the lock stands behind it.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Shard {
-    pub counters: Counters,
     next_unique: u64,
     /// Number of shards of the tenant; each hands out every so-manieth unique.
     pub(super) shards: usize,
     pub(super) hasher: Hasher,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) segments: Segments,
-    pub(super) index: Index,
     pub(super) inline_tier: Tier,
     pub(super) large_tier: Tier,
     pub(super) large_share: LargeShare,
@@ -81,6 +80,9 @@ pub(super) struct Shard {
     pub(super) next_swept: u16,
     /// A segment that eviction has walked in part.
     pub(super) walking: Option<u16>,
+    pub counters: Counters,
+    pub(super) segments: Segments,
+    pub(super) index: Index,
 }
 
 impl Shard {

@@ -41,15 +41,16 @@ pub struct Maintained {
 #[error("no room for a further upload at present")]
 pub struct UploadRefused;
 
-/// The storage of one cache. Nothing of one tenant can be reached from another.
+/// The storage of one cache. Nothing of one tenant can be reached from another. What each request touches comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tenant {
-    ledger: Arc<Ledger>,
-    clock: EngineClock,
-    hasher: Hasher,
     shards: Box<[Mutex<Shard>]>,
+    hasher: Hasher,
+    clock: EngineClock,
     /// Engine time at which everything dies; 0 when no flush is pending.
     flush_at: AtomicU32,
+    ledger: Arc<Ledger>,
     delayed: Mutex<Option<Flushed>>,
     /// The shard that gives way to the next upload.
     next_to_give: AtomicU32,
