@@ -55,7 +55,8 @@ pub(super) fn prepare_provision(
     enter(hub, id, app, plan, options).map(|()| id)
 }
 
-/// Sends the provisioning call of `id` once more, byte for byte, whatever became of it.
+/// Sends the provisioning call of `id` once more, byte for byte, whatever became of it. A refusal is an answer too: of
+/// an add-on that still waits it takes away what waits.
 pub(super) async fn repeat_provision(
     hub: &Hub,
     id: AddonId,
@@ -65,7 +66,10 @@ pub(super) async fn repeat_provision(
     let reply = send(hub, provision_call(request)).await?;
     let waiting = hub.read(|market| state_of(market.addon(id)) == Some(AddonState::Provisioning));
     if waiting {
-        settle_provision(hub, id, &reply)?;
+        match settle_provision(hub, id, &reply) {
+            Ok(()) | Err(ProviderError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(reply)
 }

@@ -1,6 +1,8 @@
 //! A plan that is provisioned in the background, seen from the marketplace and from the owner's dashboard.
 
-use larder::sandbox::{AddonId, AddonState, AppId, EndpointGroup, Fault, ProvisionOptions};
+use larder::sandbox::{
+    AddonId, AddonState, AppId, CallFaults, EndpointGroup, Fault, ProviderError, ProvisionOptions,
+};
 
 use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
@@ -39,14 +41,14 @@ async fn stage(database: Database) -> Scene {
     Scene::start(database, wishes).await
 }
 
-async fn order(world: &Scene) -> (AppId, AddonId) {
-    let shop = world.sandbox.create_app("shop").expect("a new name");
+async fn order(world: &Scene, app: &str) -> (AppId, AddonId) {
+    let app = world.sandbox.create_app(app).expect("a new name");
     let options = ProvisionOptions::default();
-    let addon = world.sandbox.provision(shop, "dev", options).await;
+    let addon = world.sandbox.provision(app, "dev", options).await;
     let addon = addon.expect("accepted");
     assert_eq!(addon.state, AddonState::Provisioning);
     assert!(addon.config.is_empty(), "202 brings no values");
-    (shop, addon.id)
+    (app, addon.id)
 }
 
 /// Shop orders a cache while the platform's config API, and then its completion actions, have their troubles.
@@ -55,7 +57,7 @@ async fn an_order_in_the_background_ends_in_one_release(database: Database) {
     let (config, actions) = (EndpointGroup::Config, EndpointGroup::Actions);
     world.sandbox.set_fault(config, Some(Fault::ServerError));
     world.sandbox.set_fault(actions, Some(Fault::ServerError));
-    let (shop, addon) = order(&world).await;
+    let (shop, addon) = order(&world, "shop").await;
     let (first, again) = (
         world.sandbox.repeat_provision(addon).await,
         world.sandbox.repeat_provision(addon).await,
@@ -99,12 +101,27 @@ async fn an_order_may_be_taken_back(database: Database) {
     let world = stage(database).await;
     let config = EndpointGroup::Config;
     world.sandbox.set_fault(config, Some(Fault::ServerError));
-    let (shop, addon) = order(&world).await;
+    let (shop, addon) = order(&world, "shop").await;
     let removed = world.sandbox.deprovision(addon).await;
     assert_eq!(removed.expect("an answer").status, 204);
     world.sandbox.set_fault(config, None);
     let again = world.sandbox.repeat_provision(addon).await;
     assert_eq!(again.expect("an answer").status, 410);
     assert!(world.sandbox.releases(shop).is_empty());
+
+    // The same where the platform never hears that it was removed, and thinks of it as on its way.
+    world.sandbox.set_fault(config, Some(Fault::ServerError));
+    let (blog, addon) = order(&world, "blog").await;
+    world.sandbox.set_call_faults(CallFaults {
+        lose_reply: true,
+        ..CallFaults::default()
+    });
+    let removed = world.sandbox.deprovision(addon).await;
+    assert!(matches!(removed, Err(ProviderError::NoAnswer { .. })));
+    world.sandbox.set_call_faults(CallFaults::default());
+    world.sandbox.set_fault(config, None);
+    let again = world.sandbox.repeat_provision(addon).await;
+    assert_eq!(again.expect("an answer").status, 410);
+    assert!(world.sandbox.releases(blog).is_empty());
     world.stop().await;
 }
