@@ -75,26 +75,39 @@ pub struct Entrance {
     pub guests: Guests,
 }
 
-/// Binds one socket per thread to the same address; the kernel deals connections out.
+/// Binds one socket per thread to the same address; the kernel deals connections out. An address that another process
+/// listens on is refused: shared with it, every other customer would be let in by the wrong one.
 pub fn bind(
     addr: SocketAddr,
     threads: usize,
     keepalive: Duration,
 ) -> Result<Vec<std::net::TcpListener>, EngineError> {
     let failed = |source| EngineError::Listen { addr, source };
-    let first = bind_one(addr, keepalive).map_err(failed)?;
+    let first = bind_one(addr, keepalive, Sharing::Opens).map_err(failed)?;
     let bound = first.local_addr().map_err(failed)?;
     let mut sockets = vec![first];
     for _ in 1..threads {
-        sockets.push(bind_one(bound, keepalive).map_err(failed)?);
+        sockets.push(bind_one(bound, keepalive, Sharing::Joins).map_err(failed)?);
     }
     Ok(sockets)
 }
 
-fn bind_one(addr: SocketAddr, keepalive: Duration) -> io::Result<std::net::TcpListener> {
+/// How a socket comes to share its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// It must be alone when it is bound, and lets others in from then on.
+    Opens,
+    Joins,
+}
+
+fn bind_one(
+    addr: SocketAddr,
+    keepalive: Duration,
+    sharing: Sharing,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(sharing == Sharing::Joins)?;
     socket.set_nonblocking(true)?;
     // Connections inherit these on Linux, which spares four calls for each (tcp(7), socket(7)).
     socket.set_tcp_nodelay(true)?;
@@ -105,6 +118,7 @@ fn bind_one(addr: SocketAddr, keepalive: Duration) -> io::Result<std::net::TcpLi
             .with_retries(KEEPALIVE_PROBES),
     )?;
     socket.bind(&addr.into())?;
+    socket.set_reuse_port(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -210,6 +224,27 @@ mod tests {
     use socket2::SockRef;
 
     use super::*;
+
+    #[test]
+    fn threads_share_an_address_and_processes_do_not() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let sockets = bind(any, 3, Duration::from_secs(60)).unwrap();
+        let addr = sockets[0].local_addr().unwrap();
+        // Another process binds as we do.
+        let refused = bind(addr, 3, Duration::from_secs(60)).unwrap_err();
+        let EngineError::Listen { source, .. } = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+
+        // The chance that one of three gets none of 200 is below 10^-34.
+        let _peers: Vec<_> = (0..200)
+            .map(|_| std::net::TcpStream::connect(addr).unwrap())
+            .collect();
+        for socket in &sockets {
+            assert!(socket.accept().is_ok(), "the kernel deals out");
+        }
+    }
 
     /// Nothing else sets these, and without them replies wait for one another and dead peers stay for ever.
     #[test]
