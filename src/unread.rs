@@ -5,8 +5,6 @@
 //! answer; and as the answer did not say that the connection ends, its next request may go down with it. So whoever
 //! answers early goes on reading behind the answer, within bounds, and throws away what comes. The answer itself waits
 //! for nothing, and so does whatever the handler held.
-//!
-//! HTTP/2 needs none of this: there a stream ends without its connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +13,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, EXPECT};
-use axum::http::{HeaderValue, Version};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -34,7 +32,7 @@ const THROWN_TIME_MAX: Duration = Duration::from_secs(2);
 /// peer waits to be asked for its body (`Expect: 100-continue`) and nobody asked.
 pub async fn read_on(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if parts.version > Version::HTTP_11 || body.is_end_stream() {
+    if body.is_end_stream() {
         return next.run(Request::from_parts(parts, body)).await;
     }
     let waits_to_be_asked = parts.headers.contains_key(EXPECT);

@@ -25,6 +25,7 @@ pub mod guard;
 pub mod health;
 pub mod layers;
 mod notice;
+mod pace;
 pub mod router;
 pub mod server;
 pub mod settings;

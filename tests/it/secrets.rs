@@ -24,8 +24,6 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::certificates::tls_settings;
 use crate::engine_tls::make_certificate;
@@ -399,25 +397,6 @@ impl Stage {
         self.sweep
             .markers
             .add("credential password", password.expect("a password"));
-        self.speak_http2(&guess("header")).await;
-    }
-
-    /// HTTP/2 has parts of its own that could log what passes through them.
-    async fn speak_http2(&mut self, guess: &str) {
-        let addr = self.base.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(addr).await.expect("connects");
-        let basic = format!("Basic {}", STANDARD.encode(format!("larder:{guess}")));
-        let request = http2_request(addr, &[("authorization", &basic), ("cookie", guess)]);
-        stream.write_all(&request).await.expect("sent");
-        let mut answer = Vec::new();
-        while !has_headers_frame(&answer) {
-            let mut chunk = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await;
-            let read = read.expect("in time").expect("readable");
-            assert!(read > 0, "the server speaks HTTP/2: {answer:?}");
-            answer.extend(&chunk[..read]);
-        }
-        self.sweep.place("refusals", answer);
     }
 
     /// A client stores something private, and strangers fail to log in.
@@ -604,47 +583,6 @@ fn dashboard_hash(text: &str) -> String {
         .collect();
     assert!(hash.len() >= 32, "{hash}");
     hash
-}
-
-/// A whole HTTP/2 conversation of ours: preface, settings, and one request of literal headers.
-fn http2_request(host: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    const END_OF_STREAM_AND_HEADERS: u8 = 0x5;
-    let mut block = vec![0x82, 0x86]; // :method GET, :scheme http
-    let mut literal = |name: &str, value: &str| {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).expect("short"));
-            assert!(text.len() < 127, "one byte of length");
-            block.extend(text.as_bytes());
-        }
-    };
-    literal(":path", "/heroku/resources");
-    literal(":authority", host);
-    for (name, value) in headers {
-        literal(name, value);
-    }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]); // empty settings
-    let length = u32::try_from(block.len()).expect("short").to_be_bytes();
-    bytes.extend(&length[1..]);
-    bytes.extend([1, END_OF_STREAM_AND_HEADERS, 0, 0, 0, 1]);
-    bytes.extend(block);
-    bytes
-}
-
-/// Whether a whole frame of headers is among these frames.
-fn has_headers_frame(mut frames: &[u8]) -> bool {
-    while let [a, b, c, kind, rest @ ..] = frames {
-        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-        let Some(next) = rest.get(5 + length..) else {
-            return false;
-        };
-        if *kind == 1 {
-            return true;
-        }
-        frames = next;
-    }
-    false
 }
 
 fn client() -> Client {

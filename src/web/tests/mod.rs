@@ -7,3 +7,4 @@ mod browser;
 mod guarding;
 mod house;
 mod visiting;
+mod waiting;
