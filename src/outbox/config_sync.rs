@@ -14,7 +14,8 @@ use super::ports::{ConfigValues, Provider, SendError, SendErrorKind};
 use super::worker::{Inner, Kind, count};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
-use crate::store::config_sync::{Backlog, Caps, ConfigClaim, ConfigFailure, ConfigWanted};
+use crate::store::claims::{Backlog, Caps};
+use crate::store::config_sync::{ConfigClaim, ConfigFailure, ConfigWanted};
 
 /// A provider may not know a resource yet that it is about to be told of.
 const GONE_PATIENCE: Duration = Duration::from_secs(300);

@@ -13,7 +13,7 @@ use super::worker::{Inner, Kind, count};
 use crate::domain::secret::same_secret;
 use crate::domain::{CacheId, ExternalId, Timestamp};
 use crate::store::StoreError;
-use crate::store::config_sync::{Backlog, Caps};
+use crate::store::claims::{Backlog, Caps};
 use crate::store::grants::{CodeClaim, FreshTokens, Grant, GrantState};
 
 /// A token with less left than this is refreshed before use.

@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::domain::secret::same_secret;
 use crate::store::StoreError;
 use crate::store::attachments::{LogInput, OWNING_APP};
-use crate::store::config_sync::{Backlog, Caps};
+use crate::store::claims::{Backlog, Caps};
 use crate::store::deliveries::LaneClaim;
 use secrecy::{ExposeSecret, SecretString};
 

@@ -15,7 +15,7 @@ use super::worker::{Inner, Kind, count};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
 use crate::store::attachments::AppNow;
-use crate::store::config_sync::{Backlog, Caps};
+use crate::store::claims::{Backlog, Caps};
 use crate::store::watches::{NewsAsked, WatchClaim};
 
 /// Two misses so far apart make a resource a case for a person.

@@ -19,7 +19,7 @@ use super::worker::{Inner, Kind, count};
 use crate::domain::{Event, SetupGoal, Timestamp};
 use crate::store::StoreError;
 use crate::store::audit::AuditEntry;
-use crate::store::config_sync::{Backlog, Caps};
+use crate::store::claims::{Backlog, Caps};
 use crate::store::setups::{SetupClaim, SetupFailure};
 
 /// Heroku removes a resource that is not ready after some twelve hours (heroku.md §2).

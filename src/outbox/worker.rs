@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::ports::{Nodes, Providers};
 use super::{census, config_sync, grants, lines, looks, setups};
 use crate::domain::{Clock, Timestamp};
-use crate::store::config_sync::{Backlog, Caps};
+use crate::store::claims::{Backlog, Caps};
 use crate::store::{Store, StoreError};
 
 /// How long finished deliveries are kept for a look back.

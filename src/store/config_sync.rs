@@ -3,6 +3,7 @@
 //! `desired` counts changes, `applied` is the count that the provider is known to hold. A worker claims a row by
 //! lease and fence, reads what is wanted *then*, and records it only while its fence is the row's.
 
+use super::claims::{Backlog, Caps, claim};
 use super::credentials::open_password;
 use super::dialect::{exec, read, run};
 use super::{Store, StoreError, Tx};
@@ -68,45 +69,6 @@ pub struct ConfigFailure {
     pub error: String,
     pub next_attempt_at: Timestamp,
     pub dead: bool,
-}
-
-/// How many claims may be open.
-#[derive(Clone, Copy, Debug)]
-pub struct Caps {
-    /// Rows to take now.
-    pub take: u32,
-    /// Open claims per destination, over all processes.
-    pub per_destination: u32,
-}
-
-/// What waits, for the operators' alarms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    pub due: u64,
-    pub oldest_due: Option<Timestamp>,
-}
-
-/// Takes due rows, the longest due first; open claims count against their destination's cap.
-macro_rules! claim {
-    ($skip_locked:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (
-                SELECT s.cache_id FROM config_sync s
-                WHERE s.applied < s.desired AND s.next_attempt_at <= $1
-                  AND (s.lease_until IS NULL OR s.lease_until <= $1)
-                  AND s.cache_id IN (SELECT cache_id FROM (
-                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
-                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
-                    FROM config_sync q JOIN resources r ON r.cache_id = q.cache_id
-                    WHERE q.applied < q.desired AND (q.next_attempt_at <= $1 OR q.lease_until > $1)) ranked
-                  WHERE place <= $3)
-                ORDER BY s.next_attempt_at, s.cache_id LIMIT $4",
-            $skip_locked,
-            ") UPDATE config_sync SET lease_until = $2, fence = fence + 1
-               WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, fence, desired, attempt, pending_since, dead_at"
-        )
-    };
 }
 
 /// Counts one more change for some rows. A push already waiting keeps its schedule, so that a provider which asked
@@ -208,12 +170,8 @@ impl Tx {
         lease_until: Timestamp,
         caps: Caps,
     ) -> Result<Vec<ConfigClaim>, StoreError> {
-        let sql = self
-            .db_tx()
-            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
-        let rows: Vec<ClaimRow> = run!(self, c => sqlx::query_as(sql)
-            .bind(now.micros()).bind(lease_until.micros())
-            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let rows: Vec<ClaimRow> = claim!(self, now, lease_until, caps => "config_sync" of "cache_id" per marketplace,
+            open while "applied < desired", returning "cache_id, fence, desired, attempt, pending_since, dead_at")?;
         let claim = |row: ClaimRow| ConfigClaim {
             cache: CacheId(row.cache_id),
             fence: row.fence,

@@ -6,7 +6,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::config_sync::{Backlog, Caps};
+use super::claims::{Backlog, Caps, claim};
 use super::dialect::{exec, read, run};
 use super::seal::Place;
 use super::{Store, StoreError, Tx};
@@ -72,27 +72,6 @@ fn place<'a>(column: &'static str, row: &'a str) -> Place<'a> {
     }
 }
 
-/// Takes due codes, the longest due first.
-macro_rules! claim {
-    ($skip_locked:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (
-                SELECT g.cache_id FROM grants g
-                WHERE g.state = 'pending' AND g.next_attempt_at <= $1 AND (g.lease_until IS NULL OR g.lease_until <= $1)
-                  AND g.cache_id IN (SELECT cache_id FROM (
-                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
-                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
-                    FROM grants q JOIN resources r ON r.cache_id = q.cache_id
-                    WHERE q.state = 'pending' AND (q.next_attempt_at <= $1 OR q.lease_until > $1)) ranked
-                  WHERE place <= $3)
-                ORDER BY g.next_attempt_at, g.cache_id LIMIT $4",
-            $skip_locked,
-            ") UPDATE grants SET lease_until = $2, fence = fence + 1 WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, code_sealed, code_expires_at, fence, attempt"
-        )
-    };
-}
-
 impl Tx {
     /// Takes a code to exchange. A working token pair is kept, and so is the same code sent twice: its exchange
     /// may be under way, and it is good for one only.
@@ -138,12 +117,8 @@ impl Tx {
         lease_until: Timestamp,
         caps: Caps,
     ) -> Result<Vec<CodeClaim>, StoreError> {
-        let sql = self
-            .db_tx()
-            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
-        let rows: Vec<CodeRow> = run!(self, c => sqlx::query_as(sql)
-            .bind(now.micros()).bind(lease_until.micros())
-            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let rows: Vec<CodeRow> = claim!(self, now, lease_until, caps => "grants" of "cache_id" per marketplace,
+            open while "state = 'pending'", returning "cache_id, code_sealed, code_expires_at, fence, attempt")?;
         let mut claims = Vec::with_capacity(rows.len());
         for row in rows {
             let cache = row.cache_id;

@@ -33,6 +33,7 @@ pub mod audit;
 pub mod censuses;
 pub mod certificates;
 pub mod changes;
+pub mod claims;
 pub mod config_sync;
 mod connect;
 pub mod credentials;

@@ -3,7 +3,7 @@
 //! One row per provisioning resource. `wanted` counts what asked for an attempt: one that began before the last of
 //! them leaves the row due.
 
-use super::config_sync::{Backlog, Caps};
+use super::claims::{Backlog, Caps, claim};
 use super::dialect::{exec, read, run};
 use super::row::parse;
 use super::{Store, StoreError, Tx};
@@ -31,27 +31,6 @@ pub struct SetupFailure<'a> {
     /// What is to be reached from now on.
     pub goal: SetupGoal,
     pub next_attempt_at: Timestamp,
-}
-
-/// Takes due rows, the longest due first; open claims count against their marketplace's cap.
-macro_rules! claim {
-    ($skip_locked:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (
-                SELECT s.cache_id FROM setups s
-                WHERE s.next_attempt_at <= $1 AND (s.lease_until IS NULL OR s.lease_until <= $1)
-                  AND s.cache_id IN (SELECT cache_id FROM (
-                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
-                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
-                    FROM setups q JOIN resources r ON r.cache_id = q.cache_id
-                    WHERE q.next_attempt_at <= $1 OR q.lease_until > $1) ranked
-                  WHERE place <= $3)
-                ORDER BY s.next_attempt_at, s.cache_id LIMIT $4",
-            $skip_locked,
-            ") UPDATE setups SET lease_until = $2, fence = fence + 1 WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, goal, fence, wanted, attempt"
-        )
-    };
 }
 
 fn goal(text: &str) -> Result<SetupGoal, StoreError> {
@@ -116,12 +95,8 @@ impl Tx {
         lease_until: Timestamp,
         caps: Caps,
     ) -> Result<Vec<SetupClaim>, StoreError> {
-        let sql = self
-            .db_tx()
-            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
-        let rows: Vec<(i64, String, i64, i64, i64)> = run!(self, c => sqlx::query_as(sql)
-            .bind(now.micros()).bind(lease_until.micros())
-            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let rows: Vec<(i64, String, i64, i64, i64)> = claim!(self, now, lease_until, caps => "setups" of "cache_id" per marketplace,
+            open while "TRUE", returning "cache_id, goal, fence, wanted, attempt")?;
         let mut claims = Vec::with_capacity(rows.len());
         for (cache, aim, fence, wanted, attempt) in rows {
             let (marketplace, external_id, created_at): (String, String, i64) = run!(self, c => sqlx::query_as(

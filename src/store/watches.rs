@@ -3,7 +3,7 @@
 //! One row per live resource. `wanted` counts what asked for a look: a look that began before the last of them
 //! leaves the row due.
 
-use super::config_sync::{Backlog, Caps};
+use super::claims::{Backlog, Caps, claim};
 use super::dialect::{exec, read, run};
 use super::{Store, StoreError, Tx};
 use crate::domain::{CacheId, ExternalId, Marketplace, Timestamp};
@@ -28,27 +28,6 @@ pub struct WatchClaim {
 pub struct NewsAsked<'a> {
     pub url: &'a str,
     pub refused: bool,
-}
-
-/// Takes due rows, the longest due first; open claims count against their marketplace's cap.
-macro_rules! claim {
-    ($skip_locked:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (
-                SELECT w.cache_id FROM watches w
-                WHERE w.next_attempt_at <= $1 AND (w.lease_until IS NULL OR w.lease_until <= $1)
-                  AND w.cache_id IN (SELECT cache_id FROM (
-                    SELECT q.cache_id, row_number() OVER (PARTITION BY r.marketplace
-                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.cache_id) AS place
-                    FROM watches q JOIN resources r ON r.cache_id = q.cache_id
-                    WHERE q.next_attempt_at <= $1 OR q.lease_until > $1) ranked
-                  WHERE place <= $3)
-                ORDER BY w.next_attempt_at, w.cache_id LIMIT $4",
-            $skip_locked,
-            ") UPDATE watches SET lease_until = $2, fence = fence + 1 WHERE cache_id IN (SELECT cache_id FROM due)
-               RETURNING cache_id, fence, wanted, attempt, news_url, missed_at"
-        )
-    };
 }
 
 #[derive(sqlx::FromRow)]
@@ -104,12 +83,8 @@ impl Tx {
         lease_until: Timestamp,
         caps: Caps,
     ) -> Result<Vec<WatchClaim>, StoreError> {
-        let sql = self
-            .db_tx()
-            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
-        let rows: Vec<ClaimRow> = run!(self, c => sqlx::query_as(sql)
-            .bind(now.micros()).bind(lease_until.micros())
-            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let rows: Vec<ClaimRow> = claim!(self, now, lease_until, caps => "watches" of "cache_id" per marketplace,
+            open while "TRUE", returning "cache_id, fence, wanted, attempt, news_url, missed_at")?;
         let mut claims = Vec::with_capacity(rows.len());
         for row in rows {
             let bad = |what: &str| StoreError::BadRow(format!("{what} of cache {}", row.cache_id));

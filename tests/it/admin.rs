@@ -245,7 +245,7 @@ async fn what_is_amiss_stands_in_the_list() {
         world.access.flush(&owner).await.expect("ordered");
         let now = world.clock.now();
         let mut tx = world.store.begin().await.expect("a transaction");
-        let caps = larder::store::config_sync::Caps {
+        let caps = larder::store::claims::Caps {
             take: 1,
             per_destination: 1,
         };

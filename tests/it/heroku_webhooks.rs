@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use larder::domain::Clock as _;
 use larder::marketplace::heroku::Webhooks;
 use larder::marketplace::heroku::routes::{HerokuRoutes, router};
-use larder::store::config_sync::Caps;
+use larder::store::claims::Caps;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 

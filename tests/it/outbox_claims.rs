@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder::domain::Clock as _;
 use larder::store::Store;
-use larder::store::config_sync::Caps;
+use larder::store::claims::Caps;
 
 use crate::outbox_bed::{Bed, LOG_URL, code};
 use crate::support::db::on_each;

@@ -259,7 +259,7 @@ async fn a_refused_batch_is_dropped_and_told_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_lane_is_not_recorded() {
     use larder::domain::Clock as _;
-    use larder::store::config_sync::Caps;
+    use larder::store::claims::Caps;
     on_each(async |db| {
         let bed = Bed::start(db).await;
         let owner = bed.cache("r-1").await;

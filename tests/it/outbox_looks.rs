@@ -2,7 +2,7 @@
 
 use larder::domain::{Clock as _, Marketplace, Timestamp};
 use larder::outbox::ports::{AttachedApp, SendErrorKind};
-use larder::store::config_sync::Caps;
+use larder::store::claims::Caps;
 
 use crate::outbox_bed::{Bed, Call, LOG_URL};
 use crate::support::db::on_each;

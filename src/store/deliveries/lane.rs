@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::LineOutcome;
 use crate::domain::{CacheId, ExternalId, Marketplace, Timestamp};
-use crate::store::config_sync::Caps;
+use crate::store::claims::{Caps, claim};
 use crate::store::dialect::{exec, run};
 use crate::store::{StoreError, Tx};
 
@@ -33,26 +33,6 @@ pub struct WaitingLine {
     seq: i64,
 }
 
-/// Takes due lanes, the longest due first; open claims count against their destination's cap.
-macro_rules! claim {
-    ($skip_locked:literal) => {
-        concat!(
-            "WITH due AS MATERIALIZED (
-                SELECT l.order_key FROM lanes l
-                WHERE l.next_attempt_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1)
-                  AND l.order_key IN (SELECT order_key FROM (
-                    SELECT q.order_key, row_number() OVER (PARTITION BY q.destination
-                        ORDER BY CASE WHEN q.lease_until > $1 THEN 0 ELSE 1 END, q.next_attempt_at, q.order_key) AS place
-                    FROM lanes q WHERE q.next_attempt_at IS NOT NULL AND (q.next_attempt_at <= $1 OR q.lease_until > $1)
-                    ) ranked WHERE place <= $3)
-                ORDER BY l.next_attempt_at, l.order_key LIMIT $4",
-            $skip_locked,
-            ") UPDATE lanes SET lease_until = $2, fence = fence + 1 WHERE order_key IN (SELECT order_key FROM due)
-               RETURNING order_key, cache_id, fence, attempt, dropped"
-        )
-    };
-}
-
 impl Tx {
     /// Takes due lanes under a lease, each with its oldest lines, at most `batch`.
     pub async fn claim_lanes(
@@ -62,12 +42,8 @@ impl Tx {
         caps: Caps,
         batch: u32,
     ) -> Result<Vec<LaneClaim>, StoreError> {
-        let sql = self
-            .db_tx()
-            .choose(claim!(" FOR UPDATE SKIP LOCKED"), claim!(""));
-        let rows: Vec<(String, i64, i64, i64, i64)> = run!(self, c => sqlx::query_as(sql)
-            .bind(now.micros()).bind(lease_until.micros())
-            .bind(i64::from(caps.per_destination)).bind(i64::from(caps.take)).fetch_all(c))?;
+        let rows: Vec<(String, i64, i64, i64, i64)> = claim!(self, now, lease_until, caps => "lanes" of "order_key" per destination,
+            open while "next_attempt_at IS NOT NULL", returning "order_key, cache_id, fence, attempt, dropped")?;
         let mut claims = Vec::with_capacity(rows.len());
         for (order_key, cache, fence, attempt, dropped) in rows {
             let expired = self.expire_lines(&order_key, now).await?;

@@ -12,7 +12,7 @@
 mod lane;
 mod queue;
 
-use super::config_sync::Backlog;
+use super::claims::Backlog;
 use super::dialect::{exec, read};
 use super::{Store, StoreError, Tx};
 use crate::domain::{CacheId, Timestamp};
