@@ -19,7 +19,7 @@ ONCE = True
 
 TENANTS = 20
 LARGER_MIB = 110
-# Seconds between two changes of the plan, two flushes, two looks at the memory.
+# Seconds between two exchanges of plans, two flushes, two looks at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
 # The caches fill up first, and nothing is looked at. Then the first and the last part of the run are compared.
 FULL_WITHIN, COMPARED = 20 * 60, 0.2
@@ -85,7 +85,8 @@ def watch(bench, server, where, logins, seconds):
     with open(logins) as file:
         owners = [TextClient(server.login_port, line) for line in file]
     looks, done = [], {"changes of plan": 0, "flushes": 0}
-    # Every other one begins large, so that each that grows follows one that shrank and their sum stays.
+    # Every other one begins large. Neighbours change places, the large one first, so that the sum of the limits stays:
+    # were it to rise for some seconds, its peak and not what was lost would show in the end.
     plans = ["small", "larger"] * (TENANTS // 2)
     for cache, plan in zip(where.caches, plans):
         heroku.change_plan(cache["uuid"], plan)
@@ -94,11 +95,12 @@ def watch(bench, server, where, logins, seconds):
     began = time.monotonic()
     told = 0
     while (passed := time.monotonic() - began) < seconds:
-        if passed >= RESIZE_EVERY * (done["changes of plan"] + 1):
-            number = done["changes of plan"] % TENANTS
-            plans[number] = "small" if plans[number] == "larger" else "larger"
-            heroku.change_plan(where.caches[number]["uuid"], plans[number])
-            done["changes of plan"] += 1
+        if passed >= RESIZE_EVERY * (done["changes of plan"] // 2 + 1):
+            pair = done["changes of plan"] % TENANTS
+            for number in sorted((pair, pair + 1), key=lambda number: plans[number] != "larger"):
+                plans[number] = "small" if plans[number] == "larger" else "larger"
+                heroku.change_plan(where.caches[number]["uuid"], plans[number])
+                done["changes of plan"] += 1
         if passed >= FLUSH_EVERY * (done["flushes"] + 1):
             owners[done["flushes"] % TENANTS].flush()
             done["flushes"] += 1
