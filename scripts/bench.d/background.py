@@ -17,11 +17,11 @@ def _yielding(core):
 
 
 @contextlib.contextmanager
-def pipelining(bench, server, logins):
+def pipelining(bench, server, logins, conns=8, depth=64):
     """One tenant that pipelines as fast as it is answered, until the end of the block."""
     port = server.login_port if logins else server.port
-    words = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{port}", "--conns", "8", "--depth", "64", "--size", "32",
-             "--keys", "10000", "--key-prefix", "loud", "--requests", str(10**12), "--preload"]
+    words = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{port}", "--conns", str(conns), "--depth", str(depth),
+             "--size", "32", "--keys", "10000", "--key-prefix", "loud", "--requests", str(10**12), "--preload"]
     words += ["--auth-file", logins] if logins else []
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                preexec_fn=lambda: _yielding(bench.load_core))

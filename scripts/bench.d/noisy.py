@@ -1,6 +1,7 @@
 """Noisy neighbours: what light tenants wait while another goes at full speed."""
 
 import contextlib
+import functools
 import os
 import time
 
@@ -22,6 +23,8 @@ def run(bench):
     ways = {
         "alone": lambda *_: contextlib.nullcontext(),
         "beside one pipelining": background.pipelining,
+        # More than a turn's worth waits on each of these.
+        "beside one pipelining on 200": functools.partial(background.pipelining, conns=200, depth=1024),
         "beside one churning connections": background.churning,
     }
     found = {(column.name, way): [] for column in bench.columns for way in ways}

@@ -1,7 +1,8 @@
 //! A serving thread: one epoll, the listening sockets and connections that belong to it, and its sense of time.
 //!
-//! A round asks for news, gives every connection that has any one turn, and then one turn to those that had more to
-//! do than a turn allows. So a peer at full speed gets as many turns as any other, and no more.
+//! A round asks for news and gives every connection that has any one turn. Those that had more to do than a turn allows
+//! stand in a line; a round gives the first few of them their next turn. So a peer at full speed gets no more turns
+//! than any other, and whoever asks for little waits for a few of its turns at most, be it on a thousand connections.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -24,6 +25,8 @@ use crate::engine::protocol::Fault;
 
 /// News taken from the system at once.
 const EVENTS: usize = 1024;
+/// Turns given to the line before there is news again. Asking costs a small part of what these cost.
+const LINE_TURNS: usize = 8;
 /// Pause of a value that waits for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// Connections let in at one door before those that are in get their turns.
@@ -75,8 +78,7 @@ impl Server {
             thread: number,
             doors,
             connections: Slab::new(),
-            ready: Vec::new(),
-            on_turn: Vec::new(),
+            ready: VecDeque::new(),
             paused: VecDeque::new(),
             scratch: Scratch::default(),
             sweeps: 0,
@@ -124,10 +126,8 @@ struct EventLoop {
     thread: usize,
     doors: Vec<Door>,
     connections: Slab<Seated>,
-    /// Who has a turn to come without news from the system.
-    ready: Vec<usize>,
-    /// Those whose turn it is in this round.
-    on_turn: Vec<usize>,
+    /// The line: who has a turn to come without news from the system.
+    ready: VecDeque<usize>,
     /// Who has a turn to come from a moment on, earliest first.
     paused: VecDeque<(Instant, usize)>,
     scratch: Scratch,
@@ -164,12 +164,13 @@ impl EventLoop {
                     return;
                 }
             }
-            std::mem::swap(&mut self.ready, &mut self.on_turn);
+            // Whoever joins the line in this round has had its turn.
+            let turns = self.ready.len().min(LINE_TURNS);
             for event in &events {
                 self.heed(event);
             }
-            while let Some(number) = self.on_turn.pop() {
-                self.unlist(number);
+            for _ in 0..turns {
+                self.call_up();
             }
             self.welcome();
         }
@@ -205,9 +206,11 @@ impl EventLoop {
         }
     }
 
-    /// Gives a turn to one that waited for it.
-    fn unlist(&mut self, number: usize) {
-        if let Some(seated) = self.connections.get_mut(number) {
+    /// Gives a turn to the first in the line.
+    fn call_up(&mut self) {
+        if let Some(number) = self.ready.pop_front()
+            && let Some(seated) = self.connections.get_mut(number)
+        {
             seated.is_listed = false;
             self.drive(number);
         }
@@ -230,7 +233,7 @@ impl EventLoop {
             After::Rest => {}
             After::Again => {
                 seated.is_listed = true;
-                self.ready.push(number);
+                self.ready.push_back(number);
             }
             After::Pause => {
                 seated.is_listed = true;
@@ -289,7 +292,7 @@ impl EventLoop {
             && until <= now
         {
             self.paused.pop_front();
-            self.ready.push(number);
+            self.ready.push_back(number);
         }
         for door in &mut self.doors {
             door.reopen(now);
