@@ -14,6 +14,7 @@ use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
 use super::item::Header;
+use super::memory::Memory;
 use super::segment::{
     Address, ChainKind, Queue, SEGMENTS_MAX, Segment, TierKind, segment_bytes, segment_charge,
 };
@@ -81,13 +82,7 @@ impl Shard {
         (self.segments.get(number).room() >= bytes).then_some(number)
     }
 
-    fn open_segment(
-        &mut self,
-        queue: Queue,
-        class: Class,
-        data: Box<[u8]>,
-        now: u32,
-    ) -> Option<u16> {
+    fn open_segment(&mut self, queue: Queue, class: Class, data: Memory, now: u32) -> Option<u16> {
         let base = match queue.chain {
             ChainKind::Small => now,
             ChainKind::Main => now.saturating_sub(MAIN_BASE_SECS),
@@ -99,14 +94,14 @@ impl Shard {
     }
 
     /// A charged segment within the limit, after the spare has been filled.
-    fn fresh_memory(&mut self) -> Option<Box<[u8]>> {
+    fn fresh_memory(&mut self) -> Option<Memory> {
         if self.spare.is_none() && self.segments.in_use() >= SEGMENTS_FOR_SPARE {
             self.spare = Some(self.charged_memory()?);
         }
         self.charged_memory()
     }
 
-    fn charged_memory(&mut self) -> Option<Box<[u8]>> {
+    fn charged_memory(&mut self) -> Option<Memory> {
         if self.segments.in_use() >= SEGMENTS_MAX {
             return None;
         }
@@ -122,7 +117,7 @@ impl Shard {
 
     /// A segment in exchange for one that was given up. A limit far below what is held is reached by all shards in
     /// steps: until then no store waits for the others, and none has to empty its own shard first.
-    fn memory_while_lowered(&mut self) -> Option<Box<[u8]>> {
+    fn memory_while_lowered(&mut self) -> Option<Memory> {
         if !self.ledger.is_lowered() || self.segments.in_use() >= SEGMENTS_MAX {
             return None;
         }
@@ -352,7 +347,7 @@ impl Shard {
         true
     }
 
-    fn memory_for_copies(&mut self) -> Option<Box<[u8]>> {
+    fn memory_for_copies(&mut self) -> Option<Memory> {
         match self.spare.take() {
             Some(data) => Some(data),
             None => self

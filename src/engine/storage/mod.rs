@@ -19,7 +19,8 @@
 //! values still arriving + values that replies still hold. Each is charged to the `Ledger` when it is had and
 //! released when it is given back, never in between, so `used_bytes` is exact and costs small items nothing. When a
 //! store has returned, `used_bytes` is not over the limit; after the limit was lowered that holds as soon as the
-//! bounded steps of stores and `maintain` have got there. An item never moves from one tenant's ledger to another's.
+//! bounded steps of stores and `maintain` have got there. A segment is a mapping of its own (`memory`), large values are
+//! the allocator's. An item never moves from one tenant's ledger to another's.
 //!
 //! **Lock order.** The tenant's mutex of delayed flushes, then one shard. Never two shards, but for a shard that has
 //! nothing left to evict: it *tries* the others, with a time limit. The pool's mutex is innermost and held for one
@@ -56,6 +57,7 @@ mod item;
 mod key;
 mod large;
 mod ledger;
+mod memory;
 mod operations;
 mod pool;
 mod reclaim;

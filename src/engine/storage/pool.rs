@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::memory::Memory;
 use crate::engine::sync::Mutex;
 use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +31,7 @@ struct Shared {
     /// The least that `idle_bytes` has been since the last turn of upkeep.
     idle_least: AtomicU64,
     /// Free segments by size class.
-    idle: Mutex<[Vec<Box<[u8]>>; CLASSES]>,
+    idle: Mutex<[Vec<Memory>; CLASSES]>,
 }
 
 impl Pool {
@@ -102,14 +103,14 @@ impl Pool {
     }
 
     /// The memory of one segment, already charged by the caller. Its content is arbitrary.
-    pub(super) fn take(&self, bytes: usize) -> Box<[u8]> {
+    pub(super) fn take(&self, bytes: usize) -> Memory {
         match self.reuse(bytes) {
             Some(segment) => segment,
-            None => vec![0; bytes].into_boxed_slice(),
+            None => Memory::zeroed(bytes),
         }
     }
 
-    fn reuse(&self, bytes: usize) -> Option<Box<[u8]>> {
+    fn reuse(&self, bytes: usize) -> Option<Memory> {
         let mut idle = self.shared.idle.lock();
         let segment = idle[class_of(bytes)].pop()?;
         let bytes = bytes as u64;
@@ -121,7 +122,7 @@ impl Pool {
     }
 
     /// Takes back the memory of a segment, already released by the caller.
-    pub(super) fn give_back(&self, segment: Box<[u8]>) {
+    pub(super) fn give_back(&self, segment: Memory) {
         let bytes = segment.len() as u64;
         let room = self.idle_bytes() + bytes <= IDLE_BYTES_MAX
             && self.used_bytes() + self.idle_bytes() + bytes <= self.ceiling_bytes();

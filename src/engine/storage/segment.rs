@@ -5,6 +5,7 @@ use super::index::{Rehash, Sought};
 use super::item::Header;
 use super::key::Hasher;
 use super::ledger::Ledger;
+use super::memory::Memory;
 use super::pool::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// Addresses count units of eight bytes: 16 bits within a segment, 16 bits of segment number.
@@ -104,7 +105,7 @@ impl Queue {
 #[derive(Debug, Default)]
 pub(super) struct Segment {
     /// Empty when the number is not in use.
-    pub data: Box<[u8]>,
+    pub data: Memory,
     pub queue: Queue,
     /// Records end here.
     pub tail: u32,
@@ -194,7 +195,7 @@ impl Segments {
     }
 
     /// Puts memory to use, with access times counted from `base`. None when the numbers have run out.
-    pub(super) fn open(&mut self, data: Box<[u8]>, queue: Queue, base: u32) -> Option<u16> {
+    pub(super) fn open(&mut self, data: Memory, queue: Queue, base: u32) -> Option<u16> {
         let mut segment = Segment {
             data,
             queue,
@@ -216,13 +217,13 @@ impl Segments {
     }
 
     /// Takes the memory of a segment out of use.
-    pub(super) fn close(&mut self, number: u16) -> Box<[u8]> {
+    pub(super) fn close(&mut self, number: u16) -> Memory {
         self.unused.push(number);
         std::mem::take(self.get_mut(number)).data
     }
 
     /// Takes the memory of any segment out of use for good.
-    pub(super) fn pop(&mut self) -> Option<Box<[u8]>> {
+    pub(super) fn pop(&mut self) -> Option<Memory> {
         while let Some(segment) = self.table.pop() {
             if !segment.data.is_empty() {
                 return Some(segment.data);

@@ -15,6 +15,7 @@ use super::item::{Body, Header, Meta, record_bytes, write_record};
 use super::key::{HashedKey, Hasher};
 use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
+use super::memory::Memory;
 use super::reclaim::Retired;
 use super::segment::{
     Address, ChainKind, Hashed, Queue, Segments, TierKind, WithKey, segment_bytes,
@@ -71,7 +72,7 @@ pub(super) struct Shard {
     pub(super) ghost: Ghost,
     pub(super) large: LargeTable,
     /// Charged memory kept back, so that eviction can copy what stays before it frees anything.
-    pub(super) spare: Option<Box<[u8]>>,
+    pub(super) spare: Option<Memory>,
     /// What is charged for index, ghost and the table of large values.
     pub(super) lists_charged: u64,
     pub(super) retired: Vec<Retired>,
