@@ -19,6 +19,7 @@ ONCE = True
 
 TENANTS = 20
 LARGER_MIB = 110
+MIB = 1 << 20
 # Seconds between two exchanges of plans, two flushes, two looks at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
 # The caches fill up first, and nothing is looked at. Then the first and the last part of the run are compared.
@@ -41,16 +42,20 @@ def run(bench):
                 beside.enter_context(loaded(bench, server, logins, name, words))
             beside.enter_context(background.churning(bench, server, logins))
             looks, done = watch(bench, server, where, logins, seconds)
-    window = max(1, int(len(looks) * COMPARED))
-    first, last = looks[:window], looks[-window:]
-    drift = 100 * (tables.median(last) / tables.median(first) - 1)
-    bench.results.add(looks=looks, drift_percent=drift, **done)
-    mib = 1 << 20
-    rows = [["RSS MiB at first", tables.spread([look / mib for look in first], 1)],
-            ["RSS MiB at last", tables.spread([look / mib for look in last], 1)],
-            ["change of the median, %", f"{drift:+.2f}"],
+    bench.results.add(looks=looks, **done)
+    rows = [*compared("RSS", [rss for rss, _ in looks]), *compared("items", [items for _, items in looks]),
             *[[what, f"{count:,}"] for what, count in done.items()]]
     return tables.table([f"{seconds / 60:g} minutes, {TENANTS} tenants", ""], rows)
+
+
+def compared(what, looks):
+    """Rows: the first and the last part of the looks, in MiB, and the change between their medians."""
+    window = max(1, int(len(looks) * COMPARED))
+    first, last = [[look / MIB for look in part] for part in (looks[:window], looks[-window:])]
+    change = 100 * (tables.median(last) / tables.median(first) - 1)
+    return [[f"{what} MiB at first", tables.spread(first, 1)],
+            [f"{what} MiB at last", tables.spread(last, 1)],
+            ["change of the median, %", f"{change:+.2f}"]]
 
 
 @contextlib.contextmanager
@@ -80,7 +85,7 @@ def until_full(owners):
 
 
 def watch(bench, server, where, logins, seconds):
-    """Changes plans and flushes in turn and looks at the memory. The looks, and what was done."""
+    """Changes plans and flushes in turn and looks: RSS and bytes of items each time, and what was done in all."""
     heroku = where.marketplace(server)
     with open(logins) as file:
         owners = [TextClient(server.login_port, line) for line in file]
@@ -104,10 +109,12 @@ def watch(bench, server, where, logins, seconds):
         if passed >= FLUSH_EVERY * (done["flushes"] + 1):
             owners[done["flushes"] % TENANTS].flush()
             done["flushes"] += 1
-        looks.append(machine.rss_bytes(server.pid))
+        # What the caches hold beside what the process does: the one should not grow without the other.
+        items = sum(owner.stats().get("bytes", 0) for owner in owners)
+        looks.append((machine.rss_bytes(server.pid), items))
         if passed >= 60 * (told + 1):
             told += 1
-            print(f"{told} min: RSS {looks[-1] / (1 << 20):.1f} MiB", flush=True)
+            print(f"{told} min: RSS {looks[-1][0] / MIB:.1f} MiB, items {items / MIB:.1f} MiB", flush=True)
         time.sleep(LOOK_EVERY)
     counts = [owner.stats() for owner in owners]
     for name in ("cmd_set", "cmd_get", "evictions", "total_connections"):
