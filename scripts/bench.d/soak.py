@@ -22,8 +22,9 @@ LARGER_MIB = 110
 MIB = 1 << 20
 # Seconds between two exchanges of plans, two flushes, two looks at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
-# The caches fill up first, and nothing is looked at. Then the first and the last part of the run are compared.
-FULL_WITHIN, COMPARED = 20 * 60, 0.2
+# The caches fill up first, and then each of them is flushed and exchanged once before anything is looked at: until then
+# the process holds what no later moment needs. Then the first and the last part of the run are compared.
+FULL_WITHIN, SETTLING, COMPARED = 20 * 60, TENANTS * FLUSH_EVERY, 0.2
 LOADS = [
     ("lives", ["--sets", "0.5", "--size", "16:3,1k:2,8k:1", "--keys", "200000", "--ttl", "5"]),
     ("mixed", ["--sets", "0.3", "--size", "32:300,500:200,4k:100,100k:2", "--keys", "400000"]),
@@ -98,8 +99,9 @@ def watch(bench, server, where, logins, seconds):
     if not bench.quick:
         until_full(owners)
     began = time.monotonic()
+    settled = 0 if bench.quick else SETTLING
     told = 0
-    while (passed := time.monotonic() - began) < seconds:
+    while (passed := time.monotonic() - began) < settled + seconds:
         if passed >= RESIZE_EVERY * (done["changes of plan"] // 2 + 1):
             pair = done["changes of plan"] % TENANTS
             for number in sorted((pair, pair + 1), key=lambda number: plans[number] != "larger"):
@@ -111,10 +113,12 @@ def watch(bench, server, where, logins, seconds):
             done["flushes"] += 1
         # What the caches hold beside what the process does: the one should not grow without the other.
         items = sum(owner.stats().get("bytes", 0) for owner in owners)
-        looks.append((machine.rss_bytes(server.pid), items))
+        rss = machine.rss_bytes(server.pid)
+        if passed >= settled:
+            looks.append((rss, items))
         if passed >= 60 * (told + 1):
             told += 1
-            print(f"{told} min: RSS {looks[-1][0] / MIB:.1f} MiB, items {items / MIB:.1f} MiB", flush=True)
+            print(f"{told} min: RSS {rss / MIB:.1f} MiB, items {items / MIB:.1f} MiB", flush=True)
         time.sleep(LOOK_EVERY)
     counts = [owner.stats() for owner in owners]
     for name in ("cmd_set", "cmd_get", "evictions", "total_connections"):
