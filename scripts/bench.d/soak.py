@@ -1,6 +1,7 @@
 """Half an hour of everything that takes memory and gives it back: is it all given back?"""
 
 import contextlib
+import math
 import os
 import subprocess
 import time
@@ -23,8 +24,11 @@ MIB = 1 << 20
 # Seconds between two exchanges of plans, two flushes, two looks at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
 # The caches fill up first, and then each of them is flushed and exchanged once before anything is looked at: until then
-# the process holds what no later moment needs. Then the first and the last part of the run are compared.
-FULL_WITHIN, SETTLING, COMPARED = 20 * 60, TENANTS * FLUSH_EVERY, 0.2
+# the process holds what no later moment needs.
+FULL_WITHIN, SETTLING = 20 * 60, TENANTS * FLUSH_EVERY
+# What the caches need follows the exchanges and flushes, and these come again in the same order after this many
+# seconds. So what is compared lies as far apart, or else, in a shorter run, is its first and its last fifth.
+PERIOD = math.lcm(TENANTS * RESIZE_EVERY, TENANTS * FLUSH_EVERY)
 LOADS = [
     ("lives", ["--sets", "0.5", "--size", "16:3,1k:2,8k:1", "--keys", "200000", "--ttl", "5"]),
     ("mixed", ["--sets", "0.3", "--size", "32:300,500:200,4k:100,100k:2", "--keys", "400000"]),
@@ -43,15 +47,16 @@ def run(bench):
                 beside.enter_context(loaded(bench, server, logins, name, words))
             beside.enter_context(background.churning(bench, server, logins))
             looks, done = watch(bench, server, where, logins, seconds)
-    bench.results.add(looks=looks, **done)
-    rows = [*compared("RSS", [rss for rss, _ in looks]), *compared("items", [items for _, items in looks]),
+    bench.results.add(seconds=seconds, looks=looks, **done)
+    share = (seconds - PERIOD) / seconds if seconds > PERIOD else 0.2
+    rows = [*compared("RSS", [rss for rss, _ in looks], share), *compared("items", [items for _, items in looks], share),
             *[[what, f"{count:,}"] for what, count in done.items()]]
     return tables.table([f"{seconds / 60:g} minutes, {TENANTS} tenants", ""], rows)
 
 
-def compared(what, looks):
-    """Rows: the first and the last part of the looks, in MiB, and the change between their medians."""
-    window = max(1, int(len(looks) * COMPARED))
+def compared(what, looks, share):
+    """Rows: the first and the last `share` of the looks, in MiB, and the change between their medians."""
+    window = max(1, int(len(looks) * share))
     first, last = [[look / MIB for look in part] for part in (looks[:window], looks[-window:])]
     change = 100 * (tables.median(last) / tables.median(first) - 1)
     return [[f"{what} MiB at first", tables.spread(first, 1)],
