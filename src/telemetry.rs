@@ -22,7 +22,9 @@ pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         .with_env_filter(filter)
         // a file or a collector has no use for colours
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(BoxMakeWriter::new(io::stderr));
+        .with_writer(BoxMakeWriter::new(io::stderr))
+        // they would be told on the same standard error, with a panic when it is on a full disk
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

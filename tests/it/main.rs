@@ -34,6 +34,7 @@ mod engine_stage;
 mod engine_telling;
 mod engine_tls;
 mod engine_words;
+mod full_disk;
 mod fuzz_corpus;
 mod heroku_client;
 mod heroku_routes;

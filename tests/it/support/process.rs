@@ -1,5 +1,6 @@
 //! `larder serve` as a process of its own, to be killed.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -28,8 +29,17 @@ impl Process {
 
     /// The same, with its log in a file.
     pub async fn start_logging(base: &str, settings: &[(String, String)], log: &Path) -> Process {
-        let log = std::fs::File::create(log).expect("a new file");
+        let log = File::create(log).expect("a new file");
         Process::start_with(base, settings, &std::env::temp_dir(), log.into()).await
+    }
+
+    /// The same on a full disk: nothing that it logs or prints can be written.
+    pub async fn start_on_full_disk(base: &str, settings: &[(String, String)]) -> Process {
+        let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("there"));
+        let folder = std::env::temp_dir();
+        let mut process = Process::spawn(base, settings, &folder, full(), full());
+        process.wait_ready().await;
+        process
     }
 
     async fn start_with(
@@ -45,14 +55,24 @@ impl Process {
 
     /// Starts it and does not wait for anything.
     pub fn launch(base: &str, settings: &[(String, String)], folder: &Path, log: Stdio) -> Process {
+        Process::spawn(base, settings, folder, Stdio::null(), log)
+    }
+
+    fn spawn(
+        base: &str,
+        settings: &[(String, String)],
+        folder: &Path,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_larder"))
             .arg("serve")
             .env_clear()
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
+            .stdout(stdout)
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
