@@ -12,10 +12,10 @@ use super::backoff::{self, CONFIG, CONFIG_RETRIES, RECONCILE_EVERY};
 use super::grants::{self, Fault};
 use super::ports::{ConfigValues, Provider, SendError, SendErrorKind};
 use super::worker::{Inner, Kind, count};
-use crate::domain::Timestamp;
-use crate::store::StoreError;
+use crate::domain::{CacheId, ResourceState, Timestamp};
 use crate::store::claims::{Backlog, Caps};
 use crate::store::config_sync::{ConfigClaim, ConfigFailure, ConfigWanted};
+use crate::store::{StoreError, Tx};
 
 /// A provider may not know a resource yet that it is about to be told of.
 const GONE_PATIENCE: Duration = Duration::from_secs(300);
@@ -202,10 +202,15 @@ async fn record_failed(
 ) -> Result<(), StoreError> {
     let now = outbox.now();
     let failure = sort(claim, error, now, backoff::dice());
-    let mut tx = outbox.store.begin().await?;
-    tx.record_config_failed(claim, &failure, now).await?;
-    tx.commit().await?;
     let cache = claim.cache;
+    let mut tx = outbox.store.begin().await?;
+    let missed = error.kind == SendErrorKind::Gone && is_ready(&mut tx, cache).await?;
+    let ours = tx.record_config_failed(claim, &failure, now).await?;
+    // Perhaps it was deprovisioned without our hearing. Once a person is called, the daily looks are enough.
+    if ours && missed && !claim.dead {
+        tx.want_look(cache, now).await?;
+    }
+    tx.commit().await?;
     if failure.dead {
         count(Pushes::NAME, "dead");
         tracing::error!(%cache, %error, "config vars cannot be pushed; trying hourly");
@@ -214,6 +219,12 @@ async fn record_failed(
         tracing::warn!(%cache, %error, attempt = claim.attempt + 1, "config push failed");
     }
     Ok(())
+}
+
+/// Whether the provider has been told that the resource is ready. Before, it may well not know it.
+async fn is_ready(tx: &mut Tx, cache: CacheId) -> Result<bool, StoreError> {
+    let resource = tx.lock_resource(cache).await?;
+    Ok(resource.is_some_and(|resource| resource.state == ResourceState::Provisioned))
 }
 
 /// What a failure means for the row: when next, and whether a person should look.
@@ -239,7 +250,6 @@ fn sort(claim: &ConfigClaim, error: &SendError, now: Timestamp, dice: u32) -> Co
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::CacheId;
 
     fn claim(attempt: u32, dead: bool) -> ConfigClaim {
         ConfigClaim {

@@ -1,8 +1,8 @@
 //! Looks at what a provider knows of a resource: its name, the apps it is attached to, whether it is there at all.
 //!
-//! A look is due daily, after the grant exchange, and when news asks for one. It takes over what it finds and
-//! asks the provider for news, once: a provider that refuses is looked at daily and not asked again. A resource
-//! that the provider does not know is told of, never removed.
+//! A look is due daily, after the grant exchange, when news asks for one, and when a push meets a resource that is not
+//! known. It takes over what it finds and asks the provider for news, once: a provider that refuses is looked at daily
+//! and not asked again. A resource that the provider does not know is told of, never removed.
 
 use std::time::Duration;
 

@@ -2,10 +2,12 @@
 
 use larder::domain::{Clock as _, Marketplace, Timestamp};
 use larder::outbox::ports::{AttachedApp, SendErrorKind};
+use larder::provisioning::Provisioned;
 use larder::store::claims::Caps;
 
-use crate::outbox_bed::{Bed, Call, LOG_URL};
+use crate::outbox_bed::{Bed, Call, LOG_URL, code};
 use crate::support::db::on_each;
+use crate::support::world::request;
 
 const DAY: u64 = 86_400;
 const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
@@ -125,6 +127,56 @@ async fn a_resource_that_is_missed_for_a_day_is_told_of_and_left_alone() {
         *bed.provider.apps.lock() = vec![app("mine", true, LOG_URL)];
         bed.outbox.look_due().await.unwrap();
         assert_eq!(candidates().await, 0);
+    })
+    .await;
+}
+
+/// Only a look can tell whether it was deprovisioned without our hearing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_to_a_resource_that_is_not_known_is_tried_for_five_minutes_and_asks_for_a_look() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        let look = async || bed.outbox.look_due().await.unwrap();
+        while look().await > 0 {}
+        let miss = async |after: u64| {
+            bed.pass(after);
+            bed.provider.fail([SendErrorKind::Gone]);
+            bed.work().await;
+            bed.state(owner.cache()).await.dead_at.is_some()
+        };
+        bed.promote_new(&owner).await;
+        assert!(!miss(0).await, "it may not be known yet");
+        assert_eq!(look().await, 1, "at once");
+        assert!(miss(301).await, "a person is called");
+        assert_eq!(look().await, 1);
+        assert!(miss(3_601).await);
+        assert_eq!(bed.provider.pushes().len(), 3);
+        assert_eq!(look().await, 0, "from here on daily");
+    })
+    .await;
+}
+
+/// What the provider has not been told is ready may well be unknown there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_on_its_way_is_not_looked_for() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let mut ask = request("r-1");
+        ask.plan = "slow".to_owned();
+        ask.grant = Some(code("code-1", &bed.world.clock));
+        let ordered = bed.world.provisioning.provision(ask).await.unwrap();
+        assert!(matches!(ordered, Provisioned::Pending(_)));
+        // after the exchange
+        bed.provider.fail_after(1, SendErrorKind::Gone);
+        bed.work().await;
+        while bed.outbox.look_due().await.unwrap() > 0 {}
+        bed.pass(2);
+        bed.provider.fail([SendErrorKind::Gone]);
+        bed.work().await;
+        assert_eq!(bed.provider.pushes().len(), 2);
+        assert_eq!(bed.outbox.look_due().await.unwrap(), 0);
     })
     .await;
 }
