@@ -3,7 +3,7 @@
 use super::backoff;
 use super::grants::{self, Fault};
 use super::ports::{AttachedApp, LogLine, Provider, SendError, SendErrorKind};
-use super::worker::{Inner, Kind, count};
+use super::worker::{Inner, Kind, OutboxSettings, count};
 use crate::domain::Timestamp;
 use crate::domain::secret::same_secret;
 use crate::store::StoreError;
@@ -20,6 +20,10 @@ pub(super) struct Lines;
 impl Kind for Lines {
     type Claim = LaneClaim;
     const NAME: &'static str = "log";
+
+    fn per_destination(settings: &OutboxSettings) -> u32 {
+        settings.per_log_host
+    }
 
     async fn backlog(outbox: &Inner, now: Timestamp) -> Result<Backlog, StoreError> {
         outbox.store.lines_backlog(now).await

@@ -1,7 +1,7 @@
 //! The worker: claims what is due, keeps each promise in a task of its own, and sleeps until woken or polled.
 //!
 //! Each kind of promise has its own loop and its own slots, and claims count open leases per destination, so a
-//! provider that hangs holds up nobody but itself.
+//! provider that hangs holds up nobody but itself. A destination is the host of a log input, or a marketplace.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,8 +37,11 @@ pub struct OutboxSettings {
     pub nodes_wait: Duration,
     /// Attempts under way at once, per kind.
     pub at_once: u32,
-    /// The same per destination, over all processes.
-    pub per_destination: u32,
+    /// The same per host of log inputs, over all processes (security.md OB-9).
+    pub per_log_host: u32,
+    /// The same per marketplace. More than two: it is the destination of all its customers, and an attempt waits for
+    /// nodes as well, so two caches of a dead node would hold up everybody's pushes.
+    pub per_marketplace: u32,
     /// How often a provider is asked what it knows of a resource, when nothing else gives cause.
     pub look_every: Duration,
     /// How long an install that we do not know may be on its way to us before it is told of.
@@ -52,7 +55,8 @@ impl Default for OutboxSettings {
             lease: Duration::from_secs(60),
             nodes_wait: Duration::from_secs(5),
             at_once: 32,
-            per_destination: 8,
+            per_log_host: 2,
+            per_marketplace: 8,
             look_every: Duration::from_secs(86_400),
             strangers_wait: Duration::from_secs(60),
         }
@@ -77,6 +81,10 @@ pub(super) trait Kind: Send + Sync + 'static {
     /// For metrics and logs.
     const NAME: &'static str;
 
+    /// Claims that may be open for one destination.
+    fn per_destination(settings: &OutboxSettings) -> u32 {
+        settings.per_marketplace
+    }
     fn backlog(
         outbox: &Inner,
         now: Timestamp,
@@ -201,7 +209,7 @@ async fn look<K: Kind>(
         return Ok(());
     }
     let free = u32::try_from(slots.available_permits()).unwrap_or(0);
-    for claim in K::claim(outbox, caps(outbox, free)).await? {
+    for claim in K::claim(outbox, caps::<K>(outbox, free)).await? {
         // Only this loop takes permits, so as many as were free are still there.
         let slot = Arc::clone(slots).try_acquire_owned().ok();
         let outbox = Arc::clone(outbox);
@@ -214,10 +222,10 @@ async fn look<K: Kind>(
     Ok(())
 }
 
-fn caps(outbox: &Inner, take: u32) -> Caps {
+fn caps<K: Kind>(outbox: &Inner, take: u32) -> Caps {
     Caps {
         take,
-        per_destination: outbox.settings.per_destination,
+        per_destination: K::per_destination(&outbox.settings),
     }
 }
 
@@ -230,7 +238,7 @@ async fn attempt<K: Kind>(outbox: &Inner, claim: K::Claim) {
 
 async fn pass<K: Kind>(outbox: &Arc<Inner>) -> Result<usize, StoreError> {
     let mut attempts = JoinSet::new();
-    for claim in K::claim(outbox, caps(outbox, outbox.settings.at_once)).await? {
+    for claim in K::claim(outbox, caps::<K>(outbox, outbox.settings.at_once)).await? {
         let outbox = Arc::clone(outbox);
         attempts.spawn(async move { attempt::<K>(&outbox, claim).await });
     }

@@ -98,6 +98,8 @@ pub struct Scripted {
     /// or here after they took effect.
     held_after: Mutex<Option<Arc<Semaphore>>>,
     held_finish: Mutex<Option<Arc<Semaphore>>>,
+    /// A log input, and where lines to it wait after they were noted as called.
+    held_log: Mutex<Option<(String, Arc<Semaphore>)>>,
     refuses_finish: AtomicBool,
     fails_give_up: Mutex<Option<SendErrorKind>>,
     noted: Notify,
@@ -126,6 +128,7 @@ impl Default for Scripted {
             held: Mutex::default(),
             held_after: Mutex::default(),
             held_finish: Mutex::default(),
+            held_log: Mutex::default(),
             refuses_finish: AtomicBool::default(),
             fails_give_up: Mutex::default(),
             noted: Notify::new(),
@@ -191,6 +194,14 @@ impl Scripted {
         *self.held.lock() = None;
         *self.held_after.lock() = None;
         *self.held_finish.lock() = None;
+        *self.held_log.lock() = None;
+    }
+
+    /// Makes lines to this log input wait for a permit.
+    pub fn hold_log(&self, url: &str) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.held_log.lock() = Some((url.to_owned(), Arc::clone(&gate)));
+        gate
     }
 
     /// Makes words that a resource is ready wait for a permit after they were noted as called.
@@ -425,8 +436,12 @@ impl Provider for Scripted {
         };
         let times = lines.iter().map(|line| line.at);
         self.log_times.lock().extend(times);
-        Box::pin(async {
-            self.call(call)?;
+        Box::pin(async move {
+            let answer = self.call(call);
+            let held = self.held_log.lock().clone();
+            let held = held.filter(|(held, _)| held == url.expose_secret());
+            pass(held.map(|(_, gate)| gate)).await;
+            answer?;
             if self.refuses_logs.load(Ordering::SeqCst) {
                 return Err(SendError::new(SendErrorKind::Unauthorized, "a dead input"));
             }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use larder::outbox::ports::{AttachedApp, SendErrorKind};
 
-use crate::outbox_bed::{Bed, Call, LOG_URL};
+use crate::outbox_bed::{Bed, Call, LOG_URL, code};
 use crate::support::db::on_each;
+use crate::support::world::{eventually, ready, request};
 
 const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
 
@@ -251,6 +252,49 @@ async fn a_refused_batch_is_dropped_and_told_of() {
         let last = bed.provider.logs().pop().expect("sent");
         assert!(last[0].contains("1 messages dropped"), "{}", last[0]);
         assert_eq!(proxies(&last[1..]), ["p2"]);
+    })
+    .await;
+}
+
+/// Ten apps at a host that does not answer, and one elsewhere (security.md OB-9).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_does_not_answer_has_two_calls_and_holds_up_nobody_else() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let mut owners = Vec::new();
+        for count in 0..10 {
+            owners.push(bed.cache(&format!("r-{count}")).await);
+        }
+        let mut ask = request("quiet");
+        ask.grant = Some(code("c", &bed.world.clock));
+        ask.log_url = Some(LOG_URL.replace("1.us", "2.us").into());
+        let made = bed.world.provisioning.provision(ask).await;
+        let made = ready(made.expect("a cache"));
+        owners.push(bed.world.owner(made.resource.cache, "quiet").await);
+        while bed.work().await > 0 {}
+
+        for owner in &owners {
+            bed.flush(owner, "p1").await;
+        }
+        let gate = bed.provider.hold_log(LOG_URL);
+        let outbox = bed.outbox.clone();
+        let working = tokio::spawn(async move { outbox.run_due().await });
+        let waiting = async || bed.world.store.lines_waiting().await.expect("read");
+        let held = || {
+            let there = |call: &Call| matches!(call, Call::Log { url, .. } if url == LOG_URL);
+            bed.provider.count(there)
+        };
+        eventually("the other line is delivered", async || {
+            waiting().await == 10 && held() == 2
+        })
+        .await;
+        assert_eq!(bed.work().await, 0, "no third call");
+
+        bed.provider.go_on();
+        gate.add_permits(2);
+        working.await.expect("no panic").expect("recorded");
+        while bed.work().await > 0 {}
+        assert_eq!((waiting().await, held()), (0, 10));
     })
     .await;
 }
