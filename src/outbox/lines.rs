@@ -48,8 +48,9 @@ impl Kind for Lines {
             Some(url) if input.dead_at.is_none() => url,
             _ => return abandon(outbox, &claim, "the log input is closed").await,
         };
-        let lines = with_notice(&claim, outbox.now());
-        match provider.send_log(&claim.external_id, url, &lines).await {
+        let (batch, lines) = (batch_id(&claim), with_notice(&claim, outbox.now()));
+        let sent = provider.send_log(&claim.external_id, url, &batch, &lines);
+        match sent.await {
             Ok(()) => record_delivered(outbox, &claim).await,
             Err(error) => match error.kind {
                 SendErrorKind::Retry { after } => {
@@ -66,6 +67,12 @@ impl Kind for Lines {
             },
         }
     }
+}
+
+/// Names the batch: alike for the same lines sent again, and only for them.
+fn batch_id(claim: &LaneClaim) -> String {
+    let first = claim.lines.first().map_or("", |line| line.id.as_str());
+    format!("{first}-{}", claim.lines.len())
 }
 
 /// The claimed lines, after a word about those lost before them.

@@ -173,11 +173,12 @@ pub trait Provider: Send + Sync {
     /// All installs that the marketplace has of us; `None` when it has no such list.
     fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>>;
 
-    /// Writes lines to an app's log, in order, all or none.
+    /// Writes lines to an app's log, in order, all or none. `batch` is the same when the same lines are sent again.
     fn send_log<'a>(
         &'a self,
         resource: &'a ExternalId,
         url: &'a SecretString,
+        batch: &'a str,
         lines: &'a [LogLine],
     ) -> BoxFuture<'a, Result<(), SendError>>;
 }

@@ -294,7 +294,8 @@ fn lines() -> Vec<LogLine> {
 
 async fn log(client: &HerokuClient, url: String) -> Result<(), larder::outbox::ports::SendError> {
     let resource = UUID.parse().expect("an id");
-    client.send_log(&resource, &url.into(), &lines()).await
+    let url: SecretString = url.into();
+    client.send_log(&resource, &url, "dlv_1-2", &lines()).await
 }
 
 #[tokio::test]
@@ -320,6 +321,7 @@ async fn lines_are_posted_as_logplex_wants_them() {
     assert_eq!(request.url.username(), "");
     assert_eq!(given("content-type"), "application/logplex-1");
     assert_eq!(given("logplex-msg-count"), "2");
+    assert_eq!(given("logplex-frame-id"), "dlv_1-2");
     assert_eq!(given("content-length"), request.body.len().to_string());
     assert_eq!(
         given("authorization"),

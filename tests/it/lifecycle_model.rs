@@ -210,6 +210,7 @@ impl Provider for Market {
         &'a self,
         _: &'a ExternalId,
         url: &'a SecretString,
+        _: &'a str,
         lines: &'a [LogLine],
     ) -> BoxFuture<'a, Result<(), SendError>> {
         Box::pin(self.take(move || {

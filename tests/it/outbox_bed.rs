@@ -113,6 +113,8 @@ pub struct Scripted {
     pub servers: Mutex<Vec<String>>,
     /// The time that each line sent speaks of.
     pub log_times: Mutex<Vec<Timestamp>>,
+    /// The name of each batch of lines sent.
+    pub log_batches: Mutex<Vec<String>>,
 }
 
 impl Default for Scripted {
@@ -139,6 +141,7 @@ impl Default for Scripted {
             effects: Mutex::default(),
             servers: Mutex::default(),
             log_times: Mutex::default(),
+            log_batches: Mutex::default(),
         }
     }
 }
@@ -428,6 +431,7 @@ impl Provider for Scripted {
         &'a self,
         _: &'a ExternalId,
         url: &'a SecretString,
+        batch: &'a str,
         lines: &'a [LogLine],
     ) -> BoxFuture<'a, Result<(), SendError>> {
         let call = Call::Log {
@@ -436,6 +440,7 @@ impl Provider for Scripted {
         };
         let times = lines.iter().map(|line| line.at);
         self.log_times.lock().extend(times);
+        self.log_batches.lock().push(batch.to_owned());
         Box::pin(async move {
             let answer = self.call(call);
             let held = self.held_log.lock().clone();

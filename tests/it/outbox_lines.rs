@@ -1,5 +1,6 @@
 //! Lines to the apps' logs: in order, counted when lost, never in the way of anything (P6).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use larder::outbox::ports::{AttachedApp, SendErrorKind};
@@ -97,6 +98,33 @@ async fn a_failed_batch_is_sent_again_before_anything_newer() {
         let logs = bed.provider.logs();
         let sent: Vec<_> = logs.iter().map(|lines| proxies(lines)).collect();
         assert_eq!(sent, [vec!["p1"], vec!["p1", "p2"]]);
+    })
+    .await;
+}
+
+/// So that whoever finds a line twice can tell a repetition from a second event (P4).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_lines_sent_again_have_the_same_batch_id_and_others_another() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.flush(&owner, "p1").await;
+        bed.provider.fail([RETRY, RETRY]);
+        for _ in 0..2 {
+            bed.work().await;
+            bed.pass(60);
+        }
+        bed.flush(&owner, "p2").await;
+        bed.work().await;
+        bed.flush(&owner, "p3").await;
+        bed.work().await;
+        let sent: Vec<_> = bed.provider.logs().iter().map(|of| proxies(of)).collect();
+        assert_eq!(sent, [vec!["p1"], vec!["p1"], vec!["p1", "p2"], vec!["p3"]]);
+        let batches = bed.provider.log_batches.lock().clone();
+        assert_eq!(batches[0], batches[1]);
+        let different: HashSet<_> = batches[1..].iter().collect();
+        assert_eq!(different.len(), 3, "{batches:?}");
     })
     .await;
 }

@@ -302,6 +302,7 @@ impl HerokuClient {
         &self,
         resource: &ExternalId,
         url: &SecretString,
+        batch: &str,
         lines: &[LogLine],
     ) -> Result<(), SendError> {
         let what = "log input";
@@ -324,6 +325,7 @@ impl HerokuClient {
             .timeout(LOG_CALL_MAX.min(self.settings.call_max))
             .header(CONTENT_TYPE, logplex::CONTENT_TYPE)
             .header("Logplex-Msg-Count", lines.len())
+            .header("Logplex-Frame-Id", batch)
             .body(logplex::body(resource.as_str(), &self.settings.id, lines));
         let answer = outbound::send(what, request).await?;
         if answer.status.is_success() {
@@ -426,9 +428,10 @@ impl Provider for HerokuClient {
         &'a self,
         resource: &'a ExternalId,
         url: &'a SecretString,
+        batch: &'a str,
         lines: &'a [LogLine],
     ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.post_log(resource, url, lines))
+        Box::pin(self.post_log(resource, url, batch, lines))
     }
 }
 

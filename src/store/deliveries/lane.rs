@@ -28,6 +28,8 @@ pub struct LaneClaim {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingLine {
+    /// The promise's own name, the same however often it is sent.
+    pub id: String,
     pub at: Timestamp,
     pub line: String,
     seq: i64,
@@ -89,14 +91,14 @@ impl Tx {
         now: Timestamp,
         batch: u32,
     ) -> Result<Vec<WaitingLine>, StoreError> {
-        let rows: Vec<(i64, String, i64)> = run!(self, c => sqlx::query_as(
-                "SELECT seq, payload, not_before FROM deliveries WHERE order_key = $1 ORDER BY seq LIMIT $2")
+        let rows: Vec<(i64, String, String, i64)> = run!(self, c => sqlx::query_as(
+                "SELECT seq, id, payload, not_before FROM deliveries WHERE order_key = $1 ORDER BY seq LIMIT $2")
             .bind(lane).bind(i64::from(batch)).fetch_all(c))?;
         let due = rows
             .into_iter()
-            .take_while(|(_, _, not_before)| *not_before <= now.micros());
+            .take_while(|(_, _, _, not_before)| *not_before <= now.micros());
         Ok(due
-            .map(|(seq, payload, _)| waiting_line(seq, &payload, now))
+            .map(|(seq, id, payload, _)| waiting_line(seq, id, &payload, now))
             .collect())
     }
 
@@ -222,10 +224,11 @@ impl Tx {
 }
 
 /// A payload that cannot be read is sent as such: it must not hold up the lines behind it.
-fn waiting_line(seq: i64, payload: &str, now: Timestamp) -> WaitingLine {
+fn waiting_line(seq: i64, id: String, payload: &str, now: Timestamp) -> WaitingLine {
     let payload: Value = serde_json::from_str(payload).unwrap_or_default();
     let line = payload["line"].as_str().unwrap_or("event=unreadable");
     WaitingLine {
+        id,
         at: payload["at"].as_i64().map_or(now, Timestamp::from_micros),
         line: match payload["repeated"].as_u64() {
             None => line.to_owned(),
