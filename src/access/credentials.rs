@@ -152,6 +152,11 @@ impl Access {
         Ok(credential.username)
     }
 
+    /// How long a former primary should stay after its successor has reached the provider.
+    pub fn overlap(&self) -> Duration {
+        self.settings.overlap
+    }
+
     /// When apps that got the old values can be expected to have restarted: until then a former primary should
     /// stay. `None` for one that never was the primary.
     pub fn overlap_ends(&self, credential: &Credential) -> Option<Timestamp> {

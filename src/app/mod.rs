@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
+use crate::access::{Access, AccessSettings};
 use crate::cluster::{Cluster, ClusterSettings, Handover, Node, NodeSettings};
 use crate::config::Config;
 use crate::domain::{CacheId, CacheSpec, Clock, ExternalId, Marketplace, Plans, Timestamp};
@@ -106,7 +106,10 @@ impl Service {
             cluster.clone(),
             Arc::clone(&plans),
             Arc::clone(&clock),
-        );
+        )
+        .with_settings(AccessSettings {
+            overlap: config.rotation_overlap,
+        });
         background.spawn(rotate(access.clone(), stop_background.clone()));
         background.spawn(tidy(
             cluster.clone(),

@@ -42,6 +42,8 @@ pub struct Config {
     pub region: String,
     pub manifest: Manifest,
     pub heroku: Heroku,
+    /// How long a former primary stays after its successor has reached the provider.
+    pub rotation_overlap: Duration,
     /// Plain http to the outside, and cookies without `Secure`: for tests and development.
     pub allow_http: bool,
     pub log_filter: String,
@@ -172,6 +174,9 @@ fn build(
         metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
         memcached,
         region: source.text("LARDER_REGION").unwrap_or("us").to_owned(),
+        rotation_overlap: Duration::from_secs(
+            source.parsed_or("LARDER_ROTATION_OVERLAP_SECS", 7_200),
+        ),
         allow_http,
         log_filter,
         log_format,

@@ -30,6 +30,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.memcached.proxy_port, 11211);
     assert_eq!(config.cluster.as_str(), "c1");
     assert_eq!(config.heroku.log_hosts, ["*.logplex.io".parse().unwrap()]);
+    assert_eq!(config.rotation_overlap, Duration::from_secs(2 * 3_600));
     assert_eq!(config.shutdown, Duration::from_secs(20));
     assert!(config.memcached.open.is_none() && config.memcached.tls.is_none());
 }
@@ -37,12 +38,16 @@ fn defaults_are_those_of_the_contract() {
 #[test]
 fn flags_win_over_environment_over_file() {
     let mut layers = surroundings(
-        &[("LARDER_REGION", "env")],
+        &[
+            ("LARDER_REGION", "env"),
+            ("LARDER_ROTATION_OVERLAP_SECS", "60"),
+        ],
         Some("region = \"file\"\nLARDER_CLUSTER = \"c9\""),
     );
     layers.flags = pairs(&[("LARDER_HTTP_ADDR", "127.0.0.1:1")]);
     let config = Config::read(layers).unwrap();
     assert_eq!(config.region, "env");
+    assert_eq!(config.rotation_overlap, Duration::from_secs(60));
     assert_eq!(config.cluster.as_str(), "c9");
     assert_eq!(config.http_addr.port(), 1);
 }

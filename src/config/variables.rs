@@ -81,6 +81,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("LARDER_HEROKU_LOG_HOSTS", "*.logplex.io", "hosts that a log input may name, comma-separated"),
     plain("LARDER_HEROKU_LOOK_SECS", "86400", "how often attached apps are read anew, besides when webhooks tell"),
     plain("LARDER_HEROKU_LEGACY", "off", "accept v1 provisioning and SSO forms (kensa and Heroku-like marketplaces)"),
+    plain("LARDER_ROTATION_OVERLAP_SECS", "7200", "how long a former primary stays once its successor is pushed"),
     plain("LARDER_ALLOW_HTTP", "off", "plain http outward and cookies without Secure, for tests and dev"),
     plain("LARDER_SHUTDOWN_SECS", "20", "time to wind down after SIGTERM or SIGINT"),
     plain("LARDER_LOG", "info", "log filter, such as info or larder=debug,warn"),

@@ -242,6 +242,7 @@ async fn check_config_reports_every_mistake_at_once() {
         ("LARDER_PROXY_HOSTNAME", "two words"),
         ("LARDER_PROXY_PORT", "70000"),
         ("LARDER_PUBLIC_URL", "http://cache.example.com"),
+        ("LARDER_ROTATION_OVERLAP_SECS", "a day"),
         ("LARDER_SANDBOX_ADDR", "x"),
         ("LARDER_SHUTDOWN_SECS", "soon"),
     ];

@@ -10,6 +10,7 @@ use crate::support::scene::{PATIENCE, PROXY, Scene, Wishes};
 use crate::support::{needs, on_both_databases};
 
 on_both_databases!(rotation_costs_no_operation);
+on_both_databases!(the_overlap_is_as_long_as_the_operator_says);
 on_both_databases!(every_flush_puts_one_line_in_the_right_log);
 
 /// Shop's app runs a real client in a loop; its owner adds a credential, promotes it, and deletes the old one.
@@ -73,6 +74,21 @@ async fn rotation_costs_no_operation(database: Database) {
         releases_before + 1,
         "exactly one release"
     );
+    world.stop().await;
+}
+
+/// The owner reads how long a former primary stays.
+async fn the_overlap_is_as_long_as_the_operator_says(database: Database) {
+    let overlap = ("LARDER_ROTATION_OVERLAP_SECS".to_owned(), "5400".to_owned());
+    let wishes = Wishes {
+        settings: vec![overlap],
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    let (_, addon) = provision(&world, "shop").await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let page = owner.page().await;
+    assert!(page.contains("for 90 minutes at least"), "{page}");
     world.stop().await;
 }
 

@@ -42,6 +42,7 @@ pub async fn page(
         resource: owner.resource(),
         session: owner.session(),
         plan: web.plans.find_or_smallest(&owner.resource().plan),
+        overlap: access.overlap(),
         overlap_ends: credentials.iter().map(overlap_ends).collect(),
         credentials,
         certificates,

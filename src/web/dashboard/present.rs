@@ -2,6 +2,8 @@
 
 mod certificates;
 
+use std::time::Duration;
+
 use super::rotation;
 use super::snippets;
 use super::views::{
@@ -26,6 +28,8 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     pub credentials: Vec<Credential>,
     pub certificates: Vec<Certificate>,
+    /// How long a former primary should stay.
+    pub overlap: Duration,
     /// For each credential when its overlap with its successor ends, if it was the primary.
     pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
@@ -72,7 +76,7 @@ pub fn dashboard(
             .map(row)
             .collect(),
         credentials_max: facts.plan.credentials_max,
-        rotation: rotation::panel(facts.rotation.as_ref(), facts.now),
+        rotation: rotation::panel(facts.rotation.as_ref(), facts.overlap, facts.now),
         has_tls: !facts.tls_servers.is_empty(),
         counters: figures.map(counters),
         settings: settings_panel(settings, &facts, &revealed),

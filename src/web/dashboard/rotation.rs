@@ -1,5 +1,7 @@
 //! The schedule of rotations: its panel and its form.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use axum_extra::extract::CookieJar;
@@ -41,7 +43,7 @@ pub async fn schedule(
 }
 
 /// As the page shows it.
-pub fn panel(rotation: Option<&Rotation>, now: Timestamp) -> RotationPanel {
+pub fn panel(rotation: Option<&Rotation>, overlap: Duration, now: Timestamp) -> RotationPanel {
     let held = rotation.map_or(0, |rotation| rotation.period.days());
     let mut days: Vec<u16> = OFFERED.into_iter().chain([held]).collect();
     days.retain(|days| *days > 0);
@@ -54,6 +56,7 @@ pub fn panel(rotation: Option<&Rotation>, now: Timestamp) -> RotationPanel {
     };
     RotationPanel {
         choices: days.into_iter().map(choice).collect(),
+        overlap: words::lasting(overlap),
         next: rotation.map(|rotation| words::ahead(rotation.next_at, now)),
         put_off: rotation.and_then(|rotation| rotation.last_error.clone()),
     }

@@ -196,6 +196,7 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
             certificate("91BC07", 7_000, 365 * 86_400),
             certificate("91BC07", 370 * 86_400, 365 * 86_400),
         ],
+        overlap: Duration::from_secs(2 * 3_600),
         overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
         rotation: None,

@@ -134,6 +134,8 @@ pub struct ConfigPush {
 /// The schedule of rotations.
 pub struct RotationPanel {
     pub choices: Vec<PeriodChoice>,
+    /// How long a former primary stays, as in `2 hours`.
+    pub overlap: String,
     /// When it is on, as in `in 12 days`.
     pub next: Option<String>,
     pub put_off: Option<String>,

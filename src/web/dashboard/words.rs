@@ -106,6 +106,18 @@ pub fn every(days: u16) -> String {
     }
 }
 
+/// `2 hours`, `90 minutes`: in the largest unit that says it exactly.
+pub fn lasting(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds.is_multiple_of(3_600) {
+        counted(seconds / 3_600, "hour", "hours")
+    } else if seconds.is_multiple_of(60) {
+        counted(seconds / 60, "minute", "minutes")
+    } else {
+        counted(seconds, "second", "seconds")
+    }
+}
+
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (number, one, many) = match seconds {
@@ -161,6 +173,14 @@ mod tests {
         assert_eq!(percent(110, 100), 100);
         assert_eq!(percent(5, 0), 0);
         assert_eq!(percent(u64::MAX / 2, u64::MAX), 50);
+    }
+
+    #[test]
+    fn what_lasts_is_told_exactly() {
+        let told = |secs| lasting(Duration::from_secs(secs));
+        assert_eq!(told(7_200), "2 hours");
+        assert_eq!(told(5_400), "90 minutes");
+        assert_eq!(told(61), "61 seconds");
     }
 
     #[test]
