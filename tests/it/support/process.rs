@@ -35,7 +35,10 @@ impl Process {
 
     /// The same on a full disk: nothing that it logs or prints can be written.
     pub async fn start_on_full_disk(base: &str, settings: &[(String, String)]) -> Process {
-        let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("there"));
+        let full = || {
+            let device = File::options().write(true).open("/dev/full");
+            Stdio::from(device.expect("Linux has it"))
+        };
         let folder = std::env::temp_dir();
         let mut process = Process::spawn(base, settings, &folder, full(), full());
         process.wait_ready().await;
