@@ -5,7 +5,6 @@ use larder::access::Owner;
 use larder::domain::{Marketplace, Resource, ResourceState};
 use larder::outbox::ports::{SendErrorKind, Stage};
 use larder::provisioning::{Provisioned, ProvisioningError};
-use larder::store::nodes::NodeRecord;
 
 use crate::outbox_bed::{Bed, Call, LOG_URL, code};
 use crate::support::db::on_each;
@@ -324,25 +323,7 @@ async fn a_worker_that_dies_is_followed_by_another() {
 async fn a_region_without_room_is_waited_for_where_that_can_be_told() {
     on_each(async |db| {
         let bed = Bed::start(db).await;
-        // The world's node has 1 GiB and another node no room to speak of: a full region.
-        let mut tx = bed.world.store.begin().await.expect("a transaction");
-        let small = NodeRecord {
-            id: "node_small".parse().expect("an id"),
-            cluster: "c1".parse().expect("a name"),
-            region: "us".to_owned(),
-            proxy_hostname: "p2.example.net".to_owned(),
-            proxy_port: 11211,
-            memory_bytes: 1,
-        };
-        use larder::domain::Clock as _;
-        let at = bed.world.clock.now();
-        tx.register_node(&small, at).await.expect("written");
-        tx.commit().await.expect("a commit");
-        for number in 0..9 {
-            let mut ask = request(&format!("full-{number}"));
-            ask.plan = "100".to_owned();
-            ready(bed.world.provisioning.provision(ask).await.expect("room"));
-        }
+        bed.world.fill_region().await;
 
         let mut silent = request("r-1");
         silent.plan = "100".to_owned();

@@ -18,6 +18,7 @@ use larder::domain::{
 use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{Connection, ProvisionRequest, Provisioned, Provisioning};
 use larder::store::Store;
+use larder::store::nodes::NodeRecord;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -268,6 +269,28 @@ impl World {
     pub async fn provision(&self, id: &str) -> Connection {
         let made = self.provisioning.provision(request(id)).await;
         ready(made.expect("a cache"))
+    }
+
+    /// Fills the region: the caches `full-0` to `full-8` take this node's 1 GiB, and a second node has no room to speak
+    /// of.
+    pub async fn fill_region(&self) {
+        let small = NodeRecord {
+            id: "node_small".parse().expect("an id"),
+            cluster: "c1".parse().expect("a name"),
+            region: "us".to_owned(),
+            proxy_hostname: "p2.example.net".to_owned(),
+            proxy_port: 11211,
+            memory_bytes: 1,
+        };
+        let mut tx = self.store.begin().await.expect("a transaction");
+        let now = self.clock.now();
+        tx.register_node(&small, now).await.expect("written");
+        tx.commit().await.expect("a commit");
+        for number in 0..9 {
+            let mut ask = request(&format!("full-{number}"));
+            ask.plan = "100".to_owned();
+            ready(self.provisioning.provision(ask).await.expect("room"));
+        }
     }
 
     /// A cache's owner, signed in through the marketplace.
