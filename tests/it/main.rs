@@ -36,6 +36,7 @@ mod engine_tls;
 mod engine_words;
 mod full_disk;
 mod fuzz_corpus;
+mod heroku_bodies;
 mod heroku_client;
 mod heroku_routes;
 mod heroku_weather;
