@@ -86,6 +86,7 @@ async fn a_push_arrives_once_the_provider_does() {
         Mock::given(path(format!("/addons/{UUID}/config")))
             .and(header("Authorization", "Bearer HRKU-access-1"))
             .and(header("Accept", "application/vnd.heroku+json; version=3"))
+            .and(header("User-Agent", "Larder test"))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!([])))
             .mount(&server)
             .await;
@@ -213,7 +214,9 @@ async fn answers_are_sorted_as_the_failure_table_says() {
         (503, retry(None)),
     ] {
         let server = MockServer::start().await;
-        let echo = json!({"id": "x", "message": "bad MARKERPASSWORD or MARKERTOKEN"});
+        let why = "name not in manifest";
+        let echo = format!("{why}: MARKERPASSWORD or MARKERTOKEN");
+        let echo = json!({"id": "x", "message": echo});
         Mock::given(method("PATCH"))
             .respond_with(ResponseTemplate::new(status).set_body_json(echo))
             .mount(&server)
@@ -224,6 +227,9 @@ async fn answers_are_sorted_as_the_failure_table_says() {
         assert_eq!(error.kind, kind, "{status}");
         assert!(!error.message.contains("MARKER"), "{}", error.message);
         assert!(error.message.contains(&status.to_string()));
+        if kind == SendErrorKind::Refused {
+            assert!(error.message.contains(why), "{}", error.message);
+        }
     }
 }
 
@@ -319,6 +325,7 @@ async fn lines_are_posted_as_logplex_wants_them() {
     let given = |name: &str| request.headers[name].to_str().expect("text");
     assert_eq!(request.url.path(), "/logs");
     assert_eq!(request.url.username(), "");
+    assert_eq!(given("user-agent"), "Larder test");
     assert_eq!(given("content-type"), "application/logplex-1");
     assert_eq!(given("logplex-msg-count"), "2");
     assert_eq!(given("logplex-frame-id"), "dlv_1-2");
