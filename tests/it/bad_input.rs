@@ -451,7 +451,7 @@ async fn refused(what: &str, request: RequestBuilder, status: u16) -> String {
 }
 
 /// The form that the marketplace would send, made here because it must be old, early or wrong.
-fn signed(addon: AddonId, timestamp: u64, salt: &str) -> Vec<(String, String)> {
+pub fn signed(addon: AddonId, timestamp: u64, salt: &str) -> Vec<(String, String)> {
     let User { id, email } = User::default();
     let token = digest_hex(format!("{addon}:{salt}:{timestamp}:{id}:{email}").as_bytes());
     pairs(&[

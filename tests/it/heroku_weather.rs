@@ -1,19 +1,26 @@
 //! Bad weather between Heroku and us, through the public doors: what is refused, told, and made good later.
 
-use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
-use reqwest::StatusCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::bad_input::signed;
 use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 use crate::support::process::larder;
-use crate::support::scene::{PASSWORD, PATIENCE, Scene, Wishes};
+use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes};
 use crate::support::world::eventually;
 
 on_both_databases!(a_refused_push_is_told_and_sent_again_on_request);
 on_both_databases!(a_new_client_secret_goes_on_with_the_old_refresh_tokens);
+on_both_databases!(a_new_password_and_salt_are_good_beside_the_old_ones);
 on_both_databases!(what_happens_to_a_cache_is_told_in_its_app_s_log);
+on_both_databases!(a_smaller_plan_keeps_what_fits);
 on_both_databases!(a_database_that_hangs_is_a_503_and_nothing_is_half_made);
 
 /// A plan that is soon full.
@@ -28,10 +35,26 @@ history_days = 7
 price_cents = 0
 "#;
 
+/// A plan that holds several of those.
+const LARGER: &str = r#"
+[[plans]]
+slug = "100"
+memory_mib = 8
+connections = 2
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+"#;
+
 async fn provision(world: &Scene) -> (AppId, AddonId) {
+    provision_on(world, "dev").await
+}
+
+async fn provision_on(world: &Scene, plan: &str) -> (AppId, AddonId) {
     let shop = world.sandbox.create_app("shop").expect("a new name");
     let options = ProvisionOptions::default();
-    let addon = world.sandbox.provision(shop, "dev", options).await;
+    let addon = world.sandbox.provision(shop, plan, options).await;
     (shop, addon.expect("a cache").id)
 }
 
@@ -99,6 +122,49 @@ async fn a_new_client_secret_goes_on_with_the_old_refresh_tokens(database: Datab
     world.stop().await;
 }
 
+/// We learn a new password and a new salt before the marketplace has its new manifest. Either may arrive for a while.
+async fn a_new_password_and_salt_are_good_beside_the_old_ones(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (_, addon) = provision(&world).await;
+    let rotated = [
+        ("LARDER_HEROKU_PASSWORD", "new-password"),
+        ("LARDER_HEROKU_PASSWORD_PREVIOUS", PASSWORD),
+        ("LARDER_HEROKU_SSO_SALT", "new-salt"),
+        ("LARDER_HEROKU_SSO_SALT_PREVIOUS", SALT),
+    ];
+    let world = world.restart_with_all(&rotated).await;
+    let builder = Client::builder().redirect(Policy::none()).no_proxy();
+    let http = builder.build().expect("a client");
+
+    let body = json!({"uuid": addon, "plan": "dev", "region": "us"});
+    let resources = format!("{}/heroku/resources", world.base);
+    for (password, status) in [
+        ("new-password", StatusCode::CREATED),
+        ("another", StatusCode::UNAUTHORIZED),
+    ] {
+        let asked = http.post(&resources).basic_auth("larder", Some(password));
+        let answer = asked.json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{password}");
+    }
+    let old = world.sandbox.repeat_provision(addon).await;
+    assert_eq!(old.expect("an answer").status, 201);
+
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since_1970.expect("a clock that is right").as_secs();
+    let sign_on = format!("{}/heroku/sso", world.base);
+    for (salt, status) in [
+        ("another", StatusCode::FORBIDDEN),
+        ("new-salt", StatusCode::SEE_OTHER),
+    ] {
+        let asked = http.post(&sign_on).form(&signed(addon, now, salt));
+        let answer = asked.send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{salt}");
+    }
+    // The marketplace has the old one still.
+    Dashboard::open(&world.sandbox, addon, &world.base).await;
+    world.stop().await;
+}
+
 /// Shop's client is refused a flush, opens too many connections and fills its cache; its owner promotes a credential.
 async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
     let wishes = Wishes {
@@ -157,6 +223,69 @@ async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
     world.stop().await;
 }
 
+/// Shop moves to a plan that its data is too large for. That is no reason to refuse: what is above the limit goes.
+async fn a_smaller_plan_keeps_what_fits(database: Database) {
+    let wishes = Wishes {
+        file: Some([SMALL, LARGER].concat()),
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    let (shop, addon) = provision_on(&world, "100").await;
+    let vars = world.sandbox.config_vars(shop);
+    let (user, password) = (&vars["MEMCACHIER_USERNAME"], &vars["MEMCACHIER_PASSWORD"]);
+    let mut client = Plain::connect(&vars["MEMCACHIER_SERVERS"]).await;
+    assert_eq!(client.login(user, password).await, "STORED");
+    let value = "v".repeat(10_000);
+    for number in 0..300 {
+        client
+            .say(&format!("set k{number} 0 0 10000\r\n{value}\r\n"))
+            .await;
+        assert_eq!(client.line().await, "STORED");
+    }
+    assert_eq!(stat(&mut client, "curr_items").await, 300);
+    assert_eq!(stat(&mut client, "limit_maxbytes").await, limit_of(8));
+
+    let changed = world.sandbox.change_plan(addon, "dev").await;
+    assert_eq!(changed.expect("changed").plan, "dev");
+    let path = format!("/heroku/resources/{addon}");
+    let sandbox = &world.sandbox;
+    let answered = sandbox.read(|market| market.requests().count("PUT", &path, 200));
+    assert_eq!(answered, 1);
+    assert_eq!(stat(&mut client, "limit_maxbytes").await, limit_of(1));
+    eventually("the data fits", async || {
+        stat(&mut client, "bytes").await <= limit_of(1)
+    })
+    .await;
+    let kept = stat(&mut client, "curr_items").await;
+    assert!((1..300).contains(&kept), "{kept}");
+    client.say(&format!("set k 0 0 10000\r\n{value}\r\n")).await;
+    assert_eq!(client.line().await, "STORED", "it is as usable as before");
+    world.stop().await;
+}
+
+/// The engine's limit of a plan of so much memory: a tenth above what was bought.
+fn limit_of(mib: u64) -> u64 {
+    let bought = mib << 20;
+    bought + bought / 10
+}
+
+/// One number of the cache's own figures.
+async fn stat(client: &mut Plain, name: &str) -> u64 {
+    client.say("stats\r\n").await;
+    let start = format!("STAT {name} ");
+    let mut found = None;
+    loop {
+        let line = client.line().await;
+        if line == "END" {
+            return found.expect("the figure is told");
+        }
+        assert!(line.starts_with("STAT "), "{line}");
+        if let Some(number) = line.strip_prefix(&start) {
+            found = Some(number.parse().expect("a number"));
+        }
+    }
+}
+
 /// Somebody holds the database for longer than anybody waits. Heroku is told when to come back, and finds one cache.
 async fn a_database_that_hangs_is_a_503_and_nothing_is_half_made(database: Database) {
     let world = Scene::start(database, Wishes::default()).await;
@@ -169,8 +298,8 @@ async fn a_database_that_hangs_is_a_503_and_nothing_is_half_made(database: Datab
     let options = ProvisionOptions::default();
     let addon = world.sandbox.prepare_provision(shop, "dev", options);
     let addon = addon.expect("an order");
-    let body = serde_json::json!({"uuid": addon, "plan": "dev", "region": "us"});
-    let asked = reqwest::Client::new()
+    let body = json!({"uuid": addon, "plan": "dev", "region": "us"});
+    let asked = Client::new()
         .post(format!("{}/heroku/resources", world.base))
         .basic_auth("larder", Some(PASSWORD))
         .json(&body)

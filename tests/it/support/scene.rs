@@ -79,9 +79,17 @@ impl Scene {
 
     /// Stops the service and starts it with one setting changed.
     pub async fn restart_with(self, name: &str, value: &str) -> Scene {
+        self.restart_with_all(&[(name, value)]).await
+    }
+
+    /// The same with several changed at once.
+    pub async fn restart_with_all(self, changes: &[(&str, &str)]) -> Scene {
         self.service.stop().await;
-        let (settings, file) = self.surroundings;
-        let surroundings = (setting(&settings, name, value), file);
+        let (mut settings, file) = self.surroundings;
+        for (name, value) in changes {
+            settings = setting(&settings, name, value);
+        }
+        let surroundings = (settings, file);
         Scene {
             service: serve(&surroundings).await,
             surroundings,
