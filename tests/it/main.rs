@@ -39,6 +39,7 @@ mod fuzz_corpus;
 mod heroku_bodies;
 mod heroku_client;
 mod heroku_routes;
+mod heroku_waits;
 mod heroku_weather;
 mod heroku_webhooks;
 mod kill;
