@@ -8,9 +8,11 @@ use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::world::eventually;
 
 on_both_databases!(an_order_in_the_background_ends_in_one_release);
 on_both_databases!(an_order_may_be_taken_back);
+on_both_databases!(an_order_that_cannot_be_finished_is_given_up_and_told);
 
 const PLANS: &str = r#"
 [[plans]]
@@ -86,7 +88,7 @@ async fn an_order_in_the_background_ends_in_one_release(database: Database) {
     let vars = world.sandbox.config_vars(shop);
     assert_eq!(vars["MEMCACHIER_USERNAME"], primary);
     assert_eq!(world.sandbox.releases(shop).len(), 1, "one release");
-    crate::support::world::eventually("the dashboard knows", async || {
+    eventually("the dashboard knows", async || {
         visible_text(&owner.page().await).contains("Enabled")
     })
     .await;
@@ -123,5 +125,35 @@ async fn an_order_may_be_taken_back(database: Database) {
     let again = world.sandbox.repeat_provision(addon).await;
     assert_eq!(again.expect("an answer").status, 410);
     assert!(world.sandbox.releases(blog).is_empty());
+    world.stop().await;
+}
+
+/// The platform takes no values for eleven hours, and would remove the add-on itself after twelve.
+async fn an_order_that_cannot_be_finished_is_given_up_and_told(database: Database) {
+    let world = stage(database).await;
+    let config = EndpointGroup::Config;
+    world.sandbox.set_fault(config, Some(Fault::ServerError));
+    let (shop, addon) = order(&world, "shop").await;
+    // Nobody can set the clock of a service, so the order becomes an old one.
+    let hours_ago = "UPDATE resources SET created_at = created_at - 39600000000";
+    world.database.execute(hours_ago).await;
+    let gone = world.sandbox.wait_for(PATIENCE, |market| {
+        (market.addon(addon)?.state == AddonState::Deprovisioned).then_some(())
+    });
+    gone.await.expect("the platform hears that we give up");
+    eventually("our side has ended too", async || {
+        let ended = "SELECT count(*) FROM resources WHERE deprovisioned_at IS NOT NULL";
+        world.database.number(ended).await == 1
+    })
+    .await;
+
+    let again = world.sandbox.repeat_provision(addon).await;
+    assert_eq!(again.expect("an answer").status, 410);
+    let mut told = world.sandbox.requests();
+    told.retain(|request| request.path.contains("/actions/"));
+    assert_eq!(told.len(), 1, "told once: {told:?}");
+    assert!(told[0].path.ends_with("/actions/deprovision"));
+    assert_eq!((told[0].method.as_str(), told[0].status), ("POST", Some(200)));
+    assert!(world.sandbox.releases(shop).is_empty());
     world.stop().await;
 }
