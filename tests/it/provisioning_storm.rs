@@ -2,19 +2,28 @@
 //! alike, and never brings back what was given up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use larder::sandbox::{AddonId, AddonState, AppId, ProviderReply, ProvisionOptions};
+use larder::sandbox::{
+    AddonId, AddonState, AppId, CallFaults, ProviderError, ProviderReply, ProvisionOptions,
+};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
-use crate::support::scene::{Scene, Wishes};
+use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::world::eventually;
 
 const AT_ONCE: usize = 64;
 
 on_both_databases!(a_storm_of_equal_requests_makes_one_cache);
+on_both_databases!(every_call_sent_twice_is_done_once);
+on_both_databases!(of_two_plan_changes_the_one_that_arrives_last_holds);
+on_both_databases!(an_order_whose_answer_was_lost_can_be_removed);
+on_both_databases!(repeats_and_plan_changes_push_nothing);
 
 /// Shop orders one cache, and the marketplace sends that order 64 times at once. Later it changes the plan, removes
 /// the cache several times at once, and long after that an old order still arrives.
@@ -97,6 +106,129 @@ async fn the_cache_goes_for_good(
     assert_eq!(state, Some(AddonState::Deprovisioned));
     assert_ne!(login(first).await, "STORED");
     count_rows(world, 0).await;
+}
+
+/// The marketplace sends each of its calls twice at the same time, and late.
+async fn every_call_sent_twice_is_done_once(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    world.sandbox.set_call_faults(CallFaults {
+        slow: Some(Duration::from_millis(50)),
+        duplicate: true,
+        ..CallFaults::default()
+    });
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let made = world.sandbox.provision(shop, "dev", options).await;
+    let addon = made.expect("a cache").id;
+    let path = addon.to_string();
+    let answered = |method: &str, path_end: &str, status: u16| {
+        world
+            .sandbox
+            .read(|market| market.requests().count(method, path_end, status))
+    };
+    assert_eq!(answered("POST", "/heroku/resources", 201), 2);
+    count_rows(&world, 1).await;
+    assert_eq!(world.sandbox.releases(shop).len(), 1);
+
+    let changed = world.sandbox.change_plan(addon, "100").await;
+    assert_eq!(changed.expect("a plan change").plan, "100");
+    assert_eq!(answered("PUT", &path, 200), 2);
+    assert_eq!(world.sandbox.releases(shop).len(), 1);
+
+    let removed = world.sandbox.deprovision(addon).await;
+    assert!(matches!(removed.expect("an answer").status, 204 | 410));
+    assert_eq!(answered("DELETE", &path, 204), 1);
+    assert_eq!(answered("DELETE", &path, 410), 1);
+    count_rows(&world, 0).await;
+    world.stop().await;
+}
+
+/// Shop changes its plan twice at once, and the marketplace lets the second overtake the first.
+async fn of_two_plan_changes_the_one_that_arrives_last_holds(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let made = world.sandbox.provision(shop, "dev", options).await;
+    let addon = made.expect("a cache").id;
+    world.sandbox.set_call_faults(CallFaults {
+        reorder: true,
+        ..CallFaults::default()
+    });
+    for (held_back, overtaking, on_large) in [("100", "dev", 1), ("dev", "100", 0)] {
+        // Called in this order, so the first is the one that is held back.
+        let (first, second) = tokio::join!(
+            world.sandbox.change_plan(addon, held_back),
+            world.sandbox.change_plan(addon, overtaking)
+        );
+        first.expect("a plan change");
+        second.expect("a plan change");
+        let large = "SELECT count(*) FROM resources WHERE plan = '100'";
+        assert_eq!(world.database.number(large).await, on_large);
+        let known = world.sandbox.addons().remove(0).plan;
+        assert_eq!(known, held_back, "both sides know the same");
+    }
+    world.sandbox.set_call_faults(CallFaults::default());
+    world.stop().await;
+}
+
+/// The marketplace gives up waiting for an answer, and cleans up.
+async fn an_order_whose_answer_was_lost_can_be_removed(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let addon = world.sandbox.prepare_provision(shop, "dev", options);
+    let addon = addon.expect("an order");
+    world.sandbox.set_call_faults(CallFaults {
+        lose_reply: true,
+        ..CallFaults::default()
+    });
+    let ordered = world.sandbox.repeat_provision(addon).await;
+    assert!(matches!(ordered, Err(ProviderError::NoAnswer { .. })));
+    count_rows(&world, 1).await;
+
+    world.sandbox.set_call_faults(CallFaults::default());
+    let removed = world.sandbox.deprovision(addon).await;
+    assert_eq!(removed.expect("an answer").status, 204);
+    let late = world.sandbox.repeat_provision(addon).await;
+    assert_eq!(late.expect("an answer").status, 410);
+    count_rows(&world, 0).await;
+    assert!(world.sandbox.releases(shop).is_empty());
+    world.stop().await;
+}
+
+/// What is repeated or concerns the plan alone changes no variable. The promotion at the end shows that one that
+/// changes is pushed, and the pushes of a resource come in order.
+async fn repeats_and_plan_changes_push_nothing(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let made = world.sandbox.provision(shop, "dev", options).await;
+    let addon = made.expect("a cache").id;
+    for plan in ["100", "100", "dev"] {
+        let again = world.sandbox.repeat_provision(addon).await;
+        assert!(matches!(again.expect("an answer").status, 200 | 201));
+        let changed = world.sandbox.change_plan(addon, plan).await;
+        assert_eq!(changed.expect("a plan change").plan, plan);
+    }
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let pushes = || {
+        let mut requests = world.sandbox.requests();
+        requests.retain(|request| request.method == "PATCH");
+        requests.len()
+    };
+    assert_eq!(pushes(), 0);
+    let new = owner.add_credentials().await;
+    assert!(owner.promote(&new).await.status.is_redirection());
+    let name = "MEMCACHIER_USERNAME";
+    let arrived = world.sandbox.wait_for_var(shop, name, &new, PATIENCE);
+    arrived.await.expect("the push arrives");
+    eventually("the push is recorded", async || {
+        pushes() > 0
+    })
+    .await;
+    assert_eq!(pushes(), 1, "only what has changed");
+    assert_eq!(world.sandbox.releases(shop).len(), 2);
+    world.stop().await;
 }
 
 /// Runs `call` so many times at the same time; all results.
