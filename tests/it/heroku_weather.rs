@@ -13,12 +13,13 @@ use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 use crate::support::process::larder;
-use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes};
+use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes, free_port};
 use crate::support::world::eventually;
 
 on_both_databases!(a_refused_push_is_told_and_sent_again_on_request);
 on_both_databases!(a_new_client_secret_goes_on_with_the_old_refresh_tokens);
 on_both_databases!(a_new_password_and_salt_are_good_beside_the_old_ones);
+on_both_databases!(a_token_that_ends_early_is_refreshed_once_and_a_lasting_refusal_told);
 on_both_databases!(what_happens_to_a_cache_is_told_in_its_app_s_log);
 on_both_databases!(a_smaller_plan_keeps_what_fits);
 on_both_databases!(a_database_that_hangs_is_a_503_and_nothing_is_half_made);
@@ -163,6 +164,63 @@ async fn a_new_password_and_salt_are_good_beside_the_old_ones(database: Database
     // The marketplace has the old one still.
     Dashboard::open(&world.sandbox, addon, &world.base).await;
     world.stop().await;
+}
+
+/// Shop's access token is revoked early, which costs one refresh. Later the platform takes no token at all.
+async fn a_token_that_ends_early_is_refreshed_once_and_a_lasting_refusal_told(database: Database) {
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let wishes = Wishes {
+        settings: vec![("LARDER_METRICS_ADDR".to_owned(), metrics.clone())],
+        ..Wishes::default()
+    };
+    let world = Scene::start(database, wishes).await;
+    let (shop, addon) = provision(&world).await;
+    let answered = |method: &str, path_end: &str, status: u16| {
+        world
+            .sandbox
+            .read(|market| market.requests().count(method, path_end, status))
+    };
+    // The last call with the first token: from here on nobody but the push needs one.
+    eventually("the attached apps are read", async || {
+        answered("GET", "/addon-attachments", 200) == 1
+    })
+    .await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let new = owner.add_credentials().await;
+    world.sandbox.expire_tokens();
+    assert!(owner.promote(&new).await.status.is_redirection());
+    arrives(&world, shop, &new).await;
+    says(&mut owner, "Config vars: Applied").await;
+    assert_eq!(answered("PATCH", "/config", 401), 1);
+    assert_eq!(answered("POST", "/oauth/token", 200), 2, "and one refresh");
+    assert_eq!(answered("PATCH", "/config", 200), 1);
+
+    let dead_before = dead_pushes(&metrics).await;
+    let config = EndpointGroup::Config;
+    world.sandbox.set_fault(config, Some(Fault::Unauthorized));
+    let newer = owner.add_credentials().await;
+    assert!(owner.promote(&newer).await.status.is_redirection());
+    says(&mut owner, "Config vars: Refused").await;
+    assert_eq!(answered("PATCH", "/config", 401), 3, "repeated once");
+    assert_eq!(answered("POST", "/oauth/token", 200), 3);
+    eventually("the operator sees it", async || {
+        dead_pushes(&metrics).await > dead_before
+    })
+    .await;
+    world.stop().await;
+}
+
+/// How many pushes ended as a case for a person, as `/metrics` counts them.
+async fn dead_pushes(metrics: &str) -> u64 {
+    let answer = reqwest::get(format!("http://{metrics}/metrics")).await;
+    let text = answer.expect("an answer").text().await.expect("a body");
+    let dead = text.lines().find(|line| {
+        line.starts_with("larder_outbox_attempts_total{")
+            && line.contains("kind=\"config\"")
+            && line.contains("outcome=\"dead\"")
+    });
+    let count = dead.and_then(|line| line.rsplit_once(' '));
+    count.map_or(0, |(_, count)| count.parse().expect("a count"))
 }
 
 /// Shop's client is refused a flush, opens too many connections and fills its cache; its owner promotes a credential.
