@@ -54,6 +54,7 @@ mod outbox_config;
 mod outbox_grants;
 mod outbox_lines;
 mod outbox_looks;
+mod outbox_patience;
 mod outbox_setups;
 mod provisioning;
 mod provisioning_storm;

@@ -104,6 +104,7 @@ pub struct Scripted {
     fails_give_up: Mutex<Option<SendErrorKind>>,
     noted: Notify,
     refuses_tokens: AtomicBool,
+    fails_pushes: AtomicBool,
     refuses_logs: AtomicBool,
     loses_answers: AtomicBool,
     gives_codes: AtomicBool,
@@ -135,6 +136,7 @@ impl Default for Scripted {
             fails_give_up: Mutex::default(),
             noted: Notify::new(),
             refuses_tokens: AtomicBool::default(),
+            fails_pushes: AtomicBool::default(),
             refuses_logs: AtomicBool::default(),
             loses_answers: AtomicBool::default(),
             gives_codes: AtomicBool::default(),
@@ -161,6 +163,11 @@ impl Scripted {
     /// Whether no access token is good for a push.
     pub fn refuse_tokens(&self, refuse: bool) {
         self.refuses_tokens.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether every push meets a provider in trouble.
+    pub fn fail_pushes(&self, fail: bool) {
+        self.fails_pushes.store(fail, Ordering::SeqCst);
     }
 
     /// Whether every log input is dead.
@@ -315,6 +322,10 @@ impl Provider for Scripted {
             pass(held).await;
             if self.refuses_tokens.load(Ordering::SeqCst) {
                 return Err(SendError::new(SendErrorKind::Unauthorized, "no such token"));
+            }
+            if self.fails_pushes.load(Ordering::SeqCst) {
+                let trouble = SendErrorKind::Retry { after: None };
+                return Err(SendError::new(trouble, "in trouble"));
             }
             let arrives = self.loses_answers.load(Ordering::SeqCst);
             if answer.is_ok() || arrives {
