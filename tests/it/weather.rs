@@ -2,6 +2,7 @@
 //! the while what it is waiting for, and the app is restarted once.
 
 use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, RecordedRequest};
+use larder::store::Store;
 
 use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
@@ -12,6 +13,7 @@ use crate::support::world::eventually;
 const RETRY_AFTER_SECS: u32 = 1;
 
 on_both_databases!(a_push_outlasts_a_provider_in_trouble);
+on_both_databases!(a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone);
 
 /// Shop's owner promotes a credential while the provider's API answers 500, then asks for patience, then hangs, then
 /// does what it is told but loses the answer, and at last is well again.
@@ -92,6 +94,79 @@ async fn a_push_outlasts_a_provider_in_trouble(database: Database) {
     );
     patience_was_kept(&pushes(&world));
     world.stop().await;
+}
+
+/// Shop's log input fails in every way that passes, and then refuses our token for good.
+async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world).await;
+    let lists_read = || {
+        world
+            .sandbox
+            .read(|market| market.requests().count("GET", "/addon-attachments", 200))
+    };
+    eventually("the attached apps are read", async || {
+        lists_read() == 1
+    })
+    .await;
+    let store = world.store().await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+
+    let logs = EndpointGroup::Logs;
+    let patience = Fault::TooManyRequests {
+        retry_after_secs: RETRY_AFTER_SECS,
+    };
+    let passing = [Fault::ServerError, patience, Fault::LostReply];
+    world.sandbox.queue_faults(logs, passing.map(Some));
+    assert!(owner.flush().await.status.is_redirection());
+    let mut told = vec![Some(500), Some(429), None, Some(204)];
+    eventually("the line is taken", async || {
+        log_answers(&world).len() == told.len()
+    })
+    .await;
+    assert_eq!(log_answers(&world), told);
+    let lines = world.lines_of(shop, "flush");
+    assert_eq!(lines.len(), 2, "once more after the lost answer");
+    assert_eq!(lines[0], lines[1]);
+
+    world.sandbox.set_fault(logs, Some(Fault::Unauthorized));
+    assert!(owner.flush().await.status.is_redirection());
+    told.push(Some(401));
+    eventually("the apps are read once more", async || {
+        lists_read() == 2
+    })
+    .await;
+    no_line_waits(&world, &store, 2).await;
+    assert_eq!(log_answers(&world), told);
+
+    // The provider names the same input as before, so there is nobody to send the next line to.
+    world.sandbox.set_fault(logs, None);
+    assert!(owner.flush().await.status.is_redirection());
+    no_line_waits(&world, &store, 3).await;
+    assert_eq!(log_answers(&world), told);
+    assert_eq!(lists_read(), 2);
+    store.close().await;
+    world.stop().await;
+}
+
+/// How each call of the log input was answered.
+fn log_answers(world: &Scene) -> Vec<Option<u16>> {
+    let all = world.sandbox.requests().into_iter();
+    let calls = all.filter(|request| request.path.ends_with("/logs"));
+    calls.map(|request| request.status).collect()
+}
+
+/// Waits until so many flushes are in the history and nothing is left to be sent of them.
+async fn no_line_waits(world: &Scene, store: &Store, flushes: i64) {
+    eventually("the flush is reported", async || {
+        let reported = "SELECT count(*) FROM events WHERE kind = 'flush'";
+        world.database.number(reported).await == flushes
+    })
+    .await;
+    eventually("no line waits", async || {
+        store.lines_waiting().await.expect("an answer") == 0
+    })
+    .await;
 }
 
 /// After each 429 the next push came no earlier than asked.
