@@ -144,6 +144,38 @@ async fn a_token_about_to_end_is_refreshed_before_the_call() {
     .await;
 }
 
+/// A crash after the call must not lose the only refresh token that is still good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_refresh_token_is_stored_before_its_access_token_is_used() {
+    on_each(async |db| {
+        let bed = Bed::start(db).await;
+        let owner = bed.cache("r-1").await;
+        bed.work().await;
+        bed.pass(28_799);
+        let username = bed.promote_new(&owner).await;
+        let gate = bed.provider.hold();
+        let outbox = bed.outbox.clone();
+        let pushing = tokio::spawn(async move { outbox.run_due().await });
+        let push = Call::Push {
+            token: "access-2".to_owned(),
+            username,
+        };
+        bed.provider.called(&push).await;
+
+        let grant = bed.world.store.grant(owner.cache()).await;
+        let grant = grant.expect("read").expect("a grant");
+        let refresh = grant.refresh.expect("a refresh token");
+        assert_eq!(refresh.expose_secret(), "refresh-2");
+        let access = grant.access.expect("a token");
+        assert_eq!(access.expose_secret(), "access-2");
+        bed.provider.go_on();
+        gate.add_permits(1);
+        pushing.await.expect("no panic").expect("recorded");
+        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+    })
+    .await;
+}
+
 /// Three who need a token at once: a push and two dead log inputs. Two processes, one refresh.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_shares_one_refresh() {
