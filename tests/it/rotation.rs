@@ -6,12 +6,16 @@ use larder::sandbox::{AddonId, AppId, ProvisionOptions};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
 use crate::support::looping::{LoopClient, Tally, loop_script, python, tally};
+use crate::support::plain::Plain;
 use crate::support::scene::{PATIENCE, PROXY, Scene, Wishes};
+use crate::support::world::eventually;
 use crate::support::{needs, on_both_databases};
 
 on_both_databases!(rotation_costs_no_operation);
 on_both_databases!(the_overlap_is_as_long_as_the_operator_says);
 on_both_databases!(every_flush_puts_one_line_in_the_right_log);
+on_both_databases!(a_storm_of_flushes_is_told_in_few_lines_that_add_up);
+on_both_databases!(rotate_now_tells_who_still_needs_the_former_primary);
 
 /// Shop's app runs a real client in a loop; its owner adds a credential, promotes it, and deletes the old one.
 async fn rotation_costs_no_operation(database: Database) {
@@ -139,6 +143,85 @@ async fn every_flush_puts_one_line_in_the_right_log(database: Database) {
         "nobody else hears of it"
     );
     world.stop().await;
+}
+
+/// Shop's client flushes again and again, faster than anybody would read.
+async fn a_storm_of_flushes_is_told_in_few_lines_that_add_up(database: Database) {
+    const FLUSHES: u64 = 37;
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, _) = provision(&world, "shop").await;
+    let (mut client, _) = client_of(&world, shop).await;
+    client.say(&"flush_all\r\n".repeat(FLUSHES as usize)).await;
+    for _ in 0..FLUSHES {
+        assert_eq!(client.line().await, "OK");
+    }
+    let told = || world.lines_of(shop, "flush");
+    let sum = || told().iter().map(|line| times(line)).sum::<u64>();
+    eventually("all of them are told", async || {
+        sum() >= FLUSHES
+    })
+    .await;
+    let lines = told();
+    assert_eq!(sum(), FLUSHES, "{lines:#?}");
+    assert!((lines.len() as u64) < FLUSHES, "{lines:#?}");
+    world.stop().await;
+}
+
+/// How many events a line stands for.
+fn times(line: &str) -> u64 {
+    line.rsplit_once(" repeated=")
+        .map_or(1, |(_, times)| times.parse().expect("a count"))
+}
+
+/// Shop's client stays connected while its owner rotates in one step.
+async fn rotate_now_tells_who_still_needs_the_former_primary(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world, "shop").await;
+    let (mut client, old) = client_of(&world, shop).await;
+    let releases_before = world.sandbox.releases(shop).len();
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    eventually("its row shows the client", async || {
+        let row = row_of(&owner.page().await, &old);
+        row.contains("class=\"number\">1</td>") && !row.contains(">never<")
+    })
+    .await;
+
+    let action = format!("credentials/{old}/rotate");
+    assert!(owner.act(&action, &[]).await.status.is_redirection());
+    let new = owner.usernames().await.remove(0);
+    assert_ne!(new, old);
+    let name = "MEMCACHIER_USERNAME";
+    let arrived = world.sandbox.wait_for_var(shop, name, &new, PATIENCE);
+    arrived.await.expect("the push arrives");
+    eventually("its row tells when it may go", async || {
+        row_of(&owner.page().await, &old).contains("Safe to delete from ")
+    })
+    .await;
+    client.say("set k 0 0 1\r\nv\r\n").await;
+    assert_eq!(client.line().await, "STORED", "until then it works");
+    assert_eq!(
+        world.sandbox.releases(shop).len(),
+        releases_before + 1,
+        "exactly one release"
+    );
+    world.stop().await;
+}
+
+/// A client logged in with the app's variables, and its user name.
+async fn client_of(world: &Scene, app: AppId) -> (Plain, String) {
+    let vars = world.sandbox.config_vars(app);
+    let user = vars["MEMCACHIER_USERNAME"].clone();
+    let mut client = Plain::connect(&vars["MEMCACHIER_SERVERS"]).await;
+    let greeted = client.login(&user, &vars["MEMCACHIER_PASSWORD"]).await;
+    assert_eq!(greeted, "STORED");
+    (client, user)
+}
+
+/// A credential's row of the table.
+fn row_of(page: &str, username: &str) -> String {
+    let start = page.find(&format!("id=\"credential-{username}\""));
+    let row = &page[start.expect("a row")..];
+    row[..row.find("</tr>").expect("its end")].to_owned()
 }
 
 async fn provision(world: &Scene, name: &str) -> (AppId, AddonId) {
