@@ -64,6 +64,7 @@ mod scheduled_rotation;
 mod secrets;
 mod setups;
 mod shutdown;
+mod sign_ons;
 mod store_battery;
 mod store_certificates;
 mod store_open;
