@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::access::{AccessError, ConfigState, FlushResult, Owner, Reach, SsoVisit};
+use larder::access::{Access, AccessError, ConfigState, FlushResult, Owner, Reach, SsoVisit};
 use larder::domain::secret::BearerSecret;
 use larder::domain::{CacheId, Capabilities, Username};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use crate::support::db::on_each;
-use crate::support::world::World;
+use crate::support::world::{World, plans};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -74,13 +74,17 @@ async fn a_session_is_of_one_cache_and_ends_in_time() {
     .await;
 }
 
+/// Also where the same form reaches two processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_on_proof_opens_one_session() {
     on_each(async |db| {
         let world = World::start(db).await;
         let cache = world.provision("r-1").await.resource.cache;
-        let visits = (0..20).map(|_| {
-            let access = world.access.clone();
+        let (store, cluster) = (db.opened_again().await, world.cluster.clone());
+        let other = Access::new(store.clone(), cluster, plans(), world.clock.clone());
+        let visits = (0..20).map(|count| {
+            let process = if count % 2 == 0 { &world.access } else { &other };
+            let access = process.clone();
             let visit = SsoVisit {
                 cache,
                 proof_digest: "digest".to_owned(),
@@ -99,6 +103,7 @@ async fn a_sign_on_proof_opens_one_session() {
             }
         }
         assert_eq!((opened, refused), (1, 19));
+        store.close().await;
     })
     .await;
 }
