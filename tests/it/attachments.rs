@@ -7,7 +7,7 @@ use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions};
 use larder::store::Store;
 
 use crate::outbox_bed::heroku_settings;
-use crate::support::dashboard::Dashboard;
+use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::scene::{PASSWORD, PATIENCE, Scene, Wishes};
@@ -15,6 +15,7 @@ use crate::support::world::eventually;
 
 on_both_databases!(flush_lines_follow_the_attached_apps_by_webhook);
 on_both_databases!(the_list_of_installs_is_read_with_all_its_pages);
+on_both_databases!(an_app_without_a_log_input_misses_nothing_but_lines);
 on_both_databases!(without_webhooks_the_attached_apps_are_read_now_and_then);
 
 async fn flush_lines_follow_the_attached_apps_by_webhook(database: Database) {
@@ -116,6 +117,38 @@ async fn the_list_of_installs_is_read_with_all_its_pages(database: Database) {
     listed.sort();
     wanted.sort();
     assert_eq!(listed, wanted, "two pages of one");
+    world.stop().await;
+}
+
+/// Shop is an app of the generation that has no log input.
+async fn an_app_without_a_log_input_misses_nothing_but_lines(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions {
+        without_log_input: true,
+        ..ProvisionOptions::default()
+    };
+    let made = world.sandbox.provision(shop, "dev", options).await;
+    let addon = made.expect("a cache").id;
+    answered(&world, "GET", "/addon-attachments", 200).await;
+    let store = world.store().await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    flush(&mut owner).await;
+    eventually("the page shows the flush", async || {
+        visible_text(&owner.page().await).contains("Flushed")
+    })
+    .await;
+    let new = owner.add_credentials().await;
+    assert!(owner.promote(&new).await.status.is_redirection());
+    let name = "MEMCACHIER_USERNAME";
+    let arrived = world.sandbox.wait_for_var(shop, name, &new, PATIENCE);
+    arrived.await.expect("the push arrives");
+
+    assert_eq!(store.lines_waiting().await.expect("an answer"), 0);
+    let all = world.sandbox.requests().into_iter();
+    let calls = all.filter(|request| request.path.ends_with("/logs"));
+    assert_eq!(calls.count(), 0, "nobody to send a line to");
+    store.close().await;
     world.stop().await;
 }
 
