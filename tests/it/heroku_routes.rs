@@ -320,6 +320,13 @@ async fn bad_requests_get_a_typed_refusal() {
         ask(&app, Method::DELETE, &one("%00"), "")
             .await
             .refused(404);
+        for path in [one("%ff"), one("%ff/"), one("x/y"), one("x/y/%ff")] {
+            let put = ask(&app, Method::PUT, &path, r#"{"plan":"dev"}"#).await;
+            put.refused(404);
+            ask(&app, Method::DELETE, &path, "").await.refused(404);
+        }
+        let config = format!("{}/config", one(UUID));
+        ask(&app, Method::GET, &config, "").await.refused(404);
         ask(&app, Method::GET, COLLECTION, "").await.refused(405);
         ask(&app, Method::POST, &one(UUID), "").await.refused(405);
         let id = UUID.parse().expect("an id");
@@ -335,6 +342,19 @@ fn untouchable() -> Body {
         || -> Result<axum::body::Bytes, std::io::Error> { panic!("the body was read") },
     ));
     Body::from_stream(stream)
+}
+
+/// A fault of ours is told in Heroku's words too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_panics_is_a_503() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let app = app(&world, |_| {});
+        let answer = ask(&app, Method::POST, COLLECTION, untouchable()).await;
+        answer.refused(503);
+        assert_eq!(answer.headers["retry-after"], "5");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -353,6 +373,7 @@ async fn strangers_are_turned_away_before_their_body_is_read() {
                 (Method::PUT, one(UUID)),
                 (Method::DELETE, one(UUID)),
                 (Method::GET, one(UUID)),
+                (Method::GET, one("x/y")),
             ] {
                 let answer = ask_as(&app, auth, method, &path, untouchable()).await;
                 answer.refused(401);

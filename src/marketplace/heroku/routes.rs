@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{post, put};
+use axum::routing::{any, post, put};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
 use super::wire::{AcceptedReply, Message, PlanChangeBody, ProvisionBody, ProvisionReply};
@@ -52,7 +53,9 @@ pub fn router(routes: HerokuRoutes) -> Router {
         .route("/heroku/resources/", collection())
         .route("/heroku/resources/{id}", one())
         .route("/heroku/resources/{id}/", one())
+        .route("/heroku/resources/{id}/{*rest}", any(no_such_resource))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(CatchPanicLayer::custom(panicked))
         .route_layer(middleware::from_fn_with_state(routes.clone(), guard))
         .with_state(routes.clone())
         .merge(webhooks::router(routes))
@@ -74,6 +77,17 @@ async fn guard(State(routes): State<HerokuRoutes>, request: Request, next: Next)
 
 pub(super) async fn not_a_method() -> Refusal {
     Refusal(StatusCode::METHOD_NOT_ALLOWED, "There is no such action.")
+}
+
+/// Whatever else is called below a resource.
+async fn no_such_resource() -> Refusal {
+    NO_SUCH_RESOURCE
+}
+
+/// Heroku cannot read the page that other callers get. The panic's own message went to the log by the panic hook.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    UNAVAILABLE.into_response()
 }
 
 async fn provision(
@@ -104,10 +118,10 @@ async fn provision(
 
 async fn change_plan(
     State(routes): State<HerokuRoutes>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let id = routes.path_id(&id)?;
+    let id = routes.path_id(id)?;
     let body: PlanChangeBody = read(body)?;
     let change = routes
         .provisioning
@@ -123,9 +137,9 @@ async fn change_plan(
 
 async fn deprovision(
     State(routes): State<HerokuRoutes>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Refusal> {
-    let id = routes.path_id(&id)?;
+    let id = routes.path_id(id)?;
     routes
         .provisioning
         .deprovision(Marketplace::Heroku, &id)
@@ -180,8 +194,10 @@ impl HerokuRoutes {
         })
     }
 
-    fn path_id(&self, text: &str) -> Result<ExternalId, Refusal> {
-        self.external_id(text).ok_or(NO_SUCH_RESOURCE)
+    /// The id in the path; one that is no text names no resource either.
+    fn path_id(&self, id: Result<Path<String>, PathRejection>) -> Result<ExternalId, Refusal> {
+        let id = id.map_err(|_| NO_SUCH_RESOURCE)?;
+        self.external_id(&id).ok_or(NO_SUCH_RESOURCE)
     }
 
     /// A uuid in its usual form; with the v1 shapes switched on, whatever id their senders use.
