@@ -111,13 +111,28 @@ impl Service {
             overlap: config.rotation_overlap,
         });
         background.spawn(rotate(access.clone(), stop_background.clone()));
+        let provisioning = Provisioning::new(
+            store.clone(),
+            cluster.clone(),
+            Arc::clone(&plans),
+            Arc::clone(&clock),
+        );
         background.spawn(tidy(
             cluster.clone(),
             access.clone(),
+            provisioning.clone(),
             stop_background.clone(),
         ));
 
-        let router = build_router(config, &heroku, &store, &cluster, access, &plans, &clock);
+        let router = build_router(
+            config,
+            &heroku,
+            &store,
+            access,
+            provisioning,
+            &plans,
+            &clock,
+        );
         open_http(config, router, &stop_http, &http).await?;
         let shutdown = config.shutdown;
         Ok(Service {
@@ -390,10 +405,16 @@ async fn rotate(access: Access, stop: CancellationToken) {
 }
 
 /// Removes what has outlived its use, now and then, until `stop`.
-async fn tidy(cluster: Cluster, access: Access, stop: CancellationToken) {
+async fn tidy(
+    cluster: Cluster,
+    access: Access,
+    provisioning: Provisioning,
+    stop: CancellationToken,
+) {
     loop {
         let tidied = async {
             cluster.tidy().await?;
+            provisioning.tidy().await?;
             access.tidy().await
         };
         if let Err(error) = tidied.await {
@@ -410,18 +431,12 @@ fn build_router(
     config: &Config,
     heroku: &Arc<HerokuSettings>,
     store: &Store,
-    cluster: &Cluster,
     access: Access,
+    provisioning: Provisioning,
     plans: &Arc<Plans>,
     clock: &Arc<dyn Clock>,
 ) -> Router {
     let name = config.manifest.display_name().to_owned();
-    let provisioning = Provisioning::new(
-        store.clone(),
-        cluster.clone(),
-        Arc::clone(plans),
-        Arc::clone(clock),
-    );
     let web = Web {
         access,
         provisioning: provisioning.clone(),

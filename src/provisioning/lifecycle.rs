@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::{PlanChange, Provisioning, ProvisioningError, audit};
 use crate::domain::{CacheId, Event, ExternalId, Marketplace, Resource, Revision};
 use crate::outbox;
-use crate::store::Tx;
+use crate::store::{StoreError, Tx};
 
 /// The nodes follow by themselves; we only see to it that they usually have when the marketplace is answered.
 const NODE_WAIT: Duration = Duration::from_secs(5);
+/// How long an id is refused whose end came before its beginning: marketplaces give up repeating an order after a day.
+const EARLY_END_KEPT: Duration = Duration::from_secs(86_400);
 
 impl Provisioning {
     /// Gives a resource another plan. The data stays; above a lower limit the engine evicts.
@@ -54,7 +56,10 @@ impl Provisioning {
         marketplace: Marketplace,
         id: &ExternalId,
     ) -> Result<(), ProvisioningError> {
-        let found = self.live(marketplace, id).await?;
+        let found = match self.live(marketplace, id).await {
+            Err(ProvisioningError::Unknown) => self.end_unknown(marketplace, id).await?,
+            found => found?,
+        };
         let (mut tx, resource) = self.lock_live(found.cache).await?;
         let cache = resource.cache;
         let now = self.clock.now();
@@ -67,6 +72,27 @@ impl Provisioning {
         tx.commit().await?;
         self.let_nodes_follow(cache, revision).await;
         Ok(())
+    }
+
+    /// Remembers the end of an id that stands for nothing here: its order may still be on its way, and would make a
+    /// cache that nobody wants. Gives the resource if the order has arrived at this very moment.
+    async fn end_unknown(
+        &self,
+        marketplace: Marketplace,
+        id: &ExternalId,
+    ) -> Result<Resource, ProvisioningError> {
+        let mut tx = self.store.begin().await?;
+        tx.note_early_end(marketplace, id, self.clock.now()).await?;
+        tx.commit().await?;
+        self.live(marketplace, id).await
+    }
+
+    /// Drops what is kept for a while only. Call it now and then.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        let before = self.clock.now().minus(EARLY_END_KEPT);
+        let mut tx = self.store.begin().await?;
+        tx.prune_early_ends(before).await?;
+        tx.commit().await
     }
 
     /// The resource as it is now, held until the transaction ends: another request may have buried it since it

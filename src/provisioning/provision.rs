@@ -62,6 +62,8 @@ enum Written {
     Lost,
     /// The user name is taken: draw another.
     NameTaken,
+    /// Its end came before it.
+    Ended,
 }
 
 impl Provisioning {
@@ -111,6 +113,7 @@ impl Provisioning {
                 Written::Made => return Ok(true),
                 Written::Lost => return Ok(false),
                 Written::NameTaken => {}
+                Written::Ended => return Err(ProvisioningError::Gone),
             }
         }
         Err(StoreError::Taken("credentials.username".to_owned()).into())
@@ -142,6 +145,12 @@ impl Provisioning {
         let Some(cache) = tx.insert_resource(&new, now).await? else {
             return Ok(Written::Lost);
         };
+        if !tx
+            .may_begin(request.marketplace, &request.external_id, now)
+            .await?
+        {
+            return Ok(Written::Ended);
+        }
         let key = self.store.verifier_key();
         let issued =
             access::issue(&mut tx, key, cache, &username, Capabilities::ALL, true, now).await?;

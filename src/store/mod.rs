@@ -17,6 +17,7 @@
 //! | [`config_sync`] | how far the provider's variables are from the primary |
 //! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
 //! | [`grants`] | the provider's tokens |
+//! | `early_ends` | ids that ended before they began |
 //! | [`rotations`] | the schedule by which primaries are replaced |
 //! | [`setups`] | resources that were accepted and are not ready yet |
 //! | [`watches`] | looks at what the provider knows, and the news that asks for one |
@@ -39,6 +40,7 @@ mod connect;
 pub mod credentials;
 pub mod deliveries;
 mod dialect;
+mod early_ends;
 pub mod events;
 pub mod flushes;
 pub mod grants;

@@ -1,6 +1,7 @@
 //! The lifecycle of resources over a store and one node, on both databases.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use larder::domain::{Marketplace, ResourceState};
 use larder::provisioning::{GrantCode, ProvisionRequest, ProvisioningError};
@@ -209,6 +210,61 @@ async fn deprovisioning_is_final() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_comes_first_holds_for_a_day() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let id = "r-1".parse().expect("an id");
+        let end = || world.provisioning.deprovision(Marketplace::Heroku, &id);
+        let order = || world.provisioning.provision(request("r-1"));
+        for _ in 0..2 {
+            assert!(matches!(end().await, Err(ProvisioningError::Unknown)));
+            assert!(matches!(order().await, Err(ProvisioningError::Gone)));
+        }
+        let found = world.provisioning.find(Marketplace::Heroku, &id).await;
+        assert!(found.expect("answers").is_none(), "nothing was made");
+        world.provision("r-2").await;
+
+        world.clock.advance(Duration::from_secs(86_400 - 60));
+        world.provisioning.tidy().await.expect("tidied");
+        assert!(matches!(order().await, Err(ProvisioningError::Gone)));
+        world.clock.advance(Duration::from_secs(120));
+        world.provisioning.tidy().await.expect("tidied");
+        assert!(ready(order().await.expect("a cache")).created);
+        assert!(end().await.is_ok());
+    })
+    .await;
+}
+
+/// Whoever is first: never a live cache whose end was asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_at_the_moment_of_the_order_leaves_no_cache() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        for number in 0..32 {
+            let name = format!("r-{number}");
+            let id = name.parse().expect("an id");
+            let order = tokio::spawn({
+                let (provisioning, order) = (world.provisioning.clone(), request(&name));
+                async move { provisioning.provision(order).await }
+            });
+            // The one or the other is ahead, by a little more each time.
+            for _ in 0..number {
+                tokio::task::yield_now().await;
+            }
+            let ended = world.provisioning.deprovision(Marketplace::Heroku, &id);
+            let ended = ended.await;
+            let ordered = order.await.expect("no panic");
+            let found = world.provisioning.find(Marketplace::Heroku, &id).await;
+            let lives = found
+                .expect("answers")
+                .is_some_and(|found| found.state.is_live());
+            assert!(!lives, "{name}: {ended:?} {ordered:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deprovisioning_does_not_wait_for_ever_for_a_node() {
     on_each(async |db| {
         let world = World::start(db).await;
@@ -224,7 +280,7 @@ async fn deprovisioning_does_not_wait_for_ever_for_a_node() {
         let revision = world.store.last_change(cache).await.expect("answers");
         let follows = world
             .cluster
-            .wait_applied(cache, revision, std::time::Duration::from_secs(60))
+            .wait_applied(cache, revision, Duration::from_secs(60))
             .await;
         assert!(follows && world.plane.spec(cache).is_none());
     })

@@ -73,6 +73,28 @@ async fn a_storm_of_equal_requests_makes_one_cache(database: Database) {
     world.stop().await;
 }
 
+on_both_databases!(an_order_that_comes_after_its_end_makes_nothing);
+
+/// Shop gives a cache up before its order has arrived. The order comes all the same.
+async fn an_order_that_comes_after_its_end_makes_nothing(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let shop = world.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let order = world.sandbox.prepare_provision(shop, "dev", options);
+    let addon = order.expect("an order");
+
+    let unknown = world.sandbox.deprovision(addon).await;
+    let unknown = unknown.expect_err("nobody knows it");
+    assert_eq!(unknown.status(), Some(404));
+    let late = world.sandbox.repeat_provision(addon).await;
+    let late = late.expect("an answer");
+    assert_eq!(late.status, 410, "{}", late.body);
+    let credentials = world.database.number("SELECT count(*) FROM credentials");
+    assert_eq!(credentials.await, 0);
+    assert!(world.sandbox.config_vars(shop).is_empty());
+    world.stop().await;
+}
+
 async fn the_cache_goes_for_good(
     world: &Arc<Scene>,
     shop: AppId,
