@@ -11,6 +11,11 @@ impl Access {
         row.map(config_state).ok_or(AccessError::Gone)
     }
 
+    /// Whether the provider can be called about the cache, or soon will be.
+    pub async fn has_token(&self, owner: &Owner) -> Result<bool, AccessError> {
+        Ok(self.store.has_token(owner.cache()).await?)
+    }
+
     pub async fn history(
         &self,
         owner: &Owner,

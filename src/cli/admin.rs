@@ -110,7 +110,7 @@ async fn caches(operator: &Operator, text: Option<&str>) -> anyhow::Result<()> {
                 cache.plan.to_string(),
                 cache.cluster.clone(),
                 cache.credentials.to_string(),
-                push_word(&cache.push).to_owned(),
+                push_word(cache).to_owned(),
                 format!("{} {}", cache.marketplace, cache.external_id),
                 cache.name.clone(),
             ]);
@@ -130,11 +130,13 @@ fn is_meant(cache: &CacheOverview, text: Option<&str>) -> bool {
     text.is_none_or(|text| texts.iter().any(|held| held.contains(text)))
 }
 
-fn push_word(push: &PushOverview) -> &'static str {
-    match push {
+/// A cache without a token has what it was given at first, and nothing newer will reach it.
+fn push_word(cache: &CacheOverview) -> &'static str {
+    match cache.push {
+        PushOverview::Dead { .. } => "REFUSED",
+        _ if cache.no_token.is_some() => "NO TOKEN",
         PushOverview::Applied => "applied",
         PushOverview::Pending { .. } => "pending",
-        PushOverview::Dead { .. } => "REFUSED",
     }
 }
 
@@ -151,6 +153,12 @@ fn cache_remarks(cache: &CacheOverview) -> Vec<String> {
             "cache {number}: the last push of its config vars failed: {error}. Tried again by itself"
         )),
         PushOverview::Pending { error: None } | PushOverview::Applied => {}
+    }
+    if let Some(why) = &cache.no_token {
+        remarks.push(format!(
+            "cache {number}: no token: {why}. Its config vars cannot be pushed, and apps attached later get no log \
+             lines; an order repeated with a new grant helps, or a new add-on in its place"
+        ));
     }
     match &cache.setup {
         None => {}

@@ -273,6 +273,14 @@ type GrantRow = (
 );
 
 impl Store {
+    /// Whether there is a token, or a code that may still become one.
+    pub async fn has_token(&self, cache: CacheId) -> Result<bool, StoreError> {
+        let found: Option<i64> = read!(self, c => sqlx::query_scalar(
+                "SELECT cache_id FROM grants WHERE cache_id = $1 AND state <> 'broken'")
+            .bind(cache.0).fetch_optional(c))?;
+        Ok(found.is_some())
+    }
+
     /// Codes that are due.
     pub async fn codes_backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
         let (due, oldest): (i64, Option<i64>) = read!(self, c => sqlx::query_as(

@@ -18,6 +18,8 @@ pub struct CacheOverview {
     pub cluster: String,
     pub credentials: u64,
     pub push: PushOverview,
+    /// Why its provider cannot be called about it, where it cannot.
+    pub no_token: Option<String>,
     /// While its provider waits for our word.
     pub setup: Option<SetupOverview>,
     /// Flushes that were ordered and not yet reported done.
@@ -73,6 +75,8 @@ struct CacheRow {
     applied: Option<i64>,
     dead_at: Option<i64>,
     last_error: Option<String>,
+    grant_state: Option<String>,
+    grant_error: Option<String>,
     goal: Option<String>,
     setup_error: Option<String>,
 }
@@ -98,6 +102,11 @@ impl CacheRow {
             cluster: self.cluster,
             credentials: number("count of credentials", self.credentials)?,
             push,
+            no_token: match self.grant_state.as_deref() {
+                None => Some("its provider has given none".to_owned()),
+                Some("broken") => Some(self.grant_error.unwrap_or_default()),
+                Some(_) => None,
+            },
             setup: self.goal.map(|goal| SetupOverview {
                 giving_up: goal == "give_up",
                 error: self.setup_error.unwrap_or_default(),
@@ -120,9 +129,10 @@ impl Store {
             "SELECT r.cache_id, r.label, r.name, r.marketplace, r.external_id, r.plan, r.cluster, \
              (SELECT count(*) FROM credentials k WHERE k.cache_id = r.cache_id AND k.removed_at IS NULL) AS credentials, \
              (SELECT count(*) FROM flushes f WHERE f.cache_id = r.cache_id AND f.done_at IS NULL) AS flushes, \
-             s.desired, s.applied, s.dead_at, s.last_error, u.goal, u.last_error AS setup_error \
+             s.desired, s.applied, s.dead_at, s.last_error, u.goal, u.last_error AS setup_error, \
+             g.state AS grant_state, g.last_error AS grant_error \
              FROM resources r LEFT JOIN config_sync s ON s.cache_id = r.cache_id \
-             LEFT JOIN setups u ON u.cache_id = r.cache_id \
+             LEFT JOIN setups u ON u.cache_id = r.cache_id LEFT JOIN grants g ON g.cache_id = r.cache_id \
              WHERE r.cache_id > $1 AND r.state <> 'deprovisioned' ORDER BY r.cache_id LIMIT $2")
             .bind(after.0).bind(i64::from(most)).fetch_all(c))?;
         rows.into_iter().map(CacheRow::into_overview).collect()

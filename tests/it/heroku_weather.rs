@@ -17,6 +17,7 @@ use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes, free_port};
 use crate::support::world::eventually;
 
 on_both_databases!(a_refused_push_is_told_and_sent_again_on_request);
+on_both_databases!(a_cache_without_a_token_is_told_of_before_any_push);
 on_both_databases!(a_new_client_secret_goes_on_with_the_old_refresh_tokens);
 on_both_databases!(a_new_password_and_salt_are_good_beside_the_old_ones);
 on_both_databases!(a_token_that_ends_early_is_refreshed_once_and_a_lasting_refusal_told);
@@ -99,6 +100,38 @@ async fn a_refused_push_is_told_and_sent_again_on_request(database: Database) {
         says(&mut owner, "Config vars: Applied").await;
         assert!(!owner.page().await.contains("/config-vars/push"));
     }
+    world.stop().await;
+}
+
+/// Jobs gets its cache without a grant, as old testers order them; Shop gets one. Nobody has anything to push yet.
+async fn a_cache_without_a_token_is_told_of_before_any_push(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let jobs = world.sandbox.create_app("jobs").expect("a new name");
+    let options = ProvisionOptions {
+        without_grant: true,
+        ..ProvisionOptions::default()
+    };
+    let without = world.sandbox.provision(jobs, "dev", options).await;
+    let without = without.expect("a cache").id;
+    let (_, with) = provision(&world).await;
+    for (addon, expected) in [(without, true), (with, false)] {
+        let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+        let page = visible_text(&owner.page().await);
+        assert!(page.contains("Config vars: Applied"), "{page}");
+        let told = page.contains("Heroku has given us no token for this cache.");
+        assert_eq!(told, expected, "{page}");
+    }
+    let folder = std::env::temp_dir();
+    let listed = larder("admin caches", world.settings(), &folder).await;
+    assert!(listed.success, "{listed:?}");
+    for (addon, expected) in [(without, "NO TOKEN"), (with, "applied")] {
+        let addon = addon.to_string();
+        let row = listed.stdout.lines().find(|line| line.contains(&addon));
+        let row = row.expect("a row");
+        assert!(row.contains(expected), "{row}");
+    }
+    let remarks = listed.stdout.matches("no token: its provider has given none");
+    assert_eq!(remarks.count(), 1, "{}", listed.stdout);
     world.stop().await;
 }
 

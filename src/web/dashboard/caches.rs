@@ -28,10 +28,11 @@ pub async fn page(
 ) -> Result<Response, Fault> {
     let access = &web.access;
     let figures = async { Ok(access.figures(owner).await) };
-    let (credentials, certificates, config, rotation, history, servers, figures) = tokio::try_join!(
+    let (credentials, certificates, config, has_token, rotation, history, servers, figures) = tokio::try_join!(
         access.credentials(owner),
         access.certificates(owner),
         access.config_state(owner),
+        access.has_token(owner),
         access.rotation(owner),
         access.history(owner, web.settings.history_rows_max),
         access.servers(owner),
@@ -47,6 +48,7 @@ pub async fn page(
         credentials,
         certificates,
         config,
+        has_token,
         rotation,
         history,
         tls_servers: tls_servers(web, &servers),

@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     /// For each credential when its overlap with its successor ends, if it was the primary.
     pub overlap_ends: Vec<Option<Timestamp>>,
     pub config: ConfigState,
+    /// Whether the provider can be called about the cache.
+    pub has_token: bool,
     pub rotation: Option<Rotation>,
     pub history: Vec<HistoryEntry>,
     pub servers: String,
@@ -69,6 +71,7 @@ pub fn dashboard(
             ResourceState::Provisioning => setting_up(provider),
             _ => config_push(&facts.config, provider, facts.now),
         },
+        no_token: (!facts.has_token).then(|| no_token(provider)),
         credentials: facts
             .credentials
             .iter()
@@ -364,6 +367,15 @@ fn config_push(state: &ConfigState, provider: &str, now: Timestamp) -> ConfigPus
             can_hurry: true,
         },
     }
+}
+
+/// Said before a push is wanted: when one fails, it is late.
+fn no_token(provider: &str) -> String {
+    format!(
+        "{provider} has given us no token for this cache. The cache works, but your app is not given the values of a \
+         new primary, and apps that you attach get no log lines. Please write to support; where that does not help, \
+         add a new cache and remove this one."
+    )
 }
 
 fn credential_row(

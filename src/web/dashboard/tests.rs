@@ -199,6 +199,7 @@ fn busy<'a>(resource: &'a Resource, session: &'a Session, plan: &'a Plan) -> Fac
         overlap: Duration::from_secs(2 * 3_600),
         overlap_ends: vec![None, None, None],
         config: ConfigState::Applied,
+        has_token: true,
         rotation: None,
         history: history(),
         servers: "p1.us-east.example.net:11211".to_owned(),
@@ -253,6 +254,15 @@ fn a_push_that_is_still_on_its_way() {
         Revealed::Nothing,
     );
     golden("push_pending", &page);
+}
+
+#[test]
+fn a_cache_without_a_token_says_so_and_no_other() {
+    let told = "Heroku has given us no token for this cache.";
+    let page = render(|facts| facts.has_token = false, None, Revealed::Nothing);
+    assert!(page.contains(told) && page.contains("Config vars: Applied"));
+    let page = render(|_| (), None, Revealed::Nothing);
+    assert!(!page.contains(told));
 }
 
 #[test]

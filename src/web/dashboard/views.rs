@@ -59,6 +59,8 @@ pub struct Dashboard {
     pub hit_rate: HitRate,
     pub connections: Connections,
     pub config: ConfigPush,
+    /// What it means that there is none.
+    pub no_token: Option<String>,
     pub credentials: Vec<CredentialRow>,
     pub credentials_max: u32,
     pub rotation: RotationPanel,
