@@ -111,7 +111,7 @@ async fn caches(operator: &Operator, text: Option<&str>) -> anyhow::Result<()> {
                 cache.cluster.clone(),
                 cache.credentials.to_string(),
                 push_word(cache).to_owned(),
-                format!("{} {}", cache.marketplace, cache.external_id),
+                provider_words(cache),
                 cache.name.clone(),
             ]);
             remarks.extend(cache_remarks(cache));
@@ -120,6 +120,7 @@ async fn caches(operator: &Operator, text: Option<&str>) -> anyhow::Result<()> {
     print!("{table}");
     let count = table.len();
     println!("{count} live cache(s).");
+    remarks.extend(strangers_remark(operator.store.strangers().await?));
     print_remarks(&remarks);
     Ok(())
 }
@@ -140,6 +141,21 @@ fn push_word(cache: &CacheOverview) -> &'static str {
     }
 }
 
+fn provider_words(cache: &CacheOverview) -> String {
+    let unknown = if cache.missed { " (UNKNOWN THERE)" } else { "" };
+    format!("{} {}{unknown}", cache.marketplace, cache.external_id)
+}
+
+/// Installs that stand on the marketplace's side only.
+fn strangers_remark(strangers: u64) -> Option<String> {
+    (strangers > 0).then(|| {
+        format!(
+            "{strangers} install(s) stand in the marketplace's list and are not alive here; the log of the last census \
+             names them. Remove them there, or have them ordered again: nothing is created or removed by itself"
+        )
+    })
+}
+
 fn cache_remarks(cache: &CacheOverview) -> Vec<String> {
     let number = cache.cache;
     let mut remarks = Vec::new();
@@ -158,6 +174,12 @@ fn cache_remarks(cache: &CacheOverview) -> Vec<String> {
         remarks.push(format!(
             "cache {number}: no token: {why}. Its config vars cannot be pushed, and apps attached later get no log \
              lines; an order repeated with a new grant helps, or a new add-on in its place"
+        ));
+    }
+    if cache.missed {
+        remarks.push(format!(
+            "cache {number}: its provider has not known it for a day or more. Perhaps it was removed there without \
+             our hearing: ask; nothing is removed by itself"
         ));
     }
     match &cache.setup {

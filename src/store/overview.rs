@@ -20,6 +20,8 @@ pub struct CacheOverview {
     pub push: PushOverview,
     /// Why its provider cannot be called about it, where it cannot.
     pub no_token: Option<String>,
+    /// Its provider has not known it for a day or more.
+    pub missed: bool,
     /// While its provider waits for our word.
     pub setup: Option<SetupOverview>,
     /// Flushes that were ordered and not yet reported done.
@@ -77,6 +79,7 @@ struct CacheRow {
     last_error: Option<String>,
     grant_state: Option<String>,
     grant_error: Option<String>,
+    candidate_at: Option<i64>,
     goal: Option<String>,
     setup_error: Option<String>,
 }
@@ -107,6 +110,7 @@ impl CacheRow {
                 Some("broken") => Some(self.grant_error.unwrap_or_default()),
                 Some(_) => None,
             },
+            missed: self.candidate_at.is_some(),
             setup: self.goal.map(|goal| SetupOverview {
                 giving_up: goal == "give_up",
                 error: self.setup_error.unwrap_or_default(),
@@ -130,9 +134,10 @@ impl Store {
              (SELECT count(*) FROM credentials k WHERE k.cache_id = r.cache_id AND k.removed_at IS NULL) AS credentials, \
              (SELECT count(*) FROM flushes f WHERE f.cache_id = r.cache_id AND f.done_at IS NULL) AS flushes, \
              s.desired, s.applied, s.dead_at, s.last_error, u.goal, u.last_error AS setup_error, \
-             g.state AS grant_state, g.last_error AS grant_error \
+             g.state AS grant_state, g.last_error AS grant_error, w.candidate_at \
              FROM resources r LEFT JOIN config_sync s ON s.cache_id = r.cache_id \
              LEFT JOIN setups u ON u.cache_id = r.cache_id LEFT JOIN grants g ON g.cache_id = r.cache_id \
+             LEFT JOIN watches w ON w.cache_id = r.cache_id \
              WHERE r.cache_id > $1 AND r.state <> 'deprovisioned' ORDER BY r.cache_id LIMIT $2")
             .bind(after.0).bind(i64::from(most)).fetch_all(c))?;
         rows.into_iter().map(CacheRow::into_overview).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use larder::access::{Access, AccessError, FlushResult};
 use larder::cluster::{Cluster, ClusterSettings};
-use larder::domain::{CacheId, Clock as _};
+use larder::domain::{CacheId, Clock as _, Marketplace};
 use larder::store::rekey::Rekeyed;
 use larder::store::seal::MasterKey;
 use larder::store::{OpenError, Schema, Store, StoreSettings};
@@ -268,6 +268,44 @@ async fn what_is_amiss_stands_in_the_list() {
         );
         assert!(caches.contains("1 flush(es) ordered"), "{caches}");
         world.go_on();
+    })
+    .await;
+}
+
+/// One that the marketplace has missed for a day, two that it lists and we do not have, and none of it before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn installs_known_to_one_side_stand_in_the_list() {
+    on_each(async |db| {
+        let world = World::start(db).await;
+        let cache = world.provision("r-1").await.resource.cache;
+        world.provision("r-2").await;
+        let caches = told(db, &["caches"]).await;
+        assert!(!caches.contains("UNKNOWN THERE"), "{caches}");
+        assert!(!caches.contains("install(s)"), "{caches}");
+
+        let (heroku, now) = (Marketplace::Heroku, world.clock.now());
+        let mut tx = world.store.begin().await.expect("a transaction");
+        for _ in 0..2 {
+            tx.record_miss(cache, now, now).await.expect("noted");
+        }
+        let due = tx.take_census(heroku, now, now).await;
+        assert!(due.expect("a census"));
+        tx.record_strangers(heroku, 2).await.expect("noted");
+        tx.commit().await.expect("a commit");
+
+        let caches = told(db, &["caches"]).await;
+        let missed: Vec<&str> = caches
+            .lines()
+            .filter(|line| line.contains("UNKNOWN THERE"))
+            .collect();
+        assert_eq!(missed.len(), 1, "{caches}");
+        assert!(missed[0].contains("heroku r-1 "), "{caches}");
+        let remark = format!("! cache {cache}: its provider has not known it");
+        assert!(caches.contains(&remark), "{caches}");
+        let strangers = "! 2 install(s) stand in the marketplace's list";
+        assert!(caches.contains(strangers), "{caches}");
+        let none = told(db, &["caches", "no-such-thing"]).await;
+        assert!(none.contains(strangers), "whatever is looked for: {none}");
     })
     .await;
 }
