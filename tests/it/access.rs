@@ -83,7 +83,11 @@ async fn a_sign_on_proof_opens_one_session() {
         let (store, cluster) = (db.opened_again().await, world.cluster.clone());
         let other = Access::new(store.clone(), cluster, plans(), world.clock.clone());
         let visits = (0..20).map(|count| {
-            let process = if count % 2 == 0 { &world.access } else { &other };
+            let process = if count % 2 == 0 {
+                &world.access
+            } else {
+                &other
+            };
             let access = process.clone();
             let visit = SsoVisit {
                 cache,

@@ -130,7 +130,9 @@ async fn a_cache_without_a_token_is_told_of_before_any_push(database: Database) 
         let row = row.expect("a row");
         assert!(row.contains(expected), "{row}");
     }
-    let remarks = listed.stdout.matches("no token: its provider has given none");
+    let remarks = listed
+        .stdout
+        .matches("no token: its provider has given none");
     assert_eq!(remarks.count(), 1, "{}", listed.stdout);
     world.stop().await;
 }

@@ -55,7 +55,7 @@ async fn what_a_jump_of_the_clock_makes_due_stays_within_the_cap() {
             promoted.push(bed.promote_new(owner).await);
         }
         bed.pass(30 * 86_400);
-        let cap = OutboxSettings::default().per_destination as usize;
+        let cap = OutboxSettings::default().per_marketplace as usize;
         bed.work().await;
         assert_eq!(bed.provider.pushes().len(), cap);
         while bed.work().await > 0 {}

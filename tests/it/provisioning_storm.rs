@@ -244,10 +244,7 @@ async fn repeats_and_plan_changes_push_nothing(database: Database) {
     let name = "MEMCACHIER_USERNAME";
     let arrived = world.sandbox.wait_for_var(shop, name, &new, PATIENCE);
     arrived.await.expect("the push arrives");
-    eventually("the push is recorded", async || {
-        pushes() > 0
-    })
-    .await;
+    eventually("the push is recorded", async || pushes() > 0).await;
     assert_eq!(pushes(), 1, "only what has changed");
     assert_eq!(world.sandbox.releases(shop).len(), 2);
     world.stop().await;

@@ -157,10 +157,7 @@ async fn a_storm_of_flushes_is_told_in_few_lines_that_add_up(database: Database)
     }
     let told = || world.lines_of(shop, "flush");
     let sum = || told().iter().map(|line| times(line)).sum::<u64>();
-    eventually("all of them are told", async || {
-        sum() >= FLUSHES
-    })
-    .await;
+    eventually("all of them are told", async || sum() >= FLUSHES).await;
     let lines = told();
     assert_eq!(sum(), FLUSHES, "{lines:#?}");
     assert!((lines.len() as u64) < FLUSHES, "{lines:#?}");

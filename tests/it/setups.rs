@@ -153,7 +153,10 @@ async fn an_order_that_cannot_be_finished_is_given_up_and_told(database: Databas
     told.retain(|request| request.path.contains("/actions/"));
     assert_eq!(told.len(), 1, "told once: {told:?}");
     assert!(told[0].path.ends_with("/actions/deprovision"));
-    assert_eq!((told[0].method.as_str(), told[0].status), ("POST", Some(200)));
+    assert_eq!(
+        (told[0].method.as_str(), told[0].status),
+        ("POST", Some(200))
+    );
     assert!(world.sandbox.releases(shop).is_empty());
     world.stop().await;
 }

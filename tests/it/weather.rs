@@ -105,10 +105,7 @@ async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(dat
             .sandbox
             .read(|market| market.requests().count("GET", "/addon-attachments", 200))
     };
-    eventually("the attached apps are read", async || {
-        lists_read() == 1
-    })
-    .await;
+    eventually("the attached apps are read", async || lists_read() == 1).await;
     let store = world.store().await;
     let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
 
@@ -132,10 +129,7 @@ async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(dat
     world.sandbox.set_fault(logs, Some(Fault::Unauthorized));
     assert!(owner.flush().await.status.is_redirection());
     told.push(Some(401));
-    eventually("the apps are read once more", async || {
-        lists_read() == 2
-    })
-    .await;
+    eventually("the apps are read once more", async || lists_read() == 2).await;
     no_line_waits(&world, &store, 2).await;
     assert_eq!(log_answers(&world), told);
 
