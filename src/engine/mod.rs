@@ -65,6 +65,7 @@ mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -301,6 +302,11 @@ impl Engine {
     /// Sockets now open, logged in or not.
     pub fn open_connections(&self) -> u32 {
         self.node.connections()
+    }
+
+    /// Turns of connections that ended in a panic. Any but 0 is a fault of the engine.
+    pub fn panics(&self) -> u64 {
+        self.node.panics.load(Ordering::Relaxed)
     }
 
     /// Bytes held by all tenants together.

@@ -31,6 +31,8 @@ pub struct Node {
     /// Connections of all kinds, logged in or not.
     connections: AtomicU32,
     pub connections_ever: AtomicU64,
+    /// Turns that ended in a panic, and with it their connection.
+    pub panics: AtomicU64,
     stopping: AtomicBool,
     started: Instant,
 }
@@ -68,6 +70,7 @@ impl Node {
             engine_clock: settings.engine_clock.unwrap_or_else(EngineClock::system),
             connections: AtomicU32::new(0),
             connections_ever: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
         }

@@ -60,7 +60,7 @@ impl Diary {
     }
 }
 
-/// A started engine. Stops when dropped.
+/// A started engine. Stops when dropped, and fails a test in which a turn panicked.
 pub struct Stage {
     pub engine: Engine,
     pub diary: Arc<Diary>,
@@ -70,6 +70,9 @@ pub struct Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.engine.stop(Duration::ZERO);
+        if !std::thread::panicking() {
+            assert_eq!(self.engine.panics(), 0, "a turn panicked");
+        }
     }
 }
 

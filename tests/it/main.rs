@@ -26,6 +26,7 @@ mod engine_memcapable;
 mod engine_million;
 mod engine_model;
 mod engine_oracle;
+mod engine_panics;
 mod engine_past_faults;
 mod engine_recent_faults;
 mod engine_script;

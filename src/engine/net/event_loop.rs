@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -229,7 +230,12 @@ impl EventLoop {
         };
         // One bad request must not end the cache: should a turn ever panic, it ends its connection.
         let driven = catch_unwind(AssertUnwindSafe(|| seated.connection.drive(&mut turn)));
-        match driven.unwrap_or(After::Gone) {
+        let after = driven.unwrap_or_else(|_| {
+            // To the peer it looks like any other end.
+            self.node.panics.fetch_add(1, Ordering::Relaxed);
+            After::Gone
+        });
+        match after {
             After::Rest => {}
             After::Again => {
                 seated.is_listed = true;
