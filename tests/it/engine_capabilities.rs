@@ -9,121 +9,8 @@ use larder::engine::node::Node;
 use larder::engine::protocol::Output;
 use larder::engine::session::{Next, Session};
 
+use crate::engine_commands::{KEYS, Needs, binary_commands, refusal, text_commands};
 use crate::engine_stage::{ALICE, Diary, WallClock, alice, key, packet, settings};
-
-/// What a command would need.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Needs {
-    Nothing,
-    Write,
-    Flush,
-}
-
-const KEYS: [&str; 3] = ["text", "number", "absent"];
-
-/// Text and meta commands, the loud and the silent form of each.
-fn text_commands() -> Vec<(Needs, String)> {
-    let mut commands = Vec::new();
-    let mut add = |needs, line: String| commands.push((needs, line));
-    for key in KEYS {
-        for verb in ["set", "add", "replace", "append", "prepend"] {
-            for noreply in ["", " noreply"] {
-                add(
-                    Needs::Write,
-                    format!("{verb} {key} 1 0 2{noreply}\r\n77\r\n"),
-                );
-            }
-        }
-        for noreply in ["", " noreply"] {
-            add(
-                Needs::Write,
-                format!("cas {key} 1 0 2 1{noreply}\r\n77\r\n"),
-            );
-            for line in ["delete {}", "incr {} 1", "decr {} 1", "touch {} 100"] {
-                add(
-                    Needs::Write,
-                    format!("{}{noreply}\r\n", line.replace("{}", key)),
-                );
-            }
-        }
-        for quiet in ["", " q"] {
-            for flags in ["", " v", " s f c t h l k O1", " u"] {
-                add(Needs::Nothing, format!("mg {key}{flags}{quiet}\r\n"));
-            }
-            for flags in [" T10", " N10", " R10", " v T0", " N0 R0 T0"] {
-                add(Needs::Write, format!("mg {key}{flags}{quiet}\r\n"));
-            }
-            for flags in [
-                "", " ME", " MA", " MP", " MR", " MA N0", " I C1", " C1", " E9",
-            ] {
-                add(Needs::Write, format!("ms {key} 2{flags}{quiet}\r\n77\r\n"));
-            }
-            for flags in ["", " I", " I T9", " x", " C1"] {
-                add(Needs::Write, format!("md {key}{flags}{quiet}\r\n"));
-            }
-            for flags in ["", " MD", " N0 J5", " T9", " D7 v"] {
-                add(Needs::Write, format!("ma {key}{flags}{quiet}\r\n"));
-            }
-        }
-        add(Needs::Write, format!("gat 10 {key}\r\n"));
-        add(Needs::Write, format!("gats 10 {key} text\r\n"));
-        add(Needs::Nothing, format!("get {key}\r\n"));
-        add(Needs::Nothing, format!("gets {key} text\r\n"));
-        add(Needs::Nothing, format!("me {key}\r\n"));
-    }
-    for noreply in ["", " noreply"] {
-        add(Needs::Flush, format!("flush_all{noreply}\r\n"));
-        add(Needs::Flush, format!("flush_all 1{noreply}\r\n"));
-        add(Needs::Nothing, format!("verbosity 1{noreply}\r\n"));
-    }
-    for line in [
-        "version",
-        "mn",
-        "stats",
-        "stats settings",
-        "stats items",
-        "nonsense",
-    ] {
-        add(Needs::Nothing, format!("{line}\r\n"));
-    }
-    commands
-}
-
-fn binary_commands() -> Vec<(Needs, Vec<u8>)> {
-    let mut commands = Vec::new();
-    for key in KEYS {
-        let key = key.as_bytes();
-        let mut add = |needs, opcodes: &[u8], extras: &[u8], value: &[u8]| {
-            for &opcode in opcodes {
-                commands.push((needs, packet(opcode, 0, extras, key, value, 0)));
-            }
-        };
-        add(Needs::Nothing, &[0x00, 0x09, 0x0c, 0x0d], &[], b"");
-        add(
-            Needs::Write,
-            &[0x01, 0x02, 0x03, 0x11, 0x12, 0x13],
-            &[0; 8],
-            b"77",
-        );
-        add(Needs::Write, &[0x0e, 0x0f, 0x19, 0x1a], &[], b"77");
-        add(Needs::Write, &[0x04, 0x14], &[], b"");
-        add(Needs::Write, &[0x05, 0x06, 0x15, 0x16], &[0; 20], b"");
-        add(
-            Needs::Write,
-            &[0x1c, 0x1d, 0x1e, 0x23, 0x24],
-            &[0, 0, 0, 9],
-            b"",
-        );
-    }
-    for opcode in [0x08, 0x18] {
-        commands.push((Needs::Flush, packet(opcode, 0, &[], b"", b"", 0)));
-        commands.push((Needs::Flush, packet(opcode, 0, &[0, 0, 0, 1], b"", b"", 0)));
-    }
-    for opcode in [0x0a, 0x0b, 0x10, 0x1b, 0x50] {
-        commands.push((Needs::Nothing, packet(opcode, 0, &[], b"", b"", 0)));
-    }
-    commands
-}
 
 /// A cache with two items, and sessions for it.
 struct Kitchen {
@@ -151,6 +38,17 @@ impl Kitchen {
         out.to_vec()
     }
 
+    /// The same with a pause behind the first bytes: a large value then has a way of its own.
+    fn talk_with_a_pause(&self, session: &mut Session, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Output::default();
+        let begin = &bytes[..bytes.len().min(64)];
+        let begun = session.feed(&self.node, begin, &mut out);
+        let fed = session.feed(&self.node, &bytes[begun.used..], &mut out);
+        let used = begun.used + fed.used;
+        assert_eq!((used, fed.next), (bytes.len(), Next::Read));
+        out.to_vec()
+    }
+
     /// All that can be seen of the items without touching them.
     fn dump(&self) -> Vec<u8> {
         let mut seen = Vec::new();
@@ -170,24 +68,16 @@ impl Kitchen {
 
 /// Tries one command in one kitchen under one set of capabilities.
 fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities, fence: &[u8]) {
-    let shown = request.escape_ascii();
+    let shown = request[..request.len().min(60)].escape_ascii();
     kitchen.prepare();
     let before = kitchen.dump();
     kitchen.account.set_capabilities(granted);
     assert_eq!(kitchen.account.standing(), Standing::Valid(granted));
     let mut session = kitchen.session();
-    kitchen.talk(&mut session, request);
-    let mut twice = request.to_vec();
-    twice.extend_from_slice(fence);
-    let reply = kitchen.talk(&mut session, &twice);
-    let mark: &[u8] = if fence[0] == 0x80 {
-        &[
-            0x81, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0,
-        ]
-    } else {
-        b"MN\r\n"
-    };
-    assert!(reply.ends_with(mark), "{shown}: out of step");
+    let first = kitchen.talk_with_a_pause(&mut session, request);
+    let second = kitchen.talk(&mut session, &[request, fence].concat());
+    let mark = mark_of(fence);
+    assert!(second.ends_with(mark), "{shown}: out of step");
     let permitted = match needs {
         Needs::Nothing => true,
         Needs::Write => granted.allows(Capabilities::WRITE),
@@ -195,19 +85,51 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
     };
     kitchen.account.set_capabilities(Capabilities::ALL);
     if !permitted {
+        let refusal = refusal(request);
+        assert_eq!(text(&first), text(&refusal), "{shown} with {granted:?}");
+        let behind = [&refusal[..], mark].concat();
+        assert_eq!(text(&second), text(&behind), "{shown} with {granted:?}");
         assert_eq!(
-            kitchen.dump().escape_ascii().to_string(),
-            before.escape_ascii().to_string(),
+            text(&kitchen.dump()),
+            text(&before),
             "{shown} changed something with {granted:?}"
         );
+        return;
     }
-    if needs == Needs::Flush && permitted && !shown.to_string().contains('1') {
+    if needs == Needs::Flush && !shown.to_string().contains('1') {
         assert_ne!(
             kitchen.dump(),
             before,
             "{shown} did nothing with {granted:?}"
         );
     }
+    kitchen.prepare();
+    let of_all = kitchen.talk(&mut kitchen.session(), request);
+    assert_eq!(outcome(&first), outcome(&of_all), "{shown} with {granted:?}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// The answer to a fence.
+fn mark_of(fence: &[u8]) -> &'static [u8] {
+    if fence[0] == 0x80 {
+        &[
+            0x81, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]
+    } else {
+        b"MN\r\n"
+    }
+}
+
+/// The first word of a reply, or its status.
+fn outcome(reply: &[u8]) -> String {
+    let told = match reply {
+        [0x81, ..] => &reply[6..8],
+        _ => reply.split(u8::is_ascii_whitespace).next().unwrap(),
+    };
+    text(told)
 }
 
 fn sets() -> [Capabilities; 4] {
@@ -220,29 +142,30 @@ fn sets() -> [Capabilities; 4] {
     ]
 }
 
+/// Something that is answered in any case.
+fn fences() -> [Vec<u8>; 2] {
+    let noop = packet(0x0a, 0x0909_0909, &[], b"", b"", 0);
+    [b"mn\r\n".to_vec(), noop]
+}
+
 #[test]
-fn the_text_dialects_change_nothing_without_permission() {
+fn the_text_dialects_do_what_is_permitted_and_change_nothing_else() {
     let kitchen = Kitchen::new();
+    let [fence, _] = fences();
     for (needs, line) in text_commands() {
         for granted in sets() {
-            // A read marks its item as read; that is no change, and the dump would show it.
-            if needs == Needs::Nothing && !line.contains(" u") {
-                continue;
-            }
-            check(&kitchen, needs, line.as_bytes(), granted, b"mn\r\n");
+            check(&kitchen, needs, &line, granted, &fence);
         }
     }
 }
 
 #[test]
-fn the_binary_dialect_changes_nothing_without_permission() {
-    let fence = packet(0x0a, 0x0909_0909, &[], b"", b"", 0);
+fn the_binary_dialect_does_what_is_permitted_and_changes_nothing_else() {
+    let [_, fence] = fences();
     for (needs, request) in binary_commands() {
         let kitchen = Kitchen::new();
         for granted in sets() {
-            if needs != Needs::Nothing {
-                check(&kitchen, needs, &request, granted, &fence);
-            }
+            check(&kitchen, needs, &request, granted, &fence);
         }
     }
 }
@@ -261,11 +184,47 @@ fn no_refusal_is_an_authentication_failure() {
 #[test]
 fn a_thousand_refusals_leave_the_stream_in_step() {
     let kitchen = Kitchen::new();
+    kitchen.prepare();
+    let before = kitchen.dump();
     kitchen.account.set_capabilities(Capabilities::NONE);
-    let mut session = kitchen.session();
-    let line = b"set k 0 0 5\r\nget x\r\nincr k 1\r\nset k 0 0 5 noreply\r\nget x\r\nmn\r\n";
-    for _ in 0..1000 {
-        let reply = kitchen.talk(&mut session, line);
-        assert_eq!(reply, b"NOT_STORED\r\nNOT_STORED\r\nMN\r\n");
+    let dialects = [text_commands(), binary_commands()];
+    for (commands, fence) in dialects.iter().zip(fences()) {
+        let mut session = kitchen.session();
+        let refused = commands
+            .iter()
+            .filter(|(needs, _)| *needs != Needs::Nothing);
+        assert!((1..1000).contains(&refused.clone().count()));
+        let thousand = refused.map(|(_, request)| &request[..]).cycle().take(1000);
+        let thousand: Vec<&[u8]> = thousand.collect();
+        for requests in thousand.chunks(20) {
+            let reply = kitchen.talk(&mut session, &requests.concat());
+            let expected = requests.iter().flat_map(|request| refusal(request));
+            assert_eq!(text(&reply), text(&expected.collect::<Vec<u8>>()));
+        }
+        assert_eq!(kitchen.talk(&mut session, &fence), mark_of(&fence));
+    }
+    kitchen.account.set_capabilities(Capabilities::ALL);
+    assert_eq!(text(&kitchen.dump()), text(&before));
+}
+
+#[test]
+fn a_right_that_is_lost_while_a_value_comes_in_is_lost() {
+    let value = vec![b'v'; 100_000];
+    let line = b"set text 1 0 100000\r\n";
+    let header = packet(0x01, 0, &[0; 8], b"text", &value, 0);
+    let requests = [[&line[..], &value, b"\r\n"].concat(), header];
+    for (request, fence) in requests.iter().zip(fences()) {
+        let kitchen = Kitchen::new();
+        kitchen.prepare();
+        let before = kitchen.dump();
+        let mut session = kitchen.session();
+        let (begin, rest) = request.split_at(request.len() - 99_000);
+        assert_eq!(text(&kitchen.talk(&mut session, begin)), "");
+        kitchen.account.set_capabilities(Capabilities::NONE);
+        let reply = kitchen.talk(&mut session, &[rest, &fence].concat());
+        let expected = [&refusal(request)[..], mark_of(&fence)].concat();
+        assert_eq!(text(&reply), text(&expected));
+        kitchen.account.set_capabilities(Capabilities::ALL);
+        assert_eq!(text(&kitchen.dump()), text(&before));
     }
 }

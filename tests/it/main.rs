@@ -19,6 +19,7 @@ mod clients;
 mod conversations;
 mod engine_capabilities;
 mod engine_certificates;
+mod engine_commands;
 mod engine_connections;
 mod engine_crowds;
 mod engine_differential;
