@@ -4,12 +4,14 @@
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use larder::domain::CacheSpec;
+use larder::domain::{CacheSpec, Capabilities};
 use larder::engine::{Listeners, TlsListener};
 
 use crate::engine_connections::wait_until;
 use crate::engine_past_faults::survives;
-use crate::engine_stage::{ALICE, OWNER, Stage, WRITER, alice, loopback, packet, settings};
+use crate::engine_stage::{
+    ALICE, OWNER, READER, Stage, WRITER, alice, credential, loopback, packet, settings,
+};
 use crate::engine_tls::{connect, make_certificate};
 
 /// CVE-2023-46852 and -46853: many blanks behind `get`, and lines that end without CR.
@@ -184,6 +186,38 @@ fn y2026_logins_during_changes_of_the_credentials() {
             stranger.talk(&wrong, "CLIENT_ERROR authentication failure\r\n");
         }
         done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// The same for passwords: an old one is dead and the new one alive as soon as the change is made, whoever else logs in
+/// meanwhile.
+#[test]
+fn y2026_a_new_password_counts_at_once_and_the_old_one_no_more() {
+    let stage = Stage::start();
+    let log_in = |username: &str, password: &str, expected: &str| {
+        let length = password.len();
+        let line = format!("set {username} 0 0 {length}\r\n{password}\r\n");
+        stage.stranger().talk(&line, expected);
+    };
+    let mut passwords = [OWNER.1, "EEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE"];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                stage.text(READER).talk("mn\r\n", "MN\r\n");
+            }
+        });
+        for _ in 0..100 {
+            passwords.reverse();
+            let [new, old] = passwords;
+            let mut spec: CacheSpec = alice();
+            spec.credentials[0] = credential((OWNER.0, new), Capabilities::ALL);
+            spec.credentials[2] = credential((WRITER.0, new), Capabilities::WRITE);
+            stage.engine.apply(&spec);
+            for username in [OWNER.0, WRITER.0] {
+                log_in(username, new, "STORED\r\n");
+                log_in(username, old, "CLIENT_ERROR authentication failure\r\n");
+            }
+        }
     });
 }
 
