@@ -155,7 +155,7 @@ fn a_full_cache_is_told() {
     wait_until(|| stage.diary.events().iter().any(full));
 }
 
-fn stats(client: &mut Client, group: &str) -> HashMap<String, String> {
+pub fn stats(client: &mut Client, group: &str) -> HashMap<String, String> {
     client.send(format!("stats {group}\r\n").as_bytes());
     let mut text = String::new();
     while !text.ends_with("END\r\n") {

@@ -21,6 +21,7 @@ mod engine_capabilities;
 mod engine_certificates;
 mod engine_commands;
 mod engine_connections;
+mod engine_counters;
 mod engine_crowds;
 mod engine_differential;
 mod engine_memcapable;
