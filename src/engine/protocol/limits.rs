@@ -93,6 +93,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limits_are_the_product_s() {
+        let limits = Limits::default();
+        assert_eq!(limits.login_deadline, Duration::from_secs(5));
+        assert_eq!(limits.login_failures_max, 3);
+        assert_eq!(limits.login_block_bytes_max, 1024);
+        assert_eq!(limits.line_bytes_max, 2048);
+        assert_eq!(limits.item_bytes_max, 1_048_576);
+        assert_eq!(limits.keepalive, Duration::from_secs(60));
+        assert!(is_key_length(1) && is_key_length(250));
+        assert!(!is_key_length(0) && !is_key_length(251));
+        assert!(!limits.is_too_large(1, 1_048_575));
+        assert!(limits.is_too_large(1, 1_048_576));
+    }
+
+    #[test]
     fn no_control_byte_is_overlooked_wherever_it_stands() {
         for length in 1..=20 {
             for at in 0..length {
