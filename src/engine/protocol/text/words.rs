@@ -133,6 +133,28 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_keys_has_a_limit_of_its_own() {
+        let limits = Limits {
+            key_list_bytes_max: 4096,
+            ..Limits::default()
+        };
+        for verb in ["get ", "gets ", "gat ", "gats "] {
+            let mut line = verb.as_bytes().to_vec();
+            line.resize(4096, b'k');
+            let unfinished = LineScan::default().line(&line, &limits);
+            assert_eq!(unfinished, Line::Unfinished, "{verb}");
+            line.push(b'\n');
+            let whole = LineScan::default().line(&line, &limits);
+            assert!(matches!(whole, Line::Whole { used: 4097, .. }), "{verb}");
+            line.insert(4096, b'k');
+            for end in [4097, 4098] {
+                let long = LineScan::default().line(&line[..end], &limits);
+                assert_eq!(long, Line::TooLong, "{verb}");
+            }
+        }
+    }
+
+    #[test]
     fn a_long_line_is_refused_whether_or_not_its_end_is_here() {
         let limits = Limits::default();
         let mut line = vec![b'x'; 2049];
