@@ -186,6 +186,16 @@ mod tests {
         assert!(!stored.matches(&VerifierKey::from_bytes(&[8; 32]).verifier(b"4F2A90", b"secret")));
     }
 
+    /// Nodes and the control plane may be of different versions; they must agree.
+    #[test]
+    fn a_verifier_stays_the_same_for_ever() {
+        let key = VerifierKey::from_bytes(&[7; 32]);
+        assert_eq!(
+            hex_lower(key.verifier(b"4F2A90", b"secret").as_bytes()),
+            "c104d9d90e4d1e11e1892f4c9ad84f36cc7025fb1068fb458a04252c9dcca19f"
+        );
+    }
+
     #[test]
     fn secrets_compare_by_content_and_length() {
         assert!(same_secret(b"abc", b"abc"));
