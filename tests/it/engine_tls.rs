@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder::engine::{Listeners, TlsListener};
 use rustls::pki_types::pem::PemObject;
@@ -52,7 +53,10 @@ pub fn connect(addr: SocketAddr, trusted: &Path) -> StreamOwned<ClientConnection
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(connection, TcpStream::connect(addr).unwrap())
+    let stream = TcpStream::connect(addr).unwrap();
+    let patience = Duration::from_secs(20);
+    stream.set_read_timeout(Some(patience)).unwrap();
+    StreamOwned::new(connection, stream)
 }
 
 fn talk(
