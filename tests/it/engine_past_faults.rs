@@ -53,7 +53,8 @@ fn y2011_a_negative_body_length() {
     survives(&stage, &attacks);
 }
 
-/// CVE-2013-0179: the verbose log printed a key without looking at its length. Here no log has a key at all.
+/// CVE-2013-0179: the verbose log printed a key without looking at its length. Here no log has a key at all, and no
+/// password, right or wrong.
 #[test]
 fn y2013_a_key_in_the_log() {
     let log = Log::default();
@@ -67,6 +68,8 @@ fn y2013_a_key_in_the_log() {
         tracing::trace!("the log works");
         for first in [b's', 0x80] {
             let mut line = Line::new();
+            let wrong = crate::conversations::login_bytes(OWNER.0, "MARKERWRONG", first);
+            line.send(&node, &wrong);
             let login = crate::conversations::login_bytes(OWNER.0, OWNER.1, first);
             line.send(&node, &login);
             line.send(&node, b"verbosity 9\r\n");
@@ -77,7 +80,9 @@ fn y2013_a_key_in_the_log() {
     let written = log.0.lock().unwrap().clone();
     let written = String::from_utf8_lossy(&written);
     assert!(written.contains("the log works"));
-    assert!(!written.contains("MARKER"), "{written}");
+    for secret in ["MARKER", OWNER.1] {
+        assert!(!written.contains(secret), "{written}");
+    }
 }
 
 #[derive(Clone, Default)]
