@@ -31,6 +31,23 @@ fn a_silent_stranger_is_closed() {
 }
 
 #[test]
+fn a_stranger_gets_no_answer_to_any_opcode_but_those_of_a_login() {
+    let stage = Stage::start();
+    for opcode in 0..=u8::MAX {
+        // Quit, version, and SASL.
+        if matches!(opcode, 0x07 | 0x0b | 0x17 | 0x20..=0x22) {
+            continue;
+        }
+        let mut stranger = stage.stranger();
+        stranger.send(&packet(opcode, 7, &[], b"", b"", 0));
+        let reply = stranger.packet();
+        let told = (reply.opcode, reply.status, reply.opaque);
+        assert_eq!(told, (opcode, 0x20, 7));
+        assert!(stranger.rest().is_empty());
+    }
+}
+
+#[test]
 fn a_request_that_stalls_is_closed_and_a_silent_client_is_not() {
     let stage = Stage::with(with_limits(|limits| {
         limits.stalled_request_deadline = Duration::from_millis(300);
@@ -205,6 +222,8 @@ fn a_stop_answers_what_was_asked_and_closes_between_requests() {
         ..settings()
     });
     let mut idle = stage.text(OWNER);
+    let mut uploading = stage.text(OWNER);
+    uploading.send(b"set large 0 0 100000\r\nbegin");
     let mut busy = stage.text(OWNER);
     busy.send(b"set k 0 0 5\r\nhal");
     // The one thread has read the first half when it has answered somebody who came later.
@@ -215,6 +234,10 @@ fn a_stop_answers_what_was_asked_and_closes_between_requests() {
     busy.send(b"f!\r\n");
     busy.expect("STORED\r\n");
     assert!(busy.rest().is_empty());
+    uploading.send("v".repeat(99_995).as_bytes());
+    uploading.send(b"\r\n");
+    uploading.expect("STORED\r\n");
+    assert!(uploading.rest().is_empty());
     stopping.join().unwrap();
     let addr = stage.addresses.plain.unwrap();
     assert!(std::net::TcpStream::connect(addr).is_err());
