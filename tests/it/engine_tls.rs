@@ -12,7 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::engine_stage::{OWNER, Stage, loopback, settings};
+use crate::engine_connections::wait_until;
+use crate::engine_stage::{Client, OWNER, Stage, loopback, settings};
 
 pub fn make_certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
@@ -140,4 +141,35 @@ fn one_port_takes_both_when_told_to() {
     talk(&mut secret, &login, "STORED\r\n").unwrap();
     stage.text(OWNER).talk("mn\r\n", "MN\r\n");
     stage.binary(OWNER);
+}
+
+#[test]
+fn a_peer_that_never_ends_its_hello_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    make_certificate(folder.path(), "only");
+    let listeners = Listeners {
+        plain: Some(loopback()),
+        tls: Some(TlsListener {
+            addr: loopback(),
+            cert: folder.path().join("only.pem"),
+            key: folder.path().join("only.key"),
+        }),
+        tls_on_plain: true,
+        ..Listeners::default()
+    };
+    let mut settings = settings();
+    settings.limits.login_deadline = Duration::from_millis(200);
+    let stage = Stage::listening(settings, listeners);
+    let mut peers = Vec::new();
+    for door in [stage.addresses.tls, stage.addresses.plain] {
+        for begun in [&b""[..], b"\x16", b"\x16\x03\x01"] {
+            let mut peer = Client::to(door.unwrap());
+            peer.send(begun);
+            peers.push(peer);
+        }
+    }
+    for peer in &mut peers {
+        assert!(peer.rest().is_empty());
+    }
+    wait_until(|| stage.engine.open_connections() == 0);
 }
