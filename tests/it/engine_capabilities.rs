@@ -105,7 +105,11 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
     }
     kitchen.prepare();
     let of_all = kitchen.talk(&mut kitchen.session(), request);
-    assert_eq!(outcome(&first), outcome(&of_all), "{shown} with {granted:?}");
+    assert_eq!(
+        outcome(&first),
+        outcome(&of_all),
+        "{shown} with {granted:?}"
+    );
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -68,26 +68,58 @@ const METERS: [&str; 6] = [
 
 /// Request, reply, and the counters that rise by one. There are a `text` with the unique 77 and a `number`.
 const COUNTED: [(&str, &str, &[&str]); 33] = [
-    ("get text", "VALUE text 0 4\r\nword\r\nEND", &["cmd_get", "get_hits"]),
+    (
+        "get text",
+        "VALUE text 0 4\r\nword\r\nEND",
+        &["cmd_get", "get_hits"],
+    ),
     ("get absent", "END", &["cmd_get", "get_misses"]),
     ("mg text", "HD", &["cmd_get", "get_hits"]),
     ("mg absent", "EN", &["cmd_get", "get_misses"]),
-    ("gat 0 text", "VALUE text 0 4\r\nword\r\nEND", &["cmd_touch", "touch_hits"]),
+    (
+        "gat 0 text",
+        "VALUE text 0 4\r\nword\r\nEND",
+        &["cmd_touch", "touch_hits"],
+    ),
     ("gat 0 absent", "END", &["cmd_touch", "touch_misses"]),
     ("touch text 0", "TOUCHED", &["cmd_touch", "touch_hits"]),
-    ("touch absent 0", "NOT_FOUND", &["cmd_touch", "touch_misses"]),
+    (
+        "touch absent 0",
+        "NOT_FOUND",
+        &["cmd_touch", "touch_misses"],
+    ),
     ("mg text T0", "HD", &["cmd_touch", "touch_hits"]),
     ("set text 0 0 1\r\nv", "STORED", &["cmd_set", "total_items"]),
     ("add text 0 0 1\r\nv", "NOT_STORED", &["cmd_set"]),
     ("add new 0 0 1\r\nv", "STORED", &["cmd_set", "total_items"]),
     ("replace absent 0 0 1\r\nv", "NOT_STORED", &["cmd_set"]),
-    ("append text 0 0 1\r\nv", "STORED", &["cmd_set", "total_items"]),
+    (
+        "append text 0 0 1\r\nv",
+        "STORED",
+        &["cmd_set", "total_items"],
+    ),
     ("append absent 0 0 1\r\nv", "NOT_STORED", &["cmd_set"]),
     ("ms text 1\r\nv", "HD", &["cmd_set", "total_items"]),
-    ("cas text 0 0 1 77\r\nv", "STORED", &["cas_hits", "cmd_set", "total_items"]),
-    ("cas text 0 0 1 78\r\nv", "EXISTS", &["cas_badval", "cmd_set"]),
-    ("cas absent 0 0 1 77\r\nv", "NOT_FOUND", &["cas_misses", "cmd_set"]),
-    ("ms text 1 C77\r\nv", "HD", &["cas_hits", "cmd_set", "total_items"]),
+    (
+        "cas text 0 0 1 77\r\nv",
+        "STORED",
+        &["cas_hits", "cmd_set", "total_items"],
+    ),
+    (
+        "cas text 0 0 1 78\r\nv",
+        "EXISTS",
+        &["cas_badval", "cmd_set"],
+    ),
+    (
+        "cas absent 0 0 1 77\r\nv",
+        "NOT_FOUND",
+        &["cas_misses", "cmd_set"],
+    ),
+    (
+        "ms text 1 C77\r\nv",
+        "HD",
+        &["cas_hits", "cmd_set", "total_items"],
+    ),
     ("incr number 1", "13", &["incr_hits"]),
     ("incr absent 1", "NOT_FOUND", &["incr_misses"]),
     ("decr number 1", "11", &["decr_hits"]),
@@ -95,7 +127,11 @@ const COUNTED: [(&str, &str, &[&str]); 33] = [
     ("ma number", "HD", &["incr_hits"]),
     ("ma absent MD", "NF", &["decr_misses"]),
     ("delete text", "DELETED", &["cmd_delete", "delete_hits"]),
-    ("delete absent", "NOT_FOUND", &["cmd_delete", "delete_misses"]),
+    (
+        "delete absent",
+        "NOT_FOUND",
+        &["cmd_delete", "delete_misses"],
+    ),
     ("md text", "HD", &["cmd_delete", "delete_hits"]),
     ("md absent", "NF", &["cmd_delete", "delete_misses"]),
     ("flush_all", "OK", &["cmd_flush"]),
@@ -127,7 +163,12 @@ fn risen<'a>(
     let mut risen: Vec<(&str, u64)> = after
         .iter()
         .filter(|(name, _)| !METERS.contains(&name.as_str()))
-        .map(|(name, now)| (name.as_str(), number(now).wrapping_sub(number(&before[name]))))
+        .map(|(name, now)| {
+            (
+                name.as_str(),
+                number(now).wrapping_sub(number(&before[name])),
+            )
+        })
         .filter(|&(_, by)| by != 0)
         .collect();
     risen.sort_unstable();

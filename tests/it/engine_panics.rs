@@ -6,7 +6,9 @@ use std::time::Duration;
 use larder::engine::{Engine, EngineEvent, EngineSettings, EventSink, Listeners};
 
 use crate::engine_connections::wait_until;
-use crate::engine_stage::{ALICE, Client, OWNER, WRITER, WallClock, alice, key, loopback, settings};
+use crate::engine_stage::{
+    ALICE, Client, OWNER, WRITER, WallClock, alice, key, loopback, settings,
+};
 
 /// Panics at a refused flush, in the middle of a turn.
 struct Trap;
