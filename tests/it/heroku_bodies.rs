@@ -92,7 +92,7 @@ async fn sixty_four_kibibytes_are_read_and_not_a_byte_more() {
         let of_length = |bytes: usize| {
             let body = sample(&[]);
             let blanks = " ".repeat(bytes - body.len());
-            body + &blanks
+            body + blanks.as_str()
         };
         let over = of_length(BODY_BYTES_MAX + 1);
         ask(&app, Method::POST, COLLECTION, over).await.refused(413);
