@@ -17,6 +17,7 @@ mod browser;
 mod certificates;
 mod clients;
 mod conversations;
+mod database_away;
 mod engine_capabilities;
 mod engine_certificates;
 mod engine_commands;

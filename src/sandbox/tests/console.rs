@@ -94,6 +94,73 @@ async fn the_panel_switches_faults() {
 }
 
 #[tokio::test]
+async fn every_fault_has_its_switch() {
+    let world = World::new().await;
+    let seconds = std::time::Duration::from_secs(7);
+    for fault in [
+        Fault::Slow(seconds),
+        Fault::ServerError,
+        Fault::TooManyRequests {
+            retry_after_secs: 7,
+        },
+        Fault::Hang,
+        Fault::LostReply,
+        Fault::Unauthorized,
+        Fault::Forbidden,
+    ] {
+        let form = [("group", "logs"), ("fault", fault.name()), ("seconds", "7")];
+        press(&world, "/console/faults/endpoints", &form).await;
+        let standing = |market: &Market| market.faults().standing(EndpointGroup::Logs);
+        assert_eq!(world.sandbox.read(standing), Some(fault));
+    }
+    let off = CallFaults::default();
+    for (switch, wanted) in [
+        (
+            ("slow_secs", "7"),
+            CallFaults {
+                slow: Some(seconds),
+                ..off
+            },
+        ),
+        (
+            ("lose_reply", "on"),
+            CallFaults {
+                lose_reply: true,
+                ..off
+            },
+        ),
+        (
+            ("duplicate", "on"),
+            CallFaults {
+                duplicate: true,
+                ..off
+            },
+        ),
+        (
+            ("reorder", "on"),
+            CallFaults {
+                reorder: true,
+                ..off
+            },
+        ),
+    ] {
+        press(&world, "/console/faults/calls", &[switch]).await;
+        let calls = world.sandbox.read(|market| market.faults().calls);
+        assert_eq!(calls, wanted, "{switch:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_panel_ends_access_tokens() {
+    let world = World::new().await;
+    let (_, addon) = world.ready_addon("shop").await;
+    let (token, _) = world.tokens_of(&addon).await;
+    assert_eq!(status(world.push(&addon, &token, "first")).await, 200);
+    press(&world, "/console/tokens/expire", &[]).await;
+    assert_eq!(status(world.push(&addon, &token, "second")).await, 401);
+}
+
+#[tokio::test]
 async fn what_others_say_is_shown_as_text() {
     let world = World::new().await;
     let markup = "<script>alert(1)</script>";

@@ -127,7 +127,7 @@ impl Scene {
     }
 }
 
-async fn serve((settings, file): &(Vec<(String, String)>, Option<String>)) -> Service {
+pub async fn serve((settings, file): &(Vec<(String, String)>, Option<String>)) -> Service {
     let config = Config::read(Surroundings {
         environment: settings.clone(),
         file: file.clone(),
