@@ -65,7 +65,6 @@ mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -306,7 +305,7 @@ impl Engine {
 
     /// Turns of connections that ended in a panic. Any but 0 is a fault of the engine.
     pub fn panics(&self) -> u64 {
-        self.node.panics.load(Ordering::Relaxed)
+        self.node.panics()
     }
 
     /// Bytes held by all tenants together.

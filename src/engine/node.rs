@@ -32,7 +32,7 @@ pub struct Node {
     connections: AtomicU32,
     pub connections_ever: AtomicU64,
     /// Turns that ended in a panic, and with it their connection.
-    pub panics: AtomicU64,
+    panics: AtomicU64,
     stopping: AtomicBool,
     started: Instant,
 }
@@ -233,6 +233,16 @@ impl Node {
 
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// A turn panicked. To its peer that looks like any other end, so the operator is told in the metrics.
+    pub fn note_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("larder_engine_panics_total").increment(1);
+    }
+
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Counts a socket in. `None` when the node has as many as it may have.

@@ -13,7 +13,7 @@ use crate::support::db::Database;
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 use crate::support::process::larder;
-use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes, free_port};
+use crate::support::scene::{PASSWORD, PATIENCE, SALT, Scene, Wishes, free_port, plan};
 use crate::support::world::eventually;
 
 on_both_databases!(a_refused_push_is_told_and_sent_again_on_request);
@@ -26,28 +26,9 @@ on_both_databases!(a_smaller_plan_keeps_what_fits);
 on_both_databases!(a_database_that_hangs_is_a_503_and_nothing_is_half_made);
 
 /// A plan that is soon full.
-const SMALL: &str = r#"
-[[plans]]
-slug = "dev"
-memory_mib = 1
-connections = 2
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-"#;
-
-/// A plan that holds several of those.
-const LARGER: &str = r#"
-[[plans]]
-slug = "100"
-memory_mib = 8
-connections = 2
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-"#;
+fn small() -> String {
+    plan("dev", 1, 2)
+}
 
 async fn provision(world: &Scene) -> (AppId, AddonId) {
     provision_on(world, "dev").await
@@ -261,7 +242,7 @@ async fn dead_pushes(metrics: &str) -> u64 {
 /// Shop's client is refused a flush, opens too many connections and fills its cache; its owner promotes a credential.
 async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
     let wishes = Wishes {
-        file: Some(SMALL.to_owned()),
+        file: Some(small()),
         ..Wishes::default()
     };
     let world = Scene::start(database, wishes).await;
@@ -319,7 +300,8 @@ async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
 /// Shop moves to a plan that its data is too large for. That is no reason to refuse: what is above the limit goes.
 async fn a_smaller_plan_keeps_what_fits(database: Database) {
     let wishes = Wishes {
-        file: Some([SMALL, LARGER].concat()),
+        // The larger one holds several of the small.
+        file: Some([small(), plan("100", 8, 2)].concat()),
         ..Wishes::default()
     };
     let world = Scene::start(database, wishes).await;

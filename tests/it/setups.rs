@@ -7,37 +7,17 @@ use larder::sandbox::{
 use crate::support::dashboard::{Dashboard, visible_text};
 use crate::support::db::Database;
 use crate::support::on_both_databases;
-use crate::support::scene::{PATIENCE, Scene, Wishes};
+use crate::support::scene::{PATIENCE, Scene, Wishes, plan};
 use crate::support::world::eventually;
 
 on_both_databases!(an_order_in_the_background_ends_in_one_release);
 on_both_databases!(an_order_may_be_taken_back);
 on_both_databases!(an_order_that_cannot_be_finished_is_given_up_and_told);
 
-const PLANS: &str = r#"
-[[plans]]
-slug = "dev"
-memory_mib = 25
-connections = 50
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-asynchronous = true
-
-[[plans]]
-slug = "100"
-memory_mib = 100
-connections = 50
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-"#;
-
 async fn stage(database: Database) -> Scene {
+    let in_background = plan("dev", 25, 50) + "asynchronous = true\n";
     let wishes = Wishes {
-        file: Some(PLANS.to_owned()),
+        file: Some([in_background, plan("100", 100, 50)].concat()),
         ..Wishes::default()
     };
     Scene::start(database, wishes).await

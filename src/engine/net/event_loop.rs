@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -231,8 +230,7 @@ impl EventLoop {
         // One bad request must not end the cache: should a turn ever panic, it ends its connection.
         let driven = catch_unwind(AssertUnwindSafe(|| seated.connection.drive(&mut turn)));
         let after = driven.unwrap_or_else(|_| {
-            // To the peer it looks like any other end.
-            self.node.panics.fetch_add(1, Ordering::Relaxed);
+            self.node.note_panic();
             After::Gone
         });
         match after {

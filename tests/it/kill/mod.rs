@@ -27,42 +27,18 @@ use self::owners::{Browsers, Ledger, Stage, owner};
 use crate::support::db::{Database, START};
 use crate::support::needs;
 use crate::support::process::Process;
-use crate::support::scene::{free_port, master_key, sandbox_settings, settings};
+use crate::support::scene::{free_port, master_key, plan, sandbox_settings, settings};
 
 /// A killed process leaves leases of 60 s behind, of a push and of a token's refresh within it.
 const LEASES_OVER: Duration = Duration::from_secs(180);
 const OWNERS: usize = 4;
 
 /// `dev` and `100` are provisioned at once, `slow` in the background.
-const PLANS: &str = r#"
-[[plans]]
-slug = "dev"
-memory_mib = 25
-connections = 50
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-
-[[plans]]
-slug = "100"
-memory_mib = 100
-connections = 50
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-
-[[plans]]
-slug = "slow"
-memory_mib = 50
-connections = 50
-credentials = 10
-sample_grain_secs = 60
-history_days = 7
-price_cents = 0
-asynchronous = true
-"#;
+fn plan_table() -> String {
+    let (dev, larger) = (plan("dev", 25, 50), plan("100", 100, 50));
+    let slow = plan("slow", 50, 50) + "asynchronous = true\n";
+    [dev, larger, slow].concat()
+}
 
 #[tokio::test]
 async fn sqlite_survives_kills() {
@@ -95,7 +71,7 @@ async fn run(database: Database, kills: u32) {
     settings.insert(0, ("LARDER_LOG".to_owned(), "error".to_owned()));
     let folder = data.path().join("home");
     std::fs::create_dir(&folder).expect("a folder");
-    std::fs::write(folder.join("larder.toml"), PLANS).expect("a plan table");
+    std::fs::write(folder.join("larder.toml"), plan_table()).expect("a plan table");
     // of equal names the last one wins in a process's environment
     settings.reverse();
     sandbox.set_provider(

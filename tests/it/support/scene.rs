@@ -216,6 +216,22 @@ pub fn setting(settings: &[(String, String)], name: &str, value: &str) -> Vec<(S
         .collect()
 }
 
+/// A row of a plan table. More settings of the plan may follow it.
+pub fn plan(slug: &str, memory_mib: u32, connections: u32) -> String {
+    format!(
+        r#"
+[[plans]]
+slug = "{slug}"
+memory_mib = {memory_mib}
+connections = {connections}
+credentials = 10
+sample_grain_secs = 60
+history_days = 7
+price_cents = 0
+"#
+    )
+}
+
 /// A port nobody listens on, and none of those that the system gives to connections on their way out: one of them
 /// could have it before we do. It is given once; should another process take it, the test says so.
 pub fn free_port() -> u16 {
