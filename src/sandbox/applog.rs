@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::lifecycle::Around;
+use super::lifecycle::{Around, NotPossible};
 use super::market::{AddonId, AppId, Market};
 
 /// One line of an app's log.
@@ -63,6 +63,15 @@ impl Market {
         while app.log.len() > capacity {
             app.log.pop_front();
         }
+    }
+
+    /// Gives each app that has a log input another one in its place. Whoever writes to the old ones is told 401, and
+    /// finds the new ones in the list of attachments.
+    pub(super) fn renew_log_inputs(&mut self, id: AddonId) -> Result<(), NotPossible> {
+        for attachment in &mut self.live_addon(id)?.attachments {
+            attachment.log_token = attachment.log_token.map(|_| Uuid::new_v4());
+        }
+        Ok(())
     }
 
     /// The add-on and app behind a log input's token.

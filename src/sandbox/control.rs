@@ -121,6 +121,11 @@ impl Sandbox {
             .change(|market, around| market.detach(addon, app, around))
     }
 
+    /// Closes an add-on's log inputs and opens others, of which the provider is not told.
+    pub fn renew_log_inputs(&self, addon: AddonId) -> Result<(), NotPossible> {
+        self.hub.change(|market, _| market.renew_log_inputs(addon))
+    }
+
     /// Takes an add-on away without a word to the provider, as when a removal was lost for good.
     pub fn forget(&self, addon: AddonId) {
         self.hub

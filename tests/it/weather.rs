@@ -1,7 +1,9 @@
 //! Bad weather at the provider: a promoted credential arrives once the provider can take it, the dashboard says all
 //! the while what it is waiting for, and the app is restarted once.
 
-use larder::sandbox::{AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, RecordedRequest};
+use larder::sandbox::{
+    AddonId, AppId, EndpointGroup, Fault, Market, ProvisionOptions, RecordedRequest,
+};
 use larder::store::Store;
 
 use crate::support::dashboard::{Dashboard, visible_text};
@@ -14,6 +16,7 @@ const RETRY_AFTER_SECS: u32 = 1;
 
 on_both_databases!(a_push_outlasts_a_provider_in_trouble);
 on_both_databases!(a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone);
+on_both_databases!(a_line_finds_the_log_input_in_place_of_a_dead_one);
 
 /// Shop's owner promotes a credential while the provider's API answers 500, then asks for patience, then hangs, then
 /// does what it is told but loses the answer, and at last is well again.
@@ -100,12 +103,10 @@ async fn a_push_outlasts_a_provider_in_trouble(database: Database) {
 async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(database: Database) {
     let world = Scene::start(database, Wishes::default()).await;
     let (shop, addon) = provision(&world).await;
-    let lists_read = || {
-        world
-            .sandbox
-            .read(|market| market.requests().count("GET", "/addon-attachments", 200))
-    };
-    eventually("the attached apps are read", async || lists_read() == 1).await;
+    eventually("the attached apps are read", async || {
+        lists_read(&world) == 1
+    })
+    .await;
     let store = world.store().await;
     let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
 
@@ -129,7 +130,10 @@ async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(dat
     world.sandbox.set_fault(logs, Some(Fault::Unauthorized));
     assert!(owner.flush().await.status.is_redirection());
     told.push(Some(401));
-    eventually("the apps are read once more", async || lists_read() == 2).await;
+    eventually("the apps are read once more", async || {
+        lists_read(&world) == 2
+    })
+    .await;
     no_line_waits(&world, &store, 2).await;
     assert_eq!(log_answers(&world), told);
 
@@ -138,7 +142,7 @@ async fn a_line_outlasts_a_log_input_in_trouble_and_a_dead_one_is_left_alone(dat
     assert!(owner.flush().await.status.is_redirection());
     no_line_waits(&world, &store, 3).await;
     assert_eq!(log_answers(&world), told);
-    assert_eq!(lists_read(), 2);
+    assert_eq!(lists_read(&world), 2);
     store.close().await;
     world.stop().await;
 }
@@ -148,6 +152,35 @@ fn log_answers(world: &Scene) -> Vec<Option<u16>> {
     let all = world.sandbox.requests().into_iter();
     let calls = all.filter(|request| request.path.ends_with("/logs"));
     calls.map(|request| request.status).collect()
+}
+
+/// How often we have read which apps an add-on is attached to.
+fn lists_read(world: &Scene) -> usize {
+    let count = |market: &Market| market.requests().count("GET", "/addon-attachments", 200);
+    world.sandbox.read(count)
+}
+
+/// Shop's log input is replaced, and nobody tells us.
+async fn a_line_finds_the_log_input_in_place_of_a_dead_one(database: Database) {
+    let world = Scene::start(database, Wishes::default()).await;
+    let (shop, addon) = provision(&world).await;
+    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    eventually("the attached apps are read", async || {
+        lists_read(&world) == 1
+    })
+    .await;
+    let renewed = world.sandbox.renew_log_inputs(addon);
+    renewed.expect("it is provisioned");
+    for count in 1..=2 {
+        assert!(owner.flush().await.status.is_redirection());
+        eventually("the line arrives", async || {
+            world.lines_of(shop, "flush").len() == count
+        })
+        .await;
+    }
+    // Once in vain, and from then on straight to the new one.
+    assert_eq!(log_answers(&world), [Some(401), Some(204), Some(204)]);
+    world.stop().await;
 }
 
 /// Waits until so many flushes are in the history and nothing is left to be sent of them.

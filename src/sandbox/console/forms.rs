@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Arc<Hub>> {
         .route("/console/addons/{id}/sso", post(open_dashboard))
         .route("/console/addons/{id}/attach", post(attach))
         .route("/console/addons/{id}/detach", post(detach))
+        .route("/console/addons/{id}/log-inputs", post(renew_log_inputs))
         .route("/console/addons/{id}/repeat", post(repeat))
         .route("/console/addons/{id}/deprovision", post(deprovision))
         .route("/console/faults/endpoints", post(set_endpoint_fault))
@@ -191,6 +192,12 @@ async fn detach(
         &done,
         "Detached. The app got a release without its variables.",
     );
+    addon_page(id)
+}
+
+async fn renew_log_inputs(State(hub): State<Arc<Hub>>, Path(id): Path<AddonId>) -> Response {
+    let done = hub.change(|market, _| market.renew_log_inputs(id));
+    tell(&hub, &done, "The old log inputs take nothing any more.");
     addon_page(id)
 }
 

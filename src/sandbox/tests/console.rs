@@ -54,6 +54,8 @@ async fn a_customer_can_do_everything_by_form() {
     press(&world, &at("detach"), &[("app", &jobs)]).await;
     let sign_on = press(&world, &at("sso"), &[]).await;
     assert!(sign_on.contains("data-auto-submit") && sign_on.contains("user_scoped_resource_token"));
+    let renewed = press(&world, &at("log-inputs"), &[]).await;
+    assert!(renewed.contains("The old log inputs take nothing any more."));
     press(&world, &at("repeat"), &[]).await;
     let gone = press(&world, &at("deprovision"), &[]).await;
     assert!(gone.contains("The provider answered 204."));
