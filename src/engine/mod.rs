@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod decimal;
 pub mod directory;
 pub mod events;
 pub mod execute;

@@ -1,5 +1,7 @@
 //! Decimal numbers as the protocol writes them.
 
+use crate::engine::decimal::Decimal;
+
 /// Unsigned decimal of at most 64 bits: digits only, at least one.
 #[inline]
 pub fn unsigned(text: &[u8]) -> Option<u64> {
@@ -51,18 +53,7 @@ pub fn block_length(text: &[u8]) -> Option<usize> {
 
 /// Appends `number` in decimal.
 pub fn push(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(Decimal::of(number).as_bytes());
 }
 
 /// The same between two short constant texts, in one piece where the number has as few digits as most flags and lengths.

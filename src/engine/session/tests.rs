@@ -159,3 +159,83 @@ fn uploads_beyond_the_room_wait_and_are_refused_in_step() {
     let refused = b"SERVER_ERROR out of memory storing object\r\nMN\r\n";
     assert_eq!(out.to_vec(), refused);
 }
+
+/// Feeds all of `stream` and lets go of the replies, as a turn of a connection does.
+fn play(node: &Arc<Node>, session: &mut Session, out: &mut Output, stream: &[u8]) {
+    let mut at = 0;
+    while at < stream.len() {
+        let fed = session.feed(node, &stream[at..], out);
+        assert!(fed.used > 0, "{:?}", String::from_utf8_lossy(&stream[at..]));
+        at += fed.used;
+        out.clear();
+    }
+}
+
+/// `engine-design.md`: what allocates on the way of a request does so a million times a second.
+#[test]
+fn ordinary_requests_allocate_nothing() {
+    const KEYS: usize = 300;
+    let node = node(Limits::default(), 16 << 20);
+    let mut out = Output::default();
+    let lines = |line: &dyn Fn(usize) -> String| (0..KEYS).map(line).collect::<String>();
+    let opaque_get = |opcode: u8| {
+        let packet = |n: usize| {
+            let key = format!("key-{n:04}");
+            let mut packet = vec![binary::REQUEST_MAGIC, opcode, 0, key.len() as u8];
+            packet.extend([0; 7]);
+            packet.push(key.len() as u8);
+            packet.extend([0; 12]);
+            packet.extend(key.as_bytes());
+            packet
+        };
+        (0..KEYS).flat_map(packet).collect::<Vec<u8>>()
+    };
+    let fill = lines(&|n| format!("set key-{n:04} 0 0 8\r\n{n:08}\r\n"));
+    let streams = [
+        ("text get", lines(&|n| format!("get key-{n:04}\r\n"))),
+        ("text miss", lines(&|n| format!("get other-{n:04}\r\n"))),
+        (
+            "text get of two",
+            lines(&|n| format!("gets key-{n:04} other key-0001\r\n")),
+        ),
+        (
+            "text set over the old",
+            lines(&|n| format!("set key-{n:04} 0 0 8\r\n{n:08}\r\n")),
+        ),
+        ("text incr", lines(&|n| format!("incr key-{n:04} 1\r\n"))),
+        ("text touch", lines(&|n| format!("touch key-{n:04} 0\r\n"))),
+        ("text gat", lines(&|n| format!("gat 0 key-{n:04}\r\n"))),
+        (
+            "text delete and set",
+            lines(&|n| format!("delete key-{n:04}\r\nset key-{n:04} 0 0 8\r\n{n:08}\r\n")),
+        ),
+        (
+            "meta get",
+            lines(&|n| format!("mg key-{n:04} k v t f Oabc\r\n")),
+        ),
+        (
+            "meta set",
+            lines(&|n| format!("ms key-{n:04} 8 c\r\n{n:08}\r\n")),
+        ),
+        ("meta arithmetic", lines(&|n| format!("ma key-{n:04}\r\n"))),
+        ("meta noop", lines(&|_| "mn\r\n".to_owned())),
+    ];
+    let mut allocations = Vec::new();
+    let mut measure = |name: &str, stream: &[u8]| {
+        let mut session = open(&node);
+        play(&node, &mut session, &mut out, fill.as_bytes());
+        let mut session = open(&node);
+        // Once before, for what grows to its size and stays.
+        play(&node, &mut session, &mut out, stream);
+        let seen = allocation_counter::measure(|| play(&node, &mut session, &mut out, stream));
+        allocations.push((name.to_owned(), seen.count_total));
+    };
+    for (name, stream) in &streams {
+        measure(name, stream.as_bytes());
+    }
+    for (name, opcode) in [("binary get", 0x00), ("binary get with key, quiet", 0x0d)] {
+        measure(name, &opaque_get(opcode));
+    }
+    allocations.retain(|&(_, count)| count > 0);
+    assert!(allocations.is_empty(), "{allocations:?}");
+}

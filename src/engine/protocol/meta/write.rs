@@ -1,6 +1,7 @@
 //! Replies of the meta commands.
 
 use super::{MetaCommand, MetaForm};
+use crate::engine::decimal::Decimal;
 use crate::engine::protocol::text::{Words, write_fault};
 use crate::engine::protocol::{Fault, Output, Refusal, Reply, number};
 use crate::engine::storage::{ItemView, Marks};
@@ -167,10 +168,9 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
     if form.quiet {
         return;
     }
-    let mut digits = Vec::with_capacity(20);
-    number::push(&mut digits, value);
+    let digits = Decimal::of(value);
     if form.value {
-        number::push_between(b"VA ", digits.len() as u64, b"", out.bytes());
+        number::push_between(b"VA ", digits.as_bytes().len() as u64, b"", out.bytes());
     } else {
         out.push(b"HD");
     }
@@ -185,7 +185,7 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
     }
     out.push(LINE_END);
     if form.value {
-        out.push(&digits);
+        out.push(digits.as_bytes());
         out.push(LINE_END);
     }
 }

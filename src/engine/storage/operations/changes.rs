@@ -1,6 +1,7 @@
 //! `incr`, `decr` and `delete`: changes of an item that is there.
 
 use super::ShardGuard;
+use crate::engine::decimal::Decimal;
 use crate::engine::storage::clock::Expiry;
 use crate::engine::storage::item::Meta;
 use crate::engine::storage::key::HashedKey;
@@ -63,11 +64,8 @@ impl ShardGuard<'_> {
         value: u64,
         len_min: usize,
     ) -> ArithOutcome {
-        let mut text = value.to_string();
-        while text.len() < len_min {
-            text.push(' ');
-        }
-        match self.put(key, found, meta, NewValue::Bytes(text.as_bytes())) {
+        let digits = Decimal::of(value);
+        match self.put(key, found, meta, NewValue::Bytes(&digits.padded(len_min))) {
             Ok(_) => ArithOutcome::Done {
                 value,
                 cas: meta.cas,
