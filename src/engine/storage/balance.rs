@@ -3,6 +3,7 @@
 //! Both shares follow the ghosts. Of what was evicted from a queue, the part that comes back soon says what more
 //! room for that queue would have been worth.
 
+use super::request::ITEM_BYTES_MAX;
 use super::segment::{ChainKind, TierKind};
 
 /// Evictions after which a share is looked at again. A small chain's needs the longer count: a step taken on too little
@@ -30,6 +31,12 @@ const LARGE_START: u32 = 250;
 const LARGE_MIN: u32 = 20;
 const LARGE_MAX: u32 = 950;
 const LARGE_STEP: u32 = 20;
+
+/// What large values may have of `bytes` in any case: two of the largest, else one of them would be gone with the next
+/// store into a small cache that is full of small values.
+pub(super) fn large_least(bytes: u64) -> u64 {
+    (bytes / 4).min(2 * ITEM_BYTES_MAX as u64)
+}
 
 /// What was evicted from two rivals and what of it came back, fading.
 #[derive(Debug, Default)]
@@ -116,7 +123,8 @@ impl Default for LargeShare {
 
 impl LargeShare {
     pub(super) fn of(&self, bytes: u64) -> u64 {
-        bytes / 1_000 * u64::from(self.thousandths)
+        let share = bytes / 1_000 * u64::from(self.thousandths);
+        share.max(large_least(bytes))
     }
 
     pub(super) fn note_return(&mut self, from: TierKind) {
@@ -184,7 +192,8 @@ mod tests {
             }
         };
         (0..100_000).for_each(|_| turn(&mut share, true));
-        assert_eq!(share.of(1_000), u64::from(LARGE_MIN));
+        assert_eq!(share.of(1 << 30), (1 << 30) / 1_000 * u64::from(LARGE_MIN));
+        assert_eq!(share.of(1 << 20), 1 << 18, "a quarter of next to nothing");
         (0..100_000).for_each(|_| turn(&mut share, false));
         assert_eq!(share.of(1_000), u64::from(LARGE_MAX));
     }

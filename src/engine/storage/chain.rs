@@ -122,11 +122,13 @@ impl Tier {
         }
     }
 
-    /// The oldest segment of the chain that is over its share.
-    pub(super) fn victim(&self) -> Option<u16> {
-        let is_long = self.small.bytes > self.share.of(self.bytes());
+    /// The oldest segment, but for `except`, of the chain that is over its share. The small one may have `small_least`
+    /// bytes in any case.
+    pub(super) fn victim(&self, small_least: u64, except: Option<u16>) -> Option<u16> {
+        let is_long = self.small.bytes > self.share.of(self.bytes()).max(small_least);
         let first = if is_long { &self.small } else { &self.main };
         let second = if is_long { &self.main } else { &self.small };
-        first.queue.front().or(second.queue.front()).copied()
+        let oldest = |chain: &Chain| chain.queue.iter().copied().find(|&n| Some(n) != except);
+        oldest(first).or_else(|| oldest(second))
     }
 }

@@ -10,6 +10,7 @@
 //! The oldest segment of the chain that is over its share is walked from its front; what stays is copied to the
 //! open segment of the main chain. Large values lie elsewhere, but their records are walked like all others.
 
+use super::balance::large_least;
 use super::chain::Class;
 use super::clock::Expiry;
 use super::ghost::Ghost;
@@ -61,7 +62,7 @@ impl Shard {
                 return self.open_segment(queue, class, data, now).ok_or(NoRoom);
             }
             let held = self.segments.in_use();
-            let evicted = self.evict(now, &mut walks);
+            let evicted = self.evict(None, now, &mut walks);
             let gave_up = self.segments.in_use() < held;
             let data = match evicted {
                 true if gave_up => self.memory_while_lowered(),
@@ -107,10 +108,11 @@ impl Shard {
         }
         let bytes = segment_bytes(&self.ledger, self.shards);
         while !self.ledger.try_charge(segment_charge(bytes)) {
-            if !self.has_retired() {
+            if self.has_retired() {
+                self.reclaim(1);
+            } else {
                 return None;
             }
-            self.reclaim(1);
         }
         Some(self.ledger.pool().take(bytes))
     }
@@ -138,7 +140,7 @@ impl Shard {
             let before = self.ledger.used();
             if self.has_retired() {
                 self.reclaim(1);
-            } else if !self.evict(now, &mut walks) && !self.give_up_spare() {
+            } else if !self.evict(None, now, &mut walks) && !self.give_up_spare() {
                 return false;
             }
             given_up += before.saturating_sub(self.ledger.used());
@@ -151,36 +153,37 @@ impl Shard {
     pub(super) fn evict_bytes(&mut self, bytes: u64, now: u32) {
         let target = self.ledger.used().saturating_sub(bytes);
         let mut walks = 0;
-        while self.ledger.used() > target && self.evict(now, &mut walks) {}
+        while self.ledger.used() > target && self.evict(None, now, &mut walks) {}
         self.recharge();
     }
 
-    /// After a store: comes back under the limit, or one step nearer when that was lowered.
-    pub(super) fn settle(&mut self, now: u32) {
+    /// After a store into segment `stored`: comes back under the limit, or one step nearer when that was lowered.
+    /// Where nothing is left to evict but what was stored, the next store does it.
+    pub(super) fn settle(&mut self, stored: u16, now: u32) {
         if !self.ledger.is_over() {
             return;
         }
         if self.ledger.is_lowered() {
-            self.shrink(now);
+            self.shrink(Some(stored), now);
             return;
         }
         let mut walks = 0;
         while self.ledger.is_over() {
             if self.has_retired() {
                 self.reclaim(1);
-            } else if !self.evict(now, &mut walks) && !self.give_up_spare() {
+            } else if !self.evict(Some(stored), now, &mut walks) && !self.give_up_spare() {
                 return;
             }
             self.recharge();
         }
     }
 
-    /// One bounded step towards the limit; false when there is nothing to give.
-    pub(super) fn shrink(&mut self, now: u32) -> bool {
+    /// One bounded step towards the limit, but for segment `except`; false when there is nothing to give.
+    pub(super) fn shrink(&mut self, except: Option<u16>, now: u32) -> bool {
         let progress = if self.has_retired() {
             self.reclaim(1);
             true
-        } else if let Some(number) = self.victim() {
+        } else if let Some(number) = self.victim(except) {
             self.fit_ghost();
             self.walk(number, now, STEP_BYTES, false);
             true
@@ -201,11 +204,11 @@ impl Shard {
     }
 
     /// Walks the oldest segment of the chain that is over its share, to its end or to the first large value
-    /// dropped. `walks` counts segments walked for one need. False when the shard holds no segment.
-    fn evict(&mut self, now: u32, walks: &mut u32) -> bool {
+    /// dropped. `walks` counts segments walked for one need. False when the shard holds no segment but `except`.
+    fn evict(&mut self, except: Option<u16>, now: u32, walks: &mut u32) -> bool {
         self.filling = false;
         self.fit_ghost();
-        let Some(number) = self.victim() else {
+        let Some(number) = self.victim(except) else {
             return false;
         };
         let before = self.ledger.used();
@@ -218,20 +221,24 @@ impl Shard {
         true
     }
 
-    /// The segment to be walked next. A walk in the inline tier is finished before another begins: each may use up
-    /// the spare, and gives it back only at its end.
-    fn victim(&self) -> Option<u16> {
+    /// The segment to be walked next, but not `except`, which holds what was just stored. A walk in the inline tier is
+    /// finished before another begins: each may use up the spare, and gives it back only at its end.
+    fn victim(&self, except: Option<u16>) -> Option<u16> {
         if self.walking.is_some() {
             return self.walking;
         }
-        let (inline, large) = (&self.inline_tier, &self.large_tier);
-        let is_long = large.bytes() > self.large_share.of(inline.bytes() + large.bytes());
-        let (first, second) = if is_long {
-            (large, inline)
-        } else {
-            (inline, large)
+        let (inline, large) = (self.inline_tier.bytes(), self.large_tier.bytes());
+        let victim = |tier| match tier {
+            TierKind::Inline => self.inline_tier.victim(0, except),
+            TierKind::Large => self
+                .large_tier
+                .victim(large_least(inline + large) / 2, except),
         };
-        first.victim().or_else(|| second.victim())
+        let (first, second) = match large > self.large_share.of(inline + large) {
+            true => (TierKind::Large, TierKind::Inline),
+            false => (TierKind::Inline, TierKind::Large),
+        };
+        victim(first).or_else(|| victim(second))
     }
 
     /// The ghost knows about as many keys as there are items, in steps of a factor.
@@ -246,13 +253,13 @@ impl Shard {
 
     /// Evicts a little with every store into a full shard, so that the next segment is free by the time it is
     /// needed and no single store has to walk a whole one.
-    pub(super) fn walk_ahead(&mut self, stored_bytes: usize, now: u32) {
+    pub(super) fn walk_ahead(&mut self, stored: u16, stored_bytes: usize, now: u32) {
         if self.filling || self.has_retired() {
             return;
         }
         let wanted = segment_charge(segment_bytes(&self.ledger, self.shards));
         if !self.ledger.has_room_for(wanted)
-            && let Some(number) = self.victim()
+            && let Some(number) = self.victim(Some(stored))
         {
             self.walk(number, now, stored_bytes * WALK_AHEAD, false);
         }

@@ -187,6 +187,7 @@ impl Shard {
             && self.fits_in_place(at, &value, bytes)
         {
             self.overwrite(at, key, meta, value);
+            self.settle(at.segment(), now);
         } else {
             let tier = value.tier();
             let chain = match old {
@@ -197,10 +198,10 @@ impl Shard {
             // Making room may have moved or dropped the old item.
             let old = self.find(key);
             self.append(number, key, meta, value, bytes, old);
-            self.walk_ahead(bytes, now);
+            self.walk_ahead(number, bytes, now);
             self.recharge();
+            self.settle(number, now);
         }
-        self.settle(now);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ impl Shard {
     pub(super) fn maintain(&mut self, budget: u32, now: u32) -> bool {
         self.reclaim(budget);
         for _ in 0..budget {
-            if !self.ledger.is_over() || !self.shrink(now) {
+            if !self.ledger.is_over() || !self.shrink(None, now) {
                 break;
             }
         }

@@ -264,9 +264,54 @@ fn a_large_item_is_taken_by_a_tenant_of_many_shards_lowered_far() {
             &vec![6; 1_000_000],
         );
         assert!(is_stored(outcome), "{outcome:?}");
+        assert!(get(&tenant, format!("large-{n}").as_bytes()).is_some());
         tenant.audit();
     }
     assert!(tenant.used_bytes() <= 3 * MIB);
+}
+
+/// Room for the next store is made at the cost of others, not of what has just come.
+#[test]
+fn what_was_just_stored_can_be_read_however_large() {
+    let world = World::new();
+    for limit in [MIB, 2 * MIB, 5 * MIB] {
+        let tenant = world.tenant(limit);
+        for n in 0..20_000_u32 {
+            set(&tenant, &n.to_be_bytes(), &[1; 300]);
+        }
+        for step in 1..=200_u64 {
+            let len = (limit * 9 / 10).min(1_000_000) * step / 200;
+            let key = format!("large-{step}");
+            let outcome = set(&tenant, key.as_bytes(), &vec![2; len as usize]);
+            assert!(is_stored(outcome), "{len} of {limit}: {outcome:?}");
+            let found = get(&tenant, key.as_bytes()).map(|value| value.len() as u64);
+            assert_eq!(found, Some(len), "of {limit}");
+            assert!(tenant.used_bytes() <= limit);
+        }
+        tenant.audit();
+    }
+}
+
+/// What small values crowd out is not gone with the next of them.
+#[test]
+fn a_large_value_outlasts_many_small_stores() {
+    let world = World::new();
+    let tenant = world.tenant(25 * MIB);
+    let mut numbers = 0_u32..;
+    let mut small = |count: usize| {
+        for n in numbers.by_ref().take(count) {
+            set(&tenant, &n.to_be_bytes(), &[1; 500]);
+        }
+    };
+    small(200_000);
+    for len in [10_000, 100_000, 700_000, 1_000_000_usize] {
+        set(&tenant, b"large", &vec![2; len]);
+        small(2_000);
+        let found = get(&tenant, b"large").map(|value| value.len());
+        assert_eq!(found, Some(len), "after two thousand small ones");
+        let key = tenant.key(b"large");
+        tenant.lock(&key).delete(&key, DeleteRequest::default());
+    }
 }
 
 #[test]
