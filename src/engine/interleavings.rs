@@ -172,3 +172,33 @@ fn a_delayed_flush_is_not_lost_behind_another() {
         ROUNDS,
     );
 }
+
+/// Two shards whose tenant has come down to what one large value takes: each store has to have the other shard's
+/// room, whoever holds it, and the limit holds in the end.
+#[test]
+fn a_store_that_fits_is_not_refused_for_a_busy_shard() {
+    const LIMIT: u64 = 400 << 10;
+    shuttle::check_random(
+        || {
+            let (pool, clock) = (Pool::new(1 << 30), EngineClock::manual(1_800_000_000));
+            let tenant = Arc::new(tenant(300 << 20, &pool, &clock));
+            tenant.set_limit(LIMIT);
+            let storing: Vec<_> = (0..3u8)
+                .map(|thread| {
+                    let tenant = Arc::clone(&tenant);
+                    thread::spawn(move || {
+                        for number in 0..4u8 {
+                            assert!(set(&tenant, &[thread, number], 200_000), "it fits");
+                        }
+                    })
+                })
+                .collect();
+            storing
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+            while tenant.maintain(100).unfinished {}
+            assert!(tenant.used_bytes() <= LIMIT);
+        },
+        ROUNDS / 10,
+    );
+}

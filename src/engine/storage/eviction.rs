@@ -110,6 +110,9 @@ impl Shard {
         while !self.ledger.try_charge(segment_charge(bytes)) {
             if self.has_retired() {
                 self.reclaim(1);
+            } else if self.overdraws {
+                self.ledger.charge(segment_charge(bytes));
+                break;
             } else {
                 return None;
             }
@@ -141,6 +144,10 @@ impl Shard {
             if self.has_retired() {
                 self.reclaim(1);
             } else if !self.evict(None, now, &mut walks) && !self.give_up_spare() {
+                if self.overdraws {
+                    self.ledger.charge(bytes);
+                    break;
+                }
                 return false;
             }
             given_up += before.saturating_sub(self.ledger.used());

@@ -78,6 +78,8 @@ pub(super) struct Shard {
     pub(super) retired: Vec<Retired>,
     /// Nothing has been evicted since the start, a flush, or a raise of the limit.
     pub(super) filling: bool,
+    /// For the length of one store: may pass the limit, as the shards that could give way are busy.
+    pub(super) overdraws: bool,
     pub(super) next_swept: u16,
     /// A segment that eviction has walked in part.
     pub(super) walking: Option<u16>,
@@ -105,6 +107,7 @@ impl Shard {
             lists_charged: 0,
             retired: Vec::new(),
             filling: true,
+            overdraws: false,
             next_swept: 0,
             walking: None,
         }

@@ -191,16 +191,19 @@ impl Tenant {
     }
 
     /// Lets the other shards evict about `bytes`, when one shard has nothing left to evict. The caller holds the
-    /// lock of shard `except`; so the others are only tried, each for a moment.
+    /// lock of shard `except`; so the others are only tried, each for a moment. False when one was busy all the time.
     #[cold]
-    pub(super) fn evict_elsewhere(&self, except: usize, bytes: u64) {
+    pub(super) fn evict_elsewhere(&self, except: usize, bytes: u64) -> bool {
         let now = self.clock.now();
+        let mut reached_all = true;
         let others = self.shards.iter().enumerate();
         for (_, shard) in others.filter(|&(number, _)| number != except) {
-            if let Some(mut shard) = shard.try_lock_for(TRY_FOR) {
-                shard.evict_bytes(bytes, now);
+            match shard.try_lock_for(TRY_FOR) {
+                Some(mut shard) => shard.evict_bytes(bytes, now),
+                None => reached_all = false,
             }
         }
+        reached_all
     }
 
     /// What a tenant costs by itself, without anything stored.

@@ -86,7 +86,9 @@ impl ShardGuard<'_> {
         })
     }
 
-    /// Tries what needs room; when this shard has nothing left to evict, the tenant's others give way.
+    /// Tries what needs room; when this shard has nothing left to evict, the tenant's others give way. Where one of them
+    /// is busy, perhaps with a thread that does not run at present, the limit is passed by what is needed here: the
+    /// next store in any shard, or the next turn of upkeep, comes back under it.
     pub(super) fn with_relief<T>(
         &mut self,
         bytes: u64,
@@ -97,8 +99,10 @@ impl ShardGuard<'_> {
             if outcome.is_ok() || self.tenant.shard_count() == 1 {
                 break;
             }
-            self.tenant.evict_elsewhere(self.number, bytes);
+            let reached_all = self.tenant.evict_elsewhere(self.number, bytes);
+            self.shard.overdraws = !reached_all;
             outcome = attempt(&mut self.shard, self.now);
+            self.shard.overdraws = false;
         }
         outcome
     }

@@ -292,6 +292,43 @@ fn reads_leave_their_marks_unless_told_not_to() {
     assert_eq!(read(true), (true, 3));
 }
 
+/// A thread may be put to sleep by the system while it holds a shard.
+#[test]
+fn a_store_that_fits_is_taken_while_every_other_shard_is_held() {
+    let world = World::new();
+    let tenant = world.tenant(2_048 * MIB);
+    for n in 0..40_000_u32 {
+        set(&tenant, &n.to_be_bytes(), &[1; 1_000]);
+    }
+    tenant.set_limit(3 * MIB);
+    while tenant.maintain(64).unfinished {}
+    let numbers = 0..tenant.shard_count();
+    let keys: Vec<_> = numbers
+        .map(|number| {
+            let mut keys = (0_u32..).map(|n| format!("large-{n}").into_bytes());
+            let lies_here = |key: &Vec<u8>| tenant.key(key).shard(tenant.shard_count()) == number;
+            keys.find(lies_here).expect("some key lies in each")
+        })
+        .collect();
+    let (mine, others) = keys.split_first().expect("a shard");
+    let held: Vec<_> = others
+        .iter()
+        .map(|other| tenant.lock(&tenant.key(other)))
+        .collect();
+    assert!(!held.is_empty());
+
+    for bytes in [1_000_000, 100, 1_000_000] {
+        assert!(is_stored(set(&tenant, mine, &vec![2; bytes])), "{bytes}");
+        assert_eq!(get(&tenant, mine).map(|value| value.len()), Some(bytes));
+        let over = tenant.used_bytes().saturating_sub(tenant.limit_bytes());
+        assert!(over < 2 * MIB, "{over} bytes over the limit");
+    }
+    drop(held);
+    while tenant.maintain(64).unfinished {}
+    assert!(tenant.used_bytes() <= 3 * MIB);
+    tenant.audit();
+}
+
 #[test]
 fn many_threads_on_many_shards_keep_the_accounts() {
     let world = World::new();
