@@ -8,16 +8,17 @@ use super::view::Value;
 
 /// The block that holds the counts, the vector and its account beside the bytes.
 const BLOCK_BYTES: u64 = 64;
-/// From here on an allocation is rounded to pages.
-const PAGED_BYTES: u64 = 128 * 1024;
+/// Beyond this an allocation has pages of its own, and those behind the value are not touched.
+const CLASSED_BYTES_MAX: u64 = 14 * 1024;
 
-/// What a value of `len` bytes costs in its own allocation, the allocator's rounding included.
+/// What a value of `len` bytes costs in its own allocation, the rounding of jemalloc included: to one of four sizes
+/// between two powers of two, beyond [`CLASSED_BYTES_MAX`] to pages.
 pub(super) fn charge_of(len: usize) -> u64 {
-    let raw = len as u64 + 8;
-    let rounded = if raw >= PAGED_BYTES {
-        (raw + 8).next_multiple_of(4096)
+    let bytes = (len as u64).max(64);
+    let rounded = if bytes > CLASSED_BYTES_MAX {
+        bytes.next_multiple_of(4096)
     } else {
-        raw.next_multiple_of(16).max(32)
+        bytes.next_multiple_of(bytes.next_power_of_two() / 8)
     };
     rounded + BLOCK_BYTES
 }
@@ -204,6 +205,17 @@ impl LargeTable {
 mod tests {
     use super::*;
     use crate::engine::storage::pool::Pool;
+
+    #[test]
+    fn a_value_costs_what_the_allocator_takes_for_it() {
+        let cost = |len: usize| charge_of(len) - BLOCK_BYTES;
+        assert_eq!([1, 64, 65, 80, 81].map(cost), [64, 64, 80, 80, 96]);
+        assert_eq!([5_000, 8_192, 8_193].map(cost), [5_120, 8_192, 10_240]);
+        assert_eq!(
+            [14_336, 14_337, 100_000].map(cost),
+            [14_336, 16_384, 102_400]
+        );
+    }
 
     #[test]
     fn a_value_is_charged_until_its_last_handle_is_gone() {
