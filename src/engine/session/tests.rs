@@ -198,10 +198,7 @@ fn ordinary_requests_allocate_nothing() {
             "text get of two",
             lines(&|n| format!("gets key-{n:04} other key-0001\r\n")),
         ),
-        (
-            "text set over the old",
-            lines(&|n| format!("set key-{n:04} 0 0 8\r\n{n:08}\r\n")),
-        ),
+        ("text set over the old", fill.clone()),
         ("text incr", lines(&|n| format!("incr key-{n:04} 1\r\n"))),
         ("text touch", lines(&|n| format!("touch key-{n:04} 0\r\n"))),
         ("text gat", lines(&|n| format!("gat 0 key-{n:04}\r\n"))),

@@ -4,8 +4,8 @@ use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
-/// Bytes that go back to the system when dropped. From the allocator, segments would share its arenas with large
-/// values, and what was freed between them would stay with the process.
+/// Bytes that go back to the system when dropped, at once and whatever the allocator: in glibc's arenas, beside large
+/// values, what was freed between those stayed with the process.
 #[derive(Debug)]
 pub(super) enum Memory {
     Mapped(MmapMut),
