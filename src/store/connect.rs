@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -21,8 +22,12 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 const POOL_WAIT: Duration = Duration::from_secs(2);
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
+const SQLITE_RETRY: Duration = Duration::from_millis(10);
+const SQLITE_CODE_BUSY: i32 = 5;
 const SQLITE_READERS: u32 = 4;
 const CANARY: &[u8] = b"larder";
+/// PostgreSQL's advisory lock for setting up, "larder" in ASCII: any number that nothing else in the database uses.
+const SET_UP_LOCK: i64 = 0x6c61_7264_6572;
 
 /// What the store needs to open.
 #[derive(Clone, Debug)]
@@ -97,11 +102,7 @@ impl Store {
         } else {
             return Err(OpenError::UnknownDatabase);
         };
-        let checked = async {
-            see_to_schema(&db, schema).await?;
-            check_keys(&db, &keys, now).await
-        };
-        let verifier_key = match checked.await {
+        let verifier_key = match set_up(&db, schema, &keys, now).await {
             Ok(key) => key,
             // A database that is refused is left as it was: without closing, SQLite leaves files beside it.
             Err(error) => {
@@ -141,16 +142,39 @@ async fn open_sqlite(url: &str) -> Result<Db, OpenError> {
         .foreign_keys(true)
         .optimize_on_close(true, None);
     guard_files(options.get_filename())?;
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(SQLITE_BUSY)
-        .connect_with(options.clone())
-        .await?;
+    let write = open_writer(&options).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(POOL_WAIT)
         .connect_lazy_with(options.read_only(true).create_if_missing(false));
     Ok(Db::Lite { write, read })
+}
+
+/// Of two processes that switch one new file to WAL at once, SQLite turns one away without waiting its busy time:
+/// that one tries again.
+async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let give_up = Instant::now() + SQLITE_BUSY;
+    loop {
+        let opened = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(SQLITE_BUSY)
+            .connect_with(options.clone())
+            .await;
+        match opened {
+            Err(error) if is_busy(&error) && Instant::now() < give_up => {
+                tokio::time::sleep(SQLITE_RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// SQLITE_BUSY in any of its kinds: the low byte of an extended result code is the code itself.
+fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i32>().ok())
+        .is_some_and(|code| code & 0xff == SQLITE_CODE_BUSY)
 }
 
 async fn open_postgres(url: &str, connections_max: u32) -> Result<Db, OpenError> {
@@ -183,13 +207,19 @@ fn guard_files(path: &std::path::Path) -> Result<(), OpenError> {
             .create(parent)
             .map_err(failed)?;
     }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
+    // Only a file that is not there yet is opened: to close one gives up the locks this process has on it.
+    let made = std::fs::OpenOptions::new()
+        .create_new(true)
         .append(true)
         .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        .open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(failed(error));
+        }
+        _ => {}
+    }
+    let mode = path.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(OpenError::TooOpen {
             path: path.to_owned(),
@@ -199,58 +229,86 @@ fn guard_files(path: &std::path::Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-async fn see_to_schema(db: &Db, schema: Schema) -> Result<(), OpenError> {
-    let migrator = match db {
-        Db::Lite { .. } => &SQLITE_MIGRATIONS,
-        Db::Pg(_) => &POSTGRES_MIGRATIONS,
+/// Sees to the schema and the keys in one transaction that other processes wait for: who starts while another sets
+/// up the same database finds it ready, never half done; and a refusal, or a kill, leaves it as it was.
+async fn set_up(
+    db: &Db,
+    schema: Schema,
+    keys: &Arc<KeyRing>,
+    now: Timestamp,
+) -> Result<VerifierKey, OpenError> {
+    let mut tx = Tx {
+        db_tx: begin_alone(db).await?,
+        keys: Arc::clone(keys),
+        promised: Arc::default(),
+        promises: false,
+    };
+    see_to_schema(&mut tx.db_tx, schema).await?;
+    let key = check_keys(&mut tx, now).await?;
+    tx.commit().await?;
+    Ok(key)
+}
+
+/// A transaction that no other process setting up this database has at the same time. SQLite has one writer;
+/// PostgreSQL needs a lock of its own, as a database without tables has none to take.
+async fn begin_alone(db: &Db) -> Result<DbTx, OpenError> {
+    Ok(match db {
+        Db::Lite { write, .. } => DbTx::Lite(write.begin_with("BEGIN IMMEDIATE").await?),
+        Db::Pg(pool) => {
+            let mut transaction = pool.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(SET_UP_LOCK)
+                .execute(&mut *transaction)
+                .await?;
+            DbTx::Pg(transaction)
+        }
+    })
+}
+
+async fn see_to_schema(tx: &mut DbTx, schema: Schema) -> Result<(), OpenError> {
+    let migrator = match tx {
+        DbTx::Lite(_) => &SQLITE_MIGRATIONS,
+        DbTx::Pg(_) => &POSTGRES_MIGRATIONS,
     };
     let expected = migrator
         .iter()
         .map(|migration| migration.version)
         .max()
         .unwrap_or(0);
-    let mut at = schema_version(db).await?;
-    match at {
+    match schema_version(tx).await? {
         Some(at) if at > expected => return Err(OpenError::Newer { at, expected }),
         Some(at) if at < expected && schema == Schema::Expect => {
             return Err(OpenError::Older { at, expected });
         }
         _ => {}
     }
-    loop {
-        let run = match db {
-            Db::Lite { write, .. } => migrator.run(write).await,
-            Db::Pg(pool) => migrator.run(pool).await,
-        };
-        let Err(error) = run else {
-            return Ok(());
-        };
-        // Nothing keeps two processes from setting up one SQLite file at once. Who comes second fails, and finds
-        // the first one's work done when it looks again.
-        let meanwhile = schema_version(db).await?;
-        if meanwhile == at {
-            return Err(error.into());
-        }
-        at = meanwhile;
+    // `Migrator::run` does not compile for a connection borrowed in a future that must be `Send`; this is what sqlx
+    // has for that case, though its documentation leaves it out.
+    match tx {
+        DbTx::Lite(transaction) => migrator.run_direct(None, &mut **transaction, false).await?,
+        DbTx::Pg(transaction) => migrator.run_direct(None, &mut **transaction, false).await?,
     }
+    Ok(())
 }
 
 /// The newest migration applied, `None` for an empty database.
-async fn schema_version(db: &Db) -> Result<Option<i64>, OpenError> {
+async fn schema_version(tx: &mut DbTx) -> Result<Option<i64>, OpenError> {
     const NEWEST: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
-    let version = match db {
-        Db::Lite { write, .. } => {
+    let version = match tx {
+        DbTx::Lite(transaction) => {
+            let c = &mut **transaction;
             let table =
                 "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
-            match sqlx::query(table).fetch_optional(write).await? {
-                Some(_) => sqlx::query_scalar(NEWEST).fetch_one(write).await?,
+            match sqlx::query(table).fetch_optional(&mut *c).await? {
+                Some(_) => sqlx::query_scalar(NEWEST).fetch_one(c).await?,
                 None => None,
             }
         }
-        Db::Pg(pool) => {
+        DbTx::Pg(transaction) => {
+            let c = &mut **transaction;
             let table = "SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL";
-            match sqlx::query(table).fetch_optional(pool).await? {
-                Some(_) => sqlx::query_scalar(NEWEST).fetch_one(pool).await?,
+            match sqlx::query(table).fetch_optional(&mut *c).await? {
+                Some(_) => sqlx::query_scalar(NEWEST).fetch_one(c).await?,
                 None => None,
             }
         }
@@ -258,23 +316,8 @@ async fn schema_version(db: &Db) -> Result<Option<i64>, OpenError> {
     Ok(version)
 }
 
-/// Proves the master key on the canary, or seals the canary and the verifier key into a new database. Two
-/// processes that start on one empty database agree: the first insert wins and both read it back.
-async fn check_keys(
-    db: &Db,
-    keys: &Arc<KeyRing>,
-    now: Timestamp,
-) -> Result<VerifierKey, OpenError> {
-    let begin = match db {
-        Db::Lite { write, .. } => DbTx::Lite(write.begin_with("BEGIN IMMEDIATE").await?),
-        Db::Pg(pool) => DbTx::Pg(pool.begin().await?),
-    };
-    let mut tx = Tx {
-        db_tx: begin,
-        keys: Arc::clone(keys),
-        promised: Arc::default(),
-        promises: false,
-    };
+/// Proves the master key on the canary, or seals the canary and the verifier key into a new database.
+async fn check_keys(tx: &mut Tx, now: Timestamp) -> Result<VerifierKey, OpenError> {
     let canary = tx.setting_or_insert("canary", CANARY, now).await?;
     if canary.expose_secret() != CANARY {
         return Err(OpenError::WrongMasterKey);
@@ -286,7 +329,6 @@ async fn check_keys(
         .expose_secret()
         .try_into()
         .map_err(|_| StoreError::BadRow("verifier_key".to_owned()))?;
-    tx.commit().await?;
     Ok(VerifierKey::from_bytes(&bytes))
 }
 

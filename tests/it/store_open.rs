@@ -8,7 +8,7 @@ use larder::store::{OpenError, Schema, Store, StoreSettings};
 use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
 
-use crate::support::db::{Kind, START, TestDb, on_each, sqlite};
+use crate::support::db::{Database, Kind, START, TestDb, on_each, sqlite};
 
 fn key(fill: u8) -> MasterKey {
     let text = base64::engine::general_purpose::STANDARD.encode([fill; 32]);
@@ -84,20 +84,65 @@ async fn an_older_schema_waits_for_migrate() {
 }
 
 #[tokio::test]
-async fn two_processes_may_set_up_one_database() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = StoreSettings {
-        url: format!("sqlite:{}", dir.path().join("new/larder.db").display()).into(),
+async fn a_wrong_master_key_moves_no_schema() {
+    on_each(async |db| {
+        by_hand(db, "DROP TABLE early_ends").await;
+        by_hand(db, "DELETE FROM _sqlx_migrations WHERE version = 5").await;
+        let other = StoreSettings {
+            master_key: key(7),
+            ..db.settings.clone()
+        };
+        let refused = open(&other, Schema::Migrate).await;
+        assert!(matches!(refused, Err(OpenError::WrongMasterKey)));
+        by_hand(
+            db,
+            "CREATE TABLE early_ends (only_if BIGINT, it_is_absent BIGINT)",
+        )
+        .await;
+        by_hand(db, "DROP TABLE early_ends").await;
+        let store = open(&db.settings, Schema::Migrate).await.unwrap();
+        store.close().await;
+        by_hand(db, "DELETE FROM early_ends").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_processes_may_set_up_one_database() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/larder.db");
+        set_up_by_several(&format!("sqlite:{}", path.display())).await;
+        if let Some(database) = Database::postgres().await {
+            set_up_by_several(database.url()).await;
+            database.drop().await;
+        }
+    }
+}
+
+async fn set_up_by_several(url: &str) {
+    let settings = unopened(url);
+    let mut openings = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let settings = settings.clone();
+        openings.spawn(async move { open(&settings, Schema::Expect).await });
+    }
+    let opened = openings.join_all().await;
+    let stores: Vec<Store> = opened.into_iter().map(Result::unwrap).collect();
+    let one = stores[0].verifier_key().verifier(b"u", b"p");
+    for store in stores {
+        assert!(one.matches(&store.verifier_key().verifier(b"u", b"p")));
+        store.close().await;
+    }
+}
+
+fn unopened(url: &str) -> StoreSettings {
+    StoreSettings {
+        url: url.to_owned().into(),
         master_key: key(1),
         previous_keys: vec![],
         connections_max: 1,
-    };
-    let first = open(&settings, Schema::Expect);
-    let second = open(&settings, Schema::Expect);
-    let (first, second) = tokio::join!(first, second);
-    let (first, second) = (first.unwrap(), second.unwrap());
-    let one = first.verifier_key().verifier(b"u", b"p");
-    assert!(one.matches(&second.verifier_key().verifier(b"u", b"p")));
+    }
 }
 
 #[tokio::test]
