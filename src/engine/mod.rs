@@ -27,6 +27,7 @@
 //! | [`auth`], [`directory`] | who may come in |
 //! | [`execute`] | what they may do; the only check of capabilities |
 //! | [`storage`] | items |
+//! | `shares` | which tenants do more than others on a thread |
 //! | [`tenancy`], [`stats`], [`events`] | what is counted and told |
 //!
 //! # Lock order
@@ -57,10 +58,13 @@ pub mod net;
 pub mod node;
 pub mod protocol;
 pub mod session;
+mod shares;
 pub mod stats;
 pub mod storage;
 mod sync;
 pub mod tenancy;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 mod upkeep;
 

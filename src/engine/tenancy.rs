@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use super::events::Gate;
+use super::shares::Share;
 use super::storage::{Counters, Tenant};
 use super::sync::Mutex;
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -46,6 +47,8 @@ pub struct Traffic {
     connections: AtomicU64,
     auth_cmds: AtomicU64,
     auth_errors: AtomicU64,
+    /// How much of the thread's work is for it.
+    pub(super) share: Share,
 }
 
 /// A sum of [`Traffic`].
@@ -148,7 +151,7 @@ impl Tenancy {
         let stripes = self
             .traffic
             .get_or_init(|| (0..self.threads).map(|_| Traffic::default()).collect());
-        &stripes[thread % stripes.len()]
+        &stripes[thread.min(stripes.len() - 1)]
     }
 
     pub fn traffic_sum(&self) -> TrafficSum {

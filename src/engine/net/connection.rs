@@ -21,7 +21,8 @@ use super::transport::Transport;
 use crate::domain::Fingerprint;
 use crate::engine::node::{Full, Node, OpenSocket};
 use crate::engine::protocol::{Fault, Output};
-use crate::engine::session::{Next, Session};
+use crate::engine::session::{Fed, Next, Session};
+use crate::engine::shares::work_of_turn;
 
 /// Bytes read at once.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -60,6 +61,10 @@ pub struct Turn<'t> {
     pub now: u32,
     /// The engine stops: say goodbye between two requests.
     pub stopping: bool,
+    /// The time, in work that the thread has done.
+    pub epoch: u32,
+    /// What requests of this turn cost.
+    pub work: u32,
 }
 
 /// What becomes of a connection after a turn.
@@ -173,6 +178,13 @@ impl Connection {
         readable | ended || self.unsent.is_some() || self.transport.holds_back()
     }
 
+    /// Whether its tenant does more than its share. Who has not logged in has no tenant.
+    #[inline]
+    pub fn is_loud(&self, epoch: u32) -> bool {
+        let traffic = self.session.traffic();
+        traffic.is_some_and(|traffic| traffic.share.is_used_up(epoch))
+    }
+
     /// Whether its time has come.
     pub fn is_over(&self, node: &Node, now: u32, look_for_revoked: bool) -> bool {
         let revoked = || {
@@ -258,8 +270,8 @@ impl Connection {
         match self.next {
             Next::Read => self.read(turn),
             Next::Again | Next::Wait => {
-                let next = self.feed_pending(turn.node, &mut turn.scratch.out);
-                self.answer(turn, 0, next)
+                let fed = self.feed_pending(turn.node, &mut turn.scratch.out);
+                self.answer(turn, 0, fed)
             }
             Next::Close => self.leave(turn),
         }
@@ -280,20 +292,20 @@ impl Connection {
         // Where the peer has ended its side, the end stands behind what was read.
         self.maybe_more = received.maybe_more || self.peer_ended;
         let input = &input[..received.bytes];
-        let next = if self.pending.is_empty() {
+        let fed = if self.pending.is_empty() {
             let fed = self.session.feed(turn.node, input, out);
             if fed.used < input.len() {
                 self.pending.extend_from_slice(&input[fed.used..]);
             }
-            fed.next
+            fed
         } else {
             self.pending.extend_from_slice(input);
             self.feed_pending(turn.node, out)
         };
-        self.answer(turn, received.bytes, next)
+        self.answer(turn, received.bytes, fed)
     }
 
-    fn feed_pending(&mut self, node: &Node, out: &mut Output) -> Next {
+    fn feed_pending(&mut self, node: &Node, out: &mut Output) -> Fed {
         let input = &self.pending[self.done..];
         let fed = self.session.feed(node, input, out);
         self.done += fed.used;
@@ -304,15 +316,19 @@ impl Connection {
             self.pending.drain(..self.done);
             self.done = 0;
         }
-        fed.next
+        fed
     }
 
     /// Sends what the socket takes at once; the rest becomes the connection's own.
     #[inline]
-    fn answer(&mut self, turn: &mut Turn<'_>, read: usize, next: Next) -> io::Result<After> {
+    fn answer(&mut self, turn: &mut Turn<'_>, read: usize, fed: Fed) -> io::Result<After> {
         let out = &mut turn.scratch.out;
-        self.session.count_traffic(read, out.len());
-        self.next = next;
+        turn.work = work_of_turn(fed.commands, read + out.len());
+        if let Some(traffic) = self.session.traffic() {
+            traffic.moved(read, out.len());
+            traffic.share.note(turn.epoch, turn.work);
+        }
+        self.next = fed.next;
         if self.farewell == Farewell::Awaits && !out.is_empty() {
             self.farewell = Farewell::Said;
         }

@@ -26,6 +26,7 @@ use super::protocol::text::TextForm;
 use super::protocol::{
     Dialect, Fault, Form, Output, Parsed, PlainForm, Reply, Request, binary, text,
 };
+use super::tenancy::Traffic;
 use login::Login;
 use upload::Incoming;
 
@@ -63,6 +64,8 @@ pub struct Session {
 pub struct Fed {
     /// Bytes of the input that are done with.
     pub used: usize,
+    /// Commands begun, of those that a turn bounds.
+    pub commands: u32,
     pub next: Next,
 }
 
@@ -129,14 +132,11 @@ impl Session {
         self.swallow == 0 && self.incoming.is_none() && self.keys.is_none()
     }
 
-    /// Counts bytes moved over the socket to the tenant.
-    pub fn count_traffic(&self, read: usize, written: usize) {
-        if let Some(principal) = &self.principal {
-            let tenancy = principal.seat.tenancy();
-            tenancy
-                .traffic(usize::from(self.thread))
-                .moved(read, written);
-        }
+    /// What this thread counts for the tenant, once it is known.
+    pub fn traffic(&self) -> Option<&Traffic> {
+        let principal = self.principal.as_ref()?;
+        let tenancy = principal.seat.tenancy();
+        Some(tenancy.traffic(usize::from(self.thread)))
     }
 
     /// Executes the whole requests at the start of `input` and appends their replies to `out`, until the input, the
@@ -149,7 +149,11 @@ impl Session {
             let (consumed, stop) = self.step(node, rest, &mut budget, out);
             used += consumed;
             if let Stop::Next(next) = stop {
-                return Fed { used, next };
+                return Fed {
+                    used,
+                    commands: node.limits.turn_commands_max - budget,
+                    next,
+                };
             }
         }
     }

@@ -1,41 +1,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::secret::VerifierKey;
-use crate::domain::{CacheId, CacheSpec, Clock, Timestamp};
-use crate::engine::storage::EngineClock;
-use crate::engine::{EngineEvent, EngineSettings, EventSink, Limits};
-
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_800_000_000)
-    }
-}
-
-impl EventSink for Still {
-    fn record(&self, _: EngineEvent) {}
-}
+use crate::domain::CacheId;
+use crate::engine::{Limits, testing};
 
 fn node(limits: Limits, limit_bytes: u64) -> Arc<Node> {
-    let settings = EngineSettings {
-        threads: 1,
-        memory_max_bytes: 1 << 30,
-        proxy_hostname: "p1".to_owned(),
-        limits,
-        engine_clock: Some(EngineClock::manual(1_800_000_000)),
-    };
-    let key = VerifierKey::from_bytes(&[1; 32]);
-    let node = Arc::new(Node::new(settings, key, Arc::new(Still), Arc::new(Still)));
-    node.apply(&CacheSpec {
-        cache: CacheId(1),
-        label: "A00001".to_owned(),
-        limit_bytes,
-        connections_max: 100,
-        credentials: Vec::new(),
-        flush_orders: Vec::new(),
-    });
+    let node = testing::node(limits);
+    testing::add_cache(&node, CacheId(1), limit_bytes);
     node
 }
 
