@@ -3,13 +3,15 @@
 //! Work is counted in commands; a turn counts as one more, and so does each kibibyte that it moved. That is right to a
 //! factor of a few, asks no clock, and comes out the same on every machine.
 //!
-//! A tenant that does less than a sixteenth of a thread's work is served as soon as there is news of it. One that does
-//! more owes the others what it did beyond, and waits in the line until they have done as much.
+//! A tenant that does less than a sixteenth of a thread's work is served as soon as there is news of it, be it a batch of
+//! some turns now and then. One that does more owes the others what it did beyond, and waits in the line.
 
 use super::sync::atomic::{AtomicU64, Ordering};
 
-/// What a tenant may do in an epoch without owing anything.
+/// What a tenant may do in each epoch without owing anything.
 const SHARE: u32 = 256;
+/// What it may owe and still be served at once: a batch of four full turns.
+const BATCH: u32 = 4 * SHARE;
 /// Work of the thread after which every tenant has a further share.
 const EPOCH_WORK: u32 = 16 * SHARE;
 /// Nobody owes more than this: who was loud for an hour is forgiven as soon as who was for a moment.
@@ -57,7 +59,7 @@ impl Share {
     }
 
     pub fn is_used_up(&self, epoch: u32) -> bool {
-        self.recent(epoch) >= SHARE
+        self.recent(epoch) > BATCH
     }
 
     fn recent(&self, epoch: u32) -> u32 {
@@ -74,12 +76,12 @@ mod tests {
     #[test]
     fn who_does_more_than_its_share_owes_it() {
         let share = Share::default();
-        share.note(0, SHARE - 1);
+        share.note(0, BATCH);
         assert!(!share.is_used_up(0));
-        share.note(0, 2 * SHARE);
+        share.note(0, SHARE + 1);
         assert!(share.is_used_up(0));
-        assert!(share.is_used_up(1), "it did three times as much");
-        assert!(!share.is_used_up(3));
+        assert!(share.is_used_up(1), "it did more than that");
+        assert!(!share.is_used_up(2));
     }
 
     #[test]
