@@ -1,8 +1,7 @@
-//! Hit ratio of a trace against memory, beside a byte-exact LRU.
+//! The hit ratio of a trace for several limits, and that of a byte-exact LRU beside it.
 //!
-//! Reads a trace of 24-byte little-endian records (u32 time, u64 key, u32 value bytes, i64 ignored; what the load
-//! generator's `export` writes) or of u32 keys, and replays it into a tenant: get, and set on a miss, keys of 24
-//! bytes. `cargo bench --bench hit_ratio -- FILE [u32:VALUE_BYTES] MIB...`
+//! A trace has 24-byte little-endian records (u32 time, u64 key, u32 value bytes, i64 ignored; the load generator's `export`
+//! writes them) or u32 keys. Each record is a get, and a set after a miss, with keys of 24 bytes. `cargo bench --bench hit_ratio -- FILE [u32:VALUE_BYTES] MIB...`
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Error, ErrorKind, Read};
@@ -64,15 +63,15 @@ fn read_trace(file: &str, u32_value_bytes: Option<usize>) -> Result<Vec<Access>,
 }
 
 fn access_of(record: &[u8; 24]) -> Access {
-    let (words, _) = record.as_chunks::<4>();
-    let word = |at: usize| u32::from_le_bytes(words[at]);
+    let (fields, _) = record.as_chunks::<4>();
+    let field = |at: usize| u32::from_le_bytes(fields[at]);
     Access {
-        key: u64::from(word(1)) | u64::from(word(2)) << 32,
-        bytes: word(3) as usize,
+        key: u64::from(field(1)) | u64::from(field(2)) << 32,
+        bytes: field(3) as usize,
     }
 }
 
-/// Hit ratio, and the number of sets refused.
+/// The hit ratio, and the number of refused sets.
 fn replay(trace: &[Access], limit: u64) -> (f64, u64) {
     let (pool, clock) = (Pool::new(1 << 34), EngineClock::system());
     let tenant = Tenant::new(limit, &pool, &clock);
@@ -96,7 +95,7 @@ fn replay(trace: &[Access], limit: u64) -> (f64, u64) {
     (hits as f64 / trace.len() as f64, refused)
 }
 
-/// LRU that counts 24 bytes of key and 48 of overhead per item, and nothing else.
+/// An LRU that charges each item 24 bytes for the key and 48 bytes of overhead.
 fn replay_lru(trace: &[Access], limit: u64) -> f64 {
     let (mut items, mut order): (HashMap<u64, (u64, u64)>, BTreeMap<u64, u64>) = Default::default();
     let (mut used, mut hits) = (0, 0_u64);

@@ -1,4 +1,4 @@
-//! Costs of reading requests: one whole request of each dialect, as it lies in the read buffer.
+//! The cost of parsing: one whole request of each dialect, from the read buffer.
 
 use std::hint::black_box;
 
@@ -7,11 +7,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use larder::engine::protocol::binary::BinaryForm;
 use larder::engine::protocol::meta::MetaForm;
 use larder::engine::protocol::text::TextForm;
-use larder::engine::protocol::{Limits, PlainForm, binary, text};
+use larder::engine::protocol::{FastGetForm, Limits, binary, text};
 
 const KEY: &str = "key-00000000000000000042";
 
-/// Text and meta requests behind one another, as a pipelining client sends them.
+/// Pipelined text and meta requests.
 fn lines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("text");
     group.throughput(Throughput::Elements(1));
@@ -59,21 +59,21 @@ fn packets(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// As sessions look for them before they ask the parser.
-fn plain_gets(criterion: &mut Criterion) {
+/// The fast path, which a session tries before the parser.
+fn fast_gets(criterion: &mut Criterion) {
     let text = format!("get {KEY}\r\n").repeat(16).into_bytes();
     let meta = format!("mg {KEY} v\r\n").repeat(16).into_bytes();
     let binary = packet(0x00, &[], &[]);
-    let mut group = criterion.benchmark_group("plain get");
+    let mut group = criterion.benchmark_group("fast get");
     group.throughput(Throughput::Elements(1));
     group.bench_function("text", |bencher| {
-        bencher.iter(|| black_box(TextForm::plain_get(black_box(&text))));
+        bencher.iter(|| black_box(TextForm::fast_get(black_box(&text))));
     });
     group.bench_function("meta", |bencher| {
-        bencher.iter(|| black_box(MetaForm::plain_get(black_box(&meta))));
+        bencher.iter(|| black_box(MetaForm::fast_get(black_box(&meta))));
     });
     group.bench_function("binary", |bencher| {
-        bencher.iter(|| black_box(BinaryForm::plain_get(black_box(&binary))));
+        bencher.iter(|| black_box(BinaryForm::fast_get(black_box(&binary))));
     });
     group.finish();
 }
@@ -90,5 +90,5 @@ fn packet(opcode: u8, extras: &[u8], value: &[u8]) -> Vec<u8> {
     packet
 }
 
-criterion_group!(benches, lines, packets, plain_gets);
+criterion_group!(benches, lines, packets, fast_gets);
 criterion_main!(benches);

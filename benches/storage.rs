@@ -1,4 +1,4 @@
-//! Costs of the storage's own work: look-ups with few and many keys, stores, eviction.
+//! The cost of storage operations: look-ups with few and many keys, stores, eviction.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -24,7 +24,7 @@ fn set(tenant: &Tenant, key: &str, value: &[u8]) {
     tenant.lock(&key).store(&key, request);
 }
 
-/// Visits `keys` numbers in an order that no prefetcher follows.
+/// The numbers below `keys`, in an order that no prefetcher can predict.
 struct Scattered {
     at: u64,
     keys: u64,
@@ -40,7 +40,7 @@ impl Scattered {
     }
 }
 
-/// The index and one record: what a `get` costs with everything in the processor's cache, and with nothing in it.
+/// A `get` with all data in the processor's cache, and with none of it there.
 fn gets(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get");
     group.throughput(Throughput::Elements(1));
@@ -83,17 +83,17 @@ fn sets(criterion: &mut Criterion) {
         bencher.iter(|| set(&tenant, &texts[order.next() as usize], &[8; 32]));
     });
     let values = [[8; 32].as_slice(), [9; 100].as_slice()];
-    let mut turn = 0;
+    let mut sets = 0;
     group.bench_function("over another size", |bencher| {
         bencher.iter(|| {
-            turn += 1;
-            set(&tenant, &texts[order.next() as usize], values[turn % 2]);
+            sets += 1;
+            set(&tenant, &texts[order.next() as usize], values[sets % 2]);
         });
     });
     group.finish();
 }
 
-/// Every set is of a new key in a full tenant, so that each pays for the eviction of another.
+/// Sets of new keys in a full tenant, so that each set evicts other items.
 fn evictions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("evict");
     group.throughput(Throughput::Elements(1));

@@ -1,12 +1,12 @@
-//! What strangers send: bounded, in step, and nobody comes in who has not sent the password.
+//! Input before login: its use of memory is bounded, parsing stays in step, and only the right password logs in.
 
 use larder::domain::Capabilities;
-use larder::engine::auth::plain_parts;
+use larder::engine::auth::sasl_plain_parts;
 use larder::engine::protocol::Limits;
 use larder::engine::protocol::binary::{SaslParsed, SaslRequest, parse_sasl};
 use larder::engine::protocol::text::{LineScan, LoginLine, parse_login};
 
-use super::world::{ALICE, OWNER, World};
+use super::fixture::{ALICE, FuzzFixture, OWNER};
 
 pub fn login(data: &[u8]) {
     let limits = Limits::default();
@@ -22,7 +22,7 @@ fn one_sasl_packet(data: &[u8], limits: &Limits) {
     assert!(used > 0 && used <= data.len());
     if let SaslRequest::Auth { data, .. } | SaslRequest::Step { data, .. } = request {
         assert!(data.len() <= limits.login_block_bytes_max);
-        plain_parts(data);
+        sasl_plain_parts(data);
     }
 }
 
@@ -31,7 +31,7 @@ fn text_logins(data: &[u8], limits: &Limits) {
     let mut rest = data;
     while !rest.is_empty() {
         let (used, swallow) = match parse_login(rest, &mut scan, limits) {
-            LoginLine::Partial | LoginLine::Close => return,
+            LoginLine::Partial | LoginLine::Close | LoginLine::TooLong => return,
             LoginLine::Attempt {
                 used,
                 username,
@@ -43,7 +43,7 @@ fn text_logins(data: &[u8], limits: &Limits) {
                 (used, 0)
             }
             LoginLine::BadAttempt { used, swallow, .. } => (used, swallow),
-            LoginLine::Stranger { used, swallow } => (used, swallow),
+            LoginLine::NoLogin { used, swallow } => (used, swallow),
         };
         assert!(used > 0 && used <= rest.len());
         rest = rest.get(used + swallow..).unwrap_or_default();
@@ -51,12 +51,16 @@ fn text_logins(data: &[u8], limits: &Limits) {
 }
 
 fn nobody_without_the_password(data: &[u8]) {
-    let world = World::new(1 << 20, OWNER, Capabilities::ALL);
-    let mut line = world.stranger();
-    line.send(data, |_| ());
-    let tenancy = world.tenancy(ALICE);
-    let connections = u32::from(line.session.account().is_some());
-    assert_eq!(tenancy.connections(), connections, "seats and clients");
+    let fixture = FuzzFixture::new(1 << 20, OWNER, Capabilities::ALL);
+    let mut client = fixture.not_logged_in();
+    client.send(data, |_| ());
+    let tenancy = fixture.tenancy(ALICE);
+    let connections = u32::from(client.session.account().is_some());
+    assert_eq!(
+        tenancy.connections(),
+        connections,
+        "connections are counted right"
+    );
     let password = OWNER.1.as_bytes();
     let may_come_in = data.windows(password.len()).any(|part| part == password);
     if tenancy.traffic_sum().connections > 0 {
@@ -65,5 +69,5 @@ fn nobody_without_the_password(data: &[u8]) {
     }
     let counters = tenancy.items.counters();
     let done = counters.named().find(|&(_, count)| count > 0);
-    assert_eq!(done, None, "a stranger did something");
+    assert_eq!(done, None, "a command was executed before login");
 }

@@ -1,11 +1,11 @@
-//! The parsers: whatever the bytes, an answer that moves on, names nothing beyond the input, and keeps the limits.
+//! The parsers. For any bytes, the result makes progress, refers to nothing beyond the input, and respects the limits.
 
 use larder::engine::protocol::text::{KeyList, LineScan};
 use larder::engine::protocol::{
     Command, Limits, Parsed, binary as binary_dialect, text as text_dialect,
 };
 
-/// Classic text, with meta between as the bytes have it.
+/// Text, classic and meta mixed.
 pub fn text(data: &[u8]) {
     let limits = Limits::default();
     let mut scan = LineScan::default();
@@ -18,7 +18,7 @@ pub fn text(data: &[u8]) {
     }
 }
 
-/// Meta lines only: the first byte chooses the command, so that no input is lost on its name.
+/// Meta lines only. The first byte chooses the command, so that the fuzzer need not find its name.
 pub fn meta(data: &[u8]) {
     const COMMANDS: [&[u8]; 6] = [b"mg ", b"ms ", b"md ", b"ma ", b"me ", b"mn"];
     let [first, line @ ..] = data else {
@@ -27,7 +27,7 @@ pub fn meta(data: &[u8]) {
     let command = COMMANDS[usize::from(*first) % COMMANDS.len()];
     let whole = [command, line].concat();
     text(&whole);
-    // A line without its end is no request yet, and with it it is: nothing of a line is decided before.
+    // A line without its line end is no request yet. With it, it is one: nothing is decided earlier.
     let first_line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let (unended, limits) = ([command, first_line].concat(), Limits::default());
     if unended.len() < limits.line_bytes_max {
@@ -52,11 +52,11 @@ pub fn binary(data: &[u8]) {
     }
 }
 
-/// One line with all its keys. The bytes to go on behind, those to swallow included.
+/// Parses one line with all its keys. Returns where the next request begins.
 fn parse_once(input: &[u8], scan: &mut LineScan, limits: &Limits, ending: usize) -> Option<usize> {
     let parsed = text_dialect::parse(input, scan, limits);
     let (mut used, mut keys) = advance(parsed, input.len(), limits, ending)?;
-    while let Some(list) = keys.take() {
+    while let Some(mut list) = keys.take() {
         let (key_bytes, ends, request) = list.next(&input[used..]);
         assert!(key_bytes > 0 && used + key_bytes <= input.len());
         check(&request.command, limits);
@@ -66,7 +66,7 @@ fn parse_once(input: &[u8], scan: &mut LineScan, limits: &Limits, ending: usize)
     Some(used)
 }
 
-/// How far the parser came and what list of keys it found; `None` when it waits or closes.
+/// How far the parser came, and the list of keys it found. `None` when it needs more bytes or closes.
 fn advance(
     parsed: Parsed<'_>,
     input: usize,
@@ -83,7 +83,7 @@ fn advance(
             (used, swallow, None)
         }
         Parsed::KeyList { used, keys } => (used, 0, Some(keys)),
-        Parsed::Fault { used, swallow, .. } => (used, swallow, None),
+        Parsed::Error { used, swallow, .. } => (used, swallow, None),
         Parsed::NeedsBlock { head, block } => {
             assert!(head <= input && head + block + ending > input);
             assert!(block <= limits.item_bytes_max);

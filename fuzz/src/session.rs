@@ -1,30 +1,30 @@
-//! A whole connection, in a node with two caches.
+//! A whole connection, on an engine with two caches.
 //!
-//! The first byte chooses who talks and how much room there is, the second how the rest is cut. Held against it:
-//! the same bytes cut otherwise give the same replies; Bob's cache neither shows nor changes; a credential that may
-//! only read changes nothing; no tenant is ever above its limit; and nothing is left when the connection has gone.
+//! The first byte of an input chooses the client and whether the cache is full; the second chooses how the rest is cut.
+//! Checked is: the same bytes, cut in another way, give the same replies; Bob's cache is neither read nor changed; a
+//! credential that may only read changes nothing; no tenant exceeds its limit; nothing remains after the connection.
 
 use larder::domain::Capabilities;
 
-use super::world::{ALICE, BOB, Line, OWNER, READER, World};
+use super::fixture::{ALICE, BOB, FuzzFixture, OWNER, READER, SessionClient};
 
 const ROOMY_BYTES: u64 = 16 << 20;
 const TIGHT_BYTES: u64 = 256 << 10;
 const MARKER: &[u8] = b"only-Bob-knows-this";
-const LOOK: &[u8] = b"mg k s v f c\r\nmg a s v f c\r\nmg b s v f c t\r\nmg n s v f c\r\n";
+const READ_ALL: &[u8] = b"mg k s v f c\r\nmg a s v f c\r\nmg b s v f c t\r\nmg n s v f c\r\n";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
-    Stranger,
+    NotLoggedIn,
     Open,
     Owner,
     Reader,
 }
 
-/// How an input is played.
+/// How an input is run.
 struct Plan<'a> {
     who: Who,
-    /// The cache is full before anything is sent.
+    /// The cache is full at the start.
     tight: bool,
     /// Seconds that pass in the middle of the stream.
     passing_secs: u32,
@@ -36,7 +36,7 @@ pub fn session(data: &[u8]) {
         return;
     };
     let who = match mode % 4 {
-        0 => Who::Stranger,
+        0 => Who::NotLoggedIn,
         1 => Who::Open,
         2 => Who::Owner,
         _ => Who::Reader,
@@ -50,7 +50,7 @@ pub fn session(data: &[u8]) {
         stream,
     };
     let whole = play(&plan, usize::MAX);
-    // With eviction on, what is still there depends on when a value's room is taken.
+    // With eviction, which items remain depends on when the memory for a value is taken.
     if !tight {
         let pieces = match usize::from(*cut) {
             length @ 0..200 => length + 1,
@@ -73,53 +73,53 @@ fn play(plan: &Plan<'_>, piece_bytes: usize) -> (Vec<u8>, bool) {
         _ => (OWNER, Capabilities::ALL),
     };
     let limit_bytes = if plan.tight { TIGHT_BYTES } else { ROOMY_BYTES };
-    let world = World::new(limit_bytes, credential, capabilities);
-    let bob_saw = furnish_bob(&world);
-    furnish_alice(&world, plan.tight);
-    let alice_saw = (plan.who == Who::Reader).then(|| look(&world));
+    let fixture = FuzzFixture::new(limit_bytes, credential, capabilities);
+    let bob_saw = furnish_bob(&fixture);
+    furnish_alice(&fixture, plan.tight);
+    let alice_saw = (plan.who == Who::Reader).then(|| snapshot(&fixture));
 
-    let mut line = enter(&world, plan);
-    let tenancy = world.tenancy(ALICE);
+    let mut client = enter(&fixture, plan);
+    let tenancy = fixture.tenancy(ALICE);
     let mut received = Vec::new();
     let (before, after) = plan.stream.split_at(plan.stream.len() / 2);
     for (half, secs) in [(before, plan.passing_secs), (after, 0)] {
         for piece in half.chunks(piece_bytes.min(half.len().max(1))) {
-            received.extend(line.send(piece, |_| {
+            received.extend(client.send(piece, |_| {
                 let used = tenancy.items.used_bytes();
                 assert!(used <= limit_bytes, "{used} bytes of {limit_bytes}");
             }));
         }
-        world.clock.advance(secs);
-        world.node.upkeep();
+        fixture.clock.advance(secs);
+        fixture.engine.housekeeping();
     }
-    let closed = line.closed;
-    drop(line);
+    let closed = client.closed;
+    drop(client);
 
     if let Some(saw) = alice_saw {
-        assert!(saw == look(&world), "a reader changed something");
+        assert!(saw == snapshot(&fixture), "a reader changed something");
     }
-    assert!(bob_saw == look_at_bob(&world), "Bob's cache changed");
+    assert!(bob_saw == read_as_bob(&fixture), "Bob's cache changed");
     assert!(
         contains(plan.stream, MARKER) || !contains(&received, MARKER),
         "Alice sees what Bob stored"
     );
-    assert_eq!(tenancy.connections(), 0, "a seat without a client");
+    assert_eq!(tenancy.connections(), 0, "a slot without a client");
     assert!(tenancy.items.used_bytes() <= limit_bytes);
     (received, closed)
 }
 
-fn enter<'w>(world: &'w World, plan: &Plan<'_>) -> Line<'w> {
+fn enter<'w>(fixture: &'w FuzzFixture, plan: &Plan<'_>) -> SessionClient<'w> {
     let who = match plan.who {
-        Who::Stranger => return world.stranger(),
-        Who::Open => return world.open(ALICE),
+        Who::NotLoggedIn => return fixture.not_logged_in(),
+        Who::Open => return fixture.open(ALICE),
         Who::Owner => OWNER,
         Who::Reader => READER,
     };
-    let mut line = world.stranger();
+    let mut client = fixture.not_logged_in();
     let is_binary = plan.stream.first() == Some(&0x80);
-    line.send(&login(who, is_binary), |_| ());
-    assert!(line.session.account().is_some(), "a right login fails");
-    line
+    client.send(&login(who, is_binary), |_| ());
+    assert!(client.session.account().is_some(), "a right login fails");
+    client
 }
 
 fn login((username, password): (&str, &str), is_binary: bool) -> Vec<u8> {
@@ -136,37 +136,37 @@ fn login((username, password): (&str, &str), is_binary: bool) -> Vec<u8> {
     packet
 }
 
-fn furnish_bob(world: &World) -> Vec<u8> {
-    let mut line = world.open(BOB);
+fn furnish_bob(fixture: &FuzzFixture) -> Vec<u8> {
+    let mut client = fixture.open(BOB);
     for key in ["k", "a", "b", "n"] {
         let head = format!("set {key} 0 0 {}\r\n", MARKER.len());
-        line.send(&[head.as_bytes(), MARKER, b"\r\n"].concat(), |_| ());
+        client.send(&[head.as_bytes(), MARKER, b"\r\n"].concat(), |_| ());
     }
-    look_at_bob(world)
+    read_as_bob(fixture)
 }
 
-fn look_at_bob(world: &World) -> Vec<u8> {
-    world.open(BOB).send(LOOK, |_| ())
+fn read_as_bob(fixture: &FuzzFixture) -> Vec<u8> {
+    fixture.open(BOB).send(READ_ALL, |_| ())
 }
 
-fn furnish_alice(world: &World, to_the_brim: bool) {
-    let mut line = world.open(ALICE);
-    line.send(
+fn furnish_alice(fixture: &FuzzFixture, to_the_brim: bool) {
+    let mut client = fixture.open(ALICE);
+    client.send(
         b"set k 5 0 5\r\nvalue\r\nset n 0 0 2\r\n41\r\nset b 1 100 1\r\nb\r\n",
         |_| (),
     );
     if to_the_brim {
         for number in 0..60 {
             let request = format!("set full{number} 0 0 6000\r\n{}\r\n", "f".repeat(6000));
-            line.send(request.as_bytes(), |_| ());
+            client.send(request.as_bytes(), |_| ());
         }
     }
 }
 
-/// All that a change could show in.
-fn look(world: &World) -> (Vec<u8>, [u64; 6]) {
-    let items = world.open(ALICE).send(LOOK, |_| ());
-    let counters = world.tenancy(ALICE).items.counters();
+/// Everything that would show a change: the items, and the counters of changes.
+fn snapshot(fixture: &FuzzFixture) -> (Vec<u8>, [u64; 6]) {
+    let items = fixture.open(ALICE).send(READ_ALL, |_| ());
+    let counters = fixture.tenancy(ALICE).items.counters();
     let counts = [
         counters.curr_items,
         counters.bytes,

@@ -20,10 +20,10 @@ def _yielding(core):
 def pipelining(bench, server, logins, conns=8, depth=64):
     """One tenant that pipelines as fast as it is answered, until the end of the block."""
     port = server.login_port if logins else server.port
-    words = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{port}", "--conns", str(conns), "--depth", str(depth),
+    arguments = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{port}", "--conns", str(conns), "--depth", str(depth),
              "--size", "32", "--keys", "10000", "--key-prefix", "loud", "--requests", str(10**12), "--preload"]
-    words += ["--auth-file", logins] if logins else []
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    arguments += ["--auth-file", logins] if logins else []
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                preexec_fn=lambda: _yielding(bench.load_core))
     try:
         yield process
@@ -38,22 +38,22 @@ def _churn(core, port, login):
     """Connects, logs in, asks once and hangs up, for ever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _yielding(core)
-    words = b""
+    login = b""
     if login:
         data = login.replace(":", " ", 1).encode()
-        words = b"set auth 0 0 %d\r\n%s\r\n" % (len(data), data)
+        login = b"set auth 0 0 %d\r\n%s\r\n" % (len(data), data)
     # A reset leaves no port behind in TIME_WAIT, of which a minute of churning would need too many.
     reset = struct.pack("ii", 1, 0)
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-            s.sendall(words + b"get nothing\r\n")
-            heard = b""
-            while not heard.endswith(b"END\r\n"):
+            s.sendall(login + b"get nothing\r\n")
+            reply = b""
+            while not reply.endswith(b"END\r\n"):
                 more = s.recv(4096)
                 if not more:
                     break
-                heard += more
+                reply += more
 
 
 @contextlib.contextmanager

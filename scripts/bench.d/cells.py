@@ -49,7 +49,7 @@ def pairs(names):
 
 
 def measure(bench, name, requests, good, settings):
-    """Repeats of one cell, the servers in turn, each started afresh."""
+    """Repeats of one cell of the servers one after the other, each started afresh."""
     if bench.quick:
         requests = max(requests // 50, 4 * settings["conns"])
         settings = {**settings, "keys": min(settings["keys"], 5000)}

@@ -67,7 +67,7 @@ def measure(bench, settings, light, login, way):
 
 
 def told(way, counts, per_second):
-    """What the crowd did, in a word."""
+    """What the crowd did, in short."""
     if way is None:
         return ""
     if way[0] is crowds.connecting:
@@ -75,7 +75,7 @@ def told(way, counts, per_second):
     if way[0] is crowds.reading_slowly:
         return f"{per_second / way[1]:,.0f} bytes/s each"
     if way[0] is crowds.vanished:
-        return f"{counts[0]} gone without a word, {way[1] - counts[0]} mute"
+        return f"{counts[0]} gone silently, {way[1] - counts[0]} mute"
     return f"{counts[0]:,} logged in"
 
 

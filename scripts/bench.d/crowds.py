@@ -21,8 +21,8 @@ def crowd(bench, server, login, what, *numbers):
     done, and what failed."""
     counts = multiprocessing.Array("q", 2)
     ready = multiprocessing.Event()
-    words = (what, bench.load_core, server.login_port, login, ready, counts, *numbers)
-    process = multiprocessing.Process(target=_run, args=words, daemon=True)
+    arguments = (what, bench.load_core, server.login_port, login, ready, counts, *numbers)
+    process = multiprocessing.Process(target=_run, args=arguments, daemon=True)
     process.start()
     try:
         if not ready.wait(120):
@@ -103,8 +103,8 @@ def reading_slowly(enter_one, ready, counts, number):
 
 
 def vanished(enter_one, ready, counts, number):
-    """Gone in the middle of a request, without a word: in repair mode a socket closes without telling its peer. Where
-    that is not allowed they stay and are mute, which looks the same from the other side."""
+    """Gone in the middle of a request, silently: in repair mode a socket closes without telling its peer. Where
+    that is not allowed they stay and are mute, which samples the same from the other side."""
     mute = []
     for _ in range(number):
         stream = enter_one()

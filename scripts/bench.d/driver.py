@@ -12,6 +12,7 @@ import cells
 import control
 import crowd
 import fill
+import hostile
 import idle
 import instructions
 import live
@@ -40,6 +41,7 @@ GROUPS = {
     "live": live,
     "soak": soak,
     "instructions": instructions,
+    "hostile": hostile,
     "control": control,
 }
 
@@ -89,6 +91,7 @@ def parse(argv):
     parser.add_argument("--server", metavar="NAME=COMMAND", action="append", default=[],
                         help="a further server; {port}, {mem} (MiB), {threads} and {conns} are filled in")
     parser.add_argument("--binary", metavar="PATH", help="a larder already built")
+    parser.add_argument("--before", metavar="PATH", help="hostile: an older larder, measured beside this one")
     parser.add_argument("--cores", metavar="SERVER,LOAD", default="0,1", type=two_cores,
                         help="core of the server and of the load (default 0,1)")
     options = parser.parse_args(argv)

@@ -36,7 +36,7 @@ class App:
 
 
 def promotions_and_flushes(bench, name, where, server, provider):
-    """One cause every 50 ms, over all caches in turn."""
+    """One cause every 50 ms, over all caches, round robin."""
     heroku = where.marketplace(server)
     apps = [App(heroku, server, provider, app_address(number)) for number in range(bench.few(20, 3))]
     rounds, gap = bench.few(20, 2), 0.05

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import secrets
+import subprocess
 import tempfile
 import threading
 import uuid
@@ -43,13 +44,14 @@ class Home:
             self.addon = json.load(manifest)["id"]
 
     def write_plans(self, dev_mib):
-        """The open door's private cache takes its limit from the plan called dev."""
+        """The private cache of the listener without login takes its limit from the plan called dev."""
         table = {**self.plans, "dev": dev_mib}
         with open(os.path.join(self.path, "larder.toml"), "w") as out:
             out.write("".join(PLAN.format(slug=slug, memory=sold(limit)) for slug, limit in table.items()))
 
-    def environment(self, ports, engine_mib=16384, provider=None):
-        """`provider` is a played marketplace; without one, nothing is provisioned that would call it."""
+    def environment(self, ports, engine_mib=16384, provider=None, tls=None):
+        """`provider` is a played marketplace; without one, nothing is provisioned that would call it. `tls` is a port, with
+        a certificate of this home."""
         local = "127.0.0.1"
         variables = {
             "DATABASE_URL": self.database,
@@ -72,10 +74,20 @@ class Home:
             "LOG": "warn",
             "SHUTDOWN_SECS": "2",
         }
+        if tls:
+            certificate, key = self._certificate()
+            variables |= {"MEMCACHED_TLS_ADDR": f"{local}:{tls}", "TLS_CERT": certificate, "TLS_KEY": key}
         if provider:
             variables |= {"HEROKU_ID_URL": provider.url, "HEROKU_API_URL": provider.url,
                           "HEROKU_LOG_HOSTS": ",".join(provider.addresses)}
         return {f"LARDER_{name}": value for name, value in variables.items()}
+
+    def _certificate(self):
+        certificate, key = (os.path.join(self.path, name) for name in ("tls.pem", "tls.key"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "30", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+                       check=True, capture_output=True)
+        return certificate, key
 
     def marketplace(self, server):
         return Marketplace(server.http_port, self.addon, self.password)

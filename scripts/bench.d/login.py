@@ -39,7 +39,7 @@ def run(bench):
 
 
 def measure(bench, name, where, ways, protocol, depth, requests):
-    """The other servers without login, larder in each way, all in turn."""
+    """The other servers without login, larder in each way, one after the other."""
     others = [column for column in bench.columns if column is not bench.larder]
     cpu = {label: [] for label in [*[column.name for column in others], *ways]}
     settings = dict(protocol=protocol, depth=depth, size="32", sets=0.05, conns=CONNECTIONS, requests=requests,

@@ -23,7 +23,7 @@ def run(bench):
     ways = {
         "alone": lambda *_: contextlib.nullcontext(),
         "beside one pipelining": background.pipelining,
-        # More than a turn's worth waits on each of these.
+        # More than one pass of the event loop handles waits on each of these.
         "beside one pipelining on 200": functools.partial(background.pipelining, conns=200, depth=1024),
         "beside one churning connections": background.churning,
     }

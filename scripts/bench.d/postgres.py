@@ -26,8 +26,8 @@ class Postgres:
         self._run("pg_ctl", "-D", self.data, "-s", "-w", "-l", f"{self.data}/server.log", "-o", options, "start")
         self.url = f"postgres://larder@127.0.0.1:{self.port}/postgres"
 
-    def _run(self, program, *words):
-        command = [*self.prefix, os.path.join(self.bin, program), *words]
+    def _run(self, program, *arguments):
+        command = [*self.prefix, os.path.join(self.bin, program), *arguments]
         # Output to a pipe would be held open by the server that pg_ctl leaves behind.
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, cwd="/")
         if done.returncode != 0:

@@ -31,8 +31,8 @@ class Provider:
         self.port = free_port()
         self.url = f"http://{HOME_ADDRESS}:{self.port}"
         self.addresses = [app_address(number) for number in range(apps)] + [DEAD_ADDRESS]
-        words = [sys.executable, "-B", os.path.abspath(__file__), str(self.port), str(apps)]
-        self.process = subprocess.Popen(words)
+        arguments = [sys.executable, "-B", os.path.abspath(__file__), str(self.port), str(apps)]
+        self.process = subprocess.Popen(arguments)
         for _ in range(250):
             try:
                 self.seen()

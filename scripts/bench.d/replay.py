@@ -34,12 +34,12 @@ TTL_RATE = 20_000
 def run(bench):
     names = [column.name for column in bench.columns]
     rows, differences = [], {name: [] for name in names[:-1]}
-    for name, words, stdin, limits in traces(bench):
+    for name, arguments, stdin, limits in traces(bench):
         for limit in limits:
             label = f"{name}, {limit} MiB"
             if not bench.wanted(label):
                 continue
-            ratios = measure(bench, label, words, stdin, limit)
+            ratios = measure(bench, label, arguments, stdin, limit)
             gaps = [100 * (ratios[-1] - ratio) for ratio in ratios[:-1]]
             for other, gap in zip(differences, gaps):
                 differences[other].append(gap)
@@ -54,23 +54,23 @@ def run(bench):
 
 
 def traces(bench):
-    """Name, words for the generator, what it reads, limits."""
+    """Name, arguments for the generator, what it reads, limits."""
     for name, size, limits in RECORDED:
         with lzma.open(build.trace(name)) as file:
             data = file.read()
-        words = ["--trace", "-", "--format", "u32", "--size", size]
-        yield name, words + (["--limit", "5000"] if bench.quick else []), data, limits
+        arguments = ["--trace", "-", "--format", "u32", "--size", size]
+        yield name, arguments + (["--limit", "5000"] if bench.quick else []), data, limits
     for name, synth, limits in SYNTHETIC:
         text = f"{synth},keys=300000,requests={bench.few(600_000, 5000)},size=1000"
         yield name, ["--synth", text] + (["--rate", TTL_RATE] if name == "ttl" else []), None, limits
 
 
-def measure(bench, label, words, stdin, limit):
+def measure(bench, label, arguments, stdin, limit):
     """One replay on each server: the requests are the same each time, so repeats differ by little."""
     ratios = []
     for column in bench.columns:
         with column.start(mem=limit, core=bench.server_core) as server:
-            row = load.replay(bench, server, words, stdin)
+            row = load.replay(bench, server, arguments, stdin)
         bench.results.add(cell=label, server=column.name, result=row)
         refused = row["sets_refused"]
         print(f"{label:22} {column.name:10} {row['hit_ratio']:.4f} (bytes {row['byte_hit_ratio']:.4f})"

@@ -129,10 +129,10 @@ class Larder:
 
 def _memcached(name, program, work):
     version = subprocess.run([program, "-V"], capture_output=True, text=True).stdout.split()[-1]
-    words = [program, "-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-t", "{threads}", "-m", "{mem}", "-c", "{conns}"]
+    arguments = [program, "-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-t", "{threads}", "-m", "{mem}", "-c", "{conns}"]
     # memcached refuses to run as root unless told so by name.
-    words += ["-u", "root"] if os.geteuid() == 0 else []
-    return Command(name, words, work, version=f"memcached {version}")
+    arguments += ["-u", "root"] if os.geteuid() == 0 else []
+    return Command(name, arguments, work, version=f"memcached {version}")
 
 
 def columns(options, work):

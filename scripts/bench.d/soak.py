@@ -21,9 +21,9 @@ ONCE = True
 TENANTS = 20
 LARGER_MIB = 110
 MIB = 1 << 20
-# Seconds between two exchanges of plans, two flushes, two looks at the memory.
+# Seconds between two exchanges of plans, two flushes, two samples at the memory.
 RESIZE_EVERY, FLUSH_EVERY, LOOK_EVERY = 7, 11, 0.5
-# The caches fill up first, and then each of them is flushed and exchanged once before anything is looked at: until then
+# The caches fill up first, and then each of them is flushed and exchanged once before anything is sampled: until then
 # the process holds what no later moment needs.
 FULL_WITHIN, SETTLING = 20 * 60, TENANTS * FLUSH_EVERY
 # What the caches need follows the exchanges and flushes, and these come again in the same order after this many
@@ -43,21 +43,21 @@ def run(bench):
     with bench.larder.start(mem=64, core=bench.server_core, where=where) as server:
         logins = where.provision(server, TENANTS, "small")
         with contextlib.ExitStack() as beside:
-            for name, words in LOADS:
-                beside.enter_context(loaded(bench, server, logins, name, words))
+            for name, arguments in LOADS:
+                beside.enter_context(loaded(bench, server, logins, name, arguments))
             beside.enter_context(background.churning(bench, server, logins))
-            looks, done = watch(bench, server, where, logins, seconds)
-    bench.results.add(seconds=seconds, looks=looks, **done)
+            samples, done = watch(bench, server, where, logins, seconds)
+    bench.results.add(seconds=seconds, samples=samples, **done)
     share = (seconds - PERIOD) / seconds if seconds > PERIOD else 0.2
-    rows = [*compared("RSS", [rss for rss, _ in looks], share), *compared("items", [items for _, items in looks], share),
+    rows = [*compared("RSS", [rss for rss, _ in samples], share), *compared("items", [items for _, items in samples], share),
             *[[what, f"{count:,}"] for what, count in done.items()]]
     return tables.table([f"{seconds / 60:g} minutes, {TENANTS} tenants", ""], rows)
 
 
-def compared(what, looks, share):
-    """Rows: the first and the last `share` of the looks, in MiB, and the change between their medians."""
-    window = max(1, int(len(looks) * share))
-    first, last = [[look / MIB for look in part] for part in (looks[:window], looks[-window:])]
+def compared(what, samples, share):
+    """Rows: the first and the last `share` of the samples, in MiB, and the change between their medians."""
+    window = max(1, int(len(samples) * share))
+    first, last = [[look / MIB for look in part] for part in (samples[:window], samples[-window:])]
     change = 100 * (tables.median(last) / tables.median(first) - 1)
     return [[f"{what} MiB at first", tables.spread(first, 1)],
             [f"{what} MiB at last", tables.spread(last, 1)],
@@ -65,10 +65,10 @@ def compared(what, looks, share):
 
 
 @contextlib.contextmanager
-def loaded(bench, server, logins, name, words):
+def loaded(bench, server, logins, name, arguments):
     """The load generator over all tenants, until the end of the block."""
     command = [bench.loadgen, "bench", "--addr", f"127.0.0.1:{server.login_port}", "--auth-file", logins, "--conns",
-               "40", "--depth", "4", "--key-prefix", name, "--requests", str(10**12), *words]
+               "40", "--depth", "4", "--key-prefix", name, "--requests", str(10**12), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                preexec_fn=lambda: os.sched_setaffinity(0, {bench.load_core}))
     try:
@@ -91,11 +91,11 @@ def until_full(owners):
 
 
 def watch(bench, server, where, logins, seconds):
-    """Changes plans and flushes in turn and looks: RSS and bytes of items each time, and what was done in all."""
+    """Changes plans and flushes alternately and samples: RSS and bytes of items each time, and what was done in all."""
     heroku = where.marketplace(server)
     with open(logins) as file:
         owners = [TextClient(server.login_port, line) for line in file]
-    looks, done = [], {"changes of plan": 0, "flushes": 0}
+    samples, done = [], {"changes of plan": 0, "flushes": 0}
     # Every other one begins large. Neighbours change places, the large one first, so that the sum of the limits stays:
     # were it to rise for some seconds, its peak and not what was lost would show in the end.
     plans = ["small", "larger"] * (TENANTS // 2)
@@ -120,7 +120,7 @@ def watch(bench, server, where, logins, seconds):
         items = sum(owner.stats().get("bytes", 0) for owner in owners)
         rss = machine.rss_bytes(server.pid)
         if passed >= settled:
-            looks.append((rss, items))
+            samples.append((rss, items))
         if passed >= 60 * (told + 1):
             told += 1
             print(f"{told} min: RSS {rss / MIB:.1f} MiB, items {items / MIB:.1f} MiB", flush=True)
@@ -128,4 +128,4 @@ def watch(bench, server, where, logins, seconds):
     counts = [owner.stats() for owner in owners]
     for name in ("cmd_set", "cmd_get", "evictions", "total_connections"):
         done[name] = sum(count.get(name, 0) for count in counts)
-    return looks, done
+    return samples, done

@@ -10,14 +10,14 @@ class TextClient:
 
     def __init__(self, port, login=None):
         self.stream = socket.create_connection(("127.0.0.1", port), 30)
-        self.heard = self.stream.makefile("rb")
+        self.replies = self.stream.makefile("rb")
         if login:
             data = login.strip().replace(":", " ", 1).encode()
             self.stream.sendall(b"set auth 0 0 %d\r\n%s\r\n" % (len(data), data))
             self._expect(b"STORED")
 
     def _expect(self, wanted):
-        line = self.heard.readline().strip()
+        line = self.replies.readline().strip()
         if line != wanted:
             raise BenchError(f"the server answered {line!r} instead of {wanted!r}")
 
@@ -33,7 +33,7 @@ class TextClient:
         """The counters that are numbers."""
         self.stream.sendall(b"stats\r\n")
         found = {}
-        while (line := self.heard.readline().strip()) != b"END":
+        while (line := self.replies.readline().strip()) != b"END":
             if not line.startswith(b"STAT "):
                 raise BenchError(f"stats answered {line!r}")
             name, value = line[5:].decode().split(" ", 1)

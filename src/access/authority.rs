@@ -11,13 +11,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::domain::secret::random_bytes;
 use crate::domain::{Authority, Certificate, Fingerprint, Timestamp, Username};
-use crate::store::certificates::AuthorityRecord;
+use crate::store::caches::certificates::AuthorityRecord;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long a client certificate is good.
-const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(365);
+const CERTIFICATE_VALIDITY: Duration = DAY.saturating_mul(365);
 /// How long a CA is. It issues while a certificate of today ends before it does; then the next CA takes over.
-const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
+const AUTHORITY_VALIDITY: Duration = DAY.saturating_mul(3_650);
 /// Certificates begin a little in the past, for clocks that are late.
 const BACKDATED: Duration = Duration::from_secs(3_600);
 
@@ -31,12 +31,12 @@ pub struct IssuedCertificate {
 
 /// When a certificate issued at `now` ends. To the second, as certificates have it.
 pub(super) fn certificate_end(now: Timestamp) -> Timestamp {
-    Timestamp::from_secs(now.plus(CERTIFICATE_LIFE).secs())
+    Timestamp::from_secs(now.plus(CERTIFICATE_VALIDITY).secs())
 }
 
 /// A new CA.
 pub(super) fn establish(number: u32, now: Timestamp) -> Result<AuthorityRecord, rcgen::Error> {
-    let expires_at = Timestamp::from_secs(now.plus(AUTHORITY_LIFE).secs());
+    let expires_at = Timestamp::from_secs(now.plus(AUTHORITY_VALIDITY).secs());
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = params_of(number);
     valid(&mut params, now, expires_at);

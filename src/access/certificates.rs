@@ -2,11 +2,11 @@
 //! dies with it.
 
 use super::authority::{self, IssuedCertificate};
+use super::change::Change;
 use super::{Access, AccessError, Owner, Reach};
 use crate::domain::{Certificate, Credential, Event, Fingerprint, Timestamp, Username};
-use crate::outbox;
 use crate::store::Tx;
-use crate::store::certificates::AuthorityRecord;
+use crate::store::caches::certificates::AuthorityRecord;
 
 /// Good certificates that one credential may have. Two are enough to replace one without a gap.
 pub const CERTIFICATES_MAX: u32 = 5;
@@ -26,10 +26,10 @@ impl Access {
         username: &Username,
         after: Option<Fingerprint>,
     ) -> Result<Option<(IssuedCertificate, Reach)>, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let now = self.clock.now();
-        let credential = known(&mut tx, owner, username).await?;
+        let mut change = self.begin(owner).await?;
+        let now = change.now;
+        let credential = known(&mut change, username).await?;
+        let tx = &mut change.tx;
         if tx.newest_certificate(credential.id).await? != after {
             return Ok(None);
         }
@@ -38,22 +38,20 @@ impl Access {
                 max: CERTIFICATES_MAX,
             });
         }
-        let authority = issuing_authority(&mut tx, now).await?;
+        let authority = issuing_authority(tx, now).await?;
         let issued = authority::sign(&authority, username, now)?;
         let certificate = &issued.certificate;
         tx.insert_certificate(credential.id, certificate).await?;
-        let event = Event::CertificateIssued {
-            credential: username.clone(),
-            certificate: certificate.fingerprint,
-            expires_at: certificate.expires_at,
-        };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
-        let detail = format!("{username} {}", certificate.fingerprint);
-        tx.audit(&owner.audit("certificate.issue", detail), now)
+        change
+            .tell(Event::CertificateIssued {
+                credential: username.clone(),
+                certificate: certificate.fingerprint,
+                expires_at: certificate.expires_at,
+            })
             .await?;
-        let revision = tx.bump(cache).await?;
-        tx.commit().await?;
-        let reach = self.reach(cache, revision).await?;
+        let detail = format!("{username} {}", certificate.fingerprint);
+        change.audit("certificate.issue", detail).await?;
+        let reach = self.carry_out(change).await?;
         Ok(Some((issued, reach)))
     }
 
@@ -65,31 +63,29 @@ impl Access {
         username: &Username,
         fingerprint: Fingerprint,
     ) -> Result<Reach, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let now = self.clock.now();
-        let credential = known(&mut tx, owner, username).await?;
-        if !tx.remove_certificate(credential.id, fingerprint).await? {
-            drop(tx);
-            let revision = self.store.last_change(cache).await?;
-            return self.reach(cache, revision).await;
+        let mut change = self.begin(owner).await?;
+        let credential = known(&mut change, username).await?;
+        let revoked = change.tx.remove_certificate(credential.id, fingerprint);
+        if !revoked.await? {
+            return self.reach_of_last_change(change).await;
         }
-        let event = Event::CertificateRevoked {
-            credential: username.clone(),
-            certificate: fingerprint,
-        };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
-        let detail = format!("{username} {fingerprint}");
-        tx.audit(&owner.audit("certificate.revoke", detail), now)
+        change
+            .tell(Event::CertificateRevoked {
+                credential: username.clone(),
+                certificate: fingerprint,
+            })
             .await?;
-        let revision = tx.bump(cache).await?;
-        tx.commit().await?;
-        self.reach(cache, revision).await
+        let detail = format!("{username} {fingerprint}");
+        change.audit("certificate.revoke", detail).await?;
+        self.carry_out(change).await
     }
 }
 
-async fn known(tx: &mut Tx, owner: &Owner, username: &Username) -> Result<Credential, AccessError> {
-    let credential = tx.credential(owner.cache(), username).await?;
+async fn known(change: &mut Change, username: &Username) -> Result<Credential, AccessError> {
+    let credential = change
+        .tx
+        .credential(change.resource.cache, username)
+        .await?;
     credential.ok_or_else(|| AccessError::UnknownCredential(username.to_string()))
 }
 

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use super::change::Change;
 use super::{Access, AccessError, Owner, Reach};
 use crate::domain::secret::{Password, VerifierKey};
 use crate::domain::{
-    CacheId, Capabilities, Credential, CredentialId, Event, Resource, Revision, Timestamp, Username,
+    CacheId, Capabilities, Credential, CredentialId, Event, Revision, Timestamp, Username,
 };
 use crate::outbox;
-use crate::store::audit::AuditEntry;
-use crate::store::credentials::NewCredential;
+use crate::store::caches::credentials::NewCredential;
 use crate::store::{StoreError, Tx};
 
 /// How long a change waits for the nodes before the answer says that it is still on its way.
@@ -77,77 +77,69 @@ impl Access {
 
     /// A new secondary credential with all capabilities.
     pub async fn create(&self, owner: &Owner) -> Result<(Credential, Reach), AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let now = self.clock.now();
-        let credential = self.add(&mut tx, &resource, Capabilities::ALL, now).await?;
-        let entry = owner.audit("credential.create", credential.username.as_str());
-        tx.audit(&entry, now).await?;
-        let revision = tx.bump(resource.cache).await?;
-        tx.commit().await?;
-        let reach = self.reach(resource.cache, revision).await?;
+        let mut change = self.begin(owner).await?;
+        let credential = self.add(&mut change, Capabilities::ALL).await?;
+        let username = credential.username.as_str();
+        change.audit("credential.create", username).await?;
+        let reach = self.carry_out(change).await?;
         Ok((credential, reach))
     }
 
     /// One more credential within the plan, and its event.
     pub(super) async fn add(
         &self,
-        tx: &mut Tx,
-        resource: &Resource,
+        change: &mut Change,
         capabilities: Capabilities,
-        now: Timestamp,
     ) -> Result<Credential, AccessError> {
-        let cache = resource.cache;
-        let max = self.plans.find_or_smallest(&resource.plan).credentials_max;
-        if tx.count_credentials(cache).await? >= u64::from(max) {
+        let cache = change.cache();
+        let plan = self.plans.find_or_smallest(&change.resource.plan);
+        let max = plan.credentials_max;
+        if change.tx.count_credentials(cache).await? >= u64::from(max) {
             return Err(AccessError::TooManyCredentials { max });
         }
-        let credential = draw(tx, self.store.verifier_key(), cache, capabilities, now).await?;
-        let event = Event::CredentialCreated {
-            credential: credential.username.clone(),
-        };
-        outbox::announce(tx, cache, &resource.label, &event, now).await?;
+        let key = self.store.verifier_key();
+        let credential = draw(&mut change.tx, key, cache, capabilities, change.now).await?;
+        change
+            .tell(Event::CredentialAdded {
+                credential: credential.username.clone(),
+            })
+            .await?;
         Ok(credential)
     }
 
     /// Moves the primary mark and promises the push.
     pub(super) async fn make_primary(
         &self,
-        tx: &mut Tx,
-        resource: &Resource,
+        change: &mut Change,
         credential: &Credential,
-        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let cache = resource.cache;
-        tx.move_primary(credential, now).await?;
-        let event = Event::CredentialPromoted {
-            credential: credential.username.clone(),
-        };
-        outbox::announce(tx, cache, &resource.label, &event, now).await?;
+        let (cache, now) = (change.cache(), change.now);
+        change.tx.move_primary(credential, now).await?;
+        change
+            .tell(Event::CredentialPromoted {
+                credential: credential.username.clone(),
+            })
+            .await?;
         // The push waits for this revision, and so for whatever made this credential before it (P3).
-        let revision = tx.bump(cache).await?;
-        outbox::want_config(tx, cache, revision, now).await
+        let revision = change.bump().await?;
+        outbox::want_config(&mut change.tx, cache, revision, now).await
     }
 
     /// Replaces the primary `from` by a new credential with its capabilities, in one step; `from` stays as a
     /// secondary. Once `from` is no longer the primary this is without effect, so that asking twice rotates once.
     /// Gives the primary's user name.
     pub async fn rotate(&self, owner: &Owner, from: &Username) -> Result<Username, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let now = self.clock.now();
-        let primary = tx.primary_credential(resource.cache).await?;
+        let mut change = self.begin(owner).await?;
+        let primary = change.tx.primary_credential(change.cache()).await?;
         let primary = primary.ok_or_else(|| unknown(from))?;
         if primary.username != *from {
             return Ok(primary.username);
         }
-        let credential = self
-            .add(&mut tx, &resource, primary.capabilities, now)
-            .await?;
-        self.make_primary(&mut tx, &resource, &credential, now)
-            .await?;
+        let credential = self.add(&mut change, primary.capabilities).await?;
+        self.make_primary(&mut change, &credential).await?;
         let detail = format!("{from} by {}", credential.username);
-        tx.audit(&owner.audit("credential.rotate", detail), now)
-            .await?;
-        tx.commit().await?;
+        change.audit("credential.rotate", detail).await?;
+        change.commit().await?;
         self.cluster.wake();
         Ok(credential.username)
     }
@@ -166,54 +158,29 @@ impl Access {
 
     /// Makes it the primary and lets the outbox push it to the provider. Without effect on the present primary.
     pub async fn promote(&self, owner: &Owner, username: &Username) -> Result<(), AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let now = self.clock.now();
-        let credential = tx.credential(cache, username).await?;
+        let mut change = self.begin(owner).await?;
+        let credential = change.tx.credential(change.cache(), username).await?;
         let credential = credential.ok_or_else(|| unknown(username))?;
         if credential.primary {
             return Ok(());
         }
-        let entry = owner.audit("credential.promote", username.as_str());
-        tx.audit(&entry, now).await?;
-        self.make_primary(&mut tx, &resource, &credential, now)
+        change
+            .audit("credential.promote", username.as_str())
             .await?;
-        tx.commit().await?;
+        self.make_primary(&mut change, &credential).await?;
+        change.commit().await?;
         self.cluster.wake();
         Ok(())
     }
 
-    /// Pushes what the provider has not taken at once, whatever became of it: the owner asks. Without effect when
+    /// Pushes what the provider has not taken at once, whatever became of it: somebody asks. Without effect when
     /// the provider has everything.
     pub async fn push_again(&self, owner: &Owner) -> Result<(), AccessError> {
-        let (tx, resource) = self.begin(owner).await?;
-        self.send_again(tx, &resource, owner.audit("config.push", ""))
-            .await
-    }
-
-    /// The same on an operator's word.
-    pub async fn push_again_as_operator(&self, cache: CacheId) -> Result<(), AccessError> {
-        let (tx, resource) = self.begin_on(cache).await?;
-        let entry = AuditEntry {
-            cache: Some(cache),
-            actor: "operator".to_owned(),
-            action: "config.push".to_owned(),
-            detail: String::new(),
-            remote: None,
-        };
-        self.send_again(tx, &resource, entry).await
-    }
-
-    async fn send_again(
-        &self,
-        mut tx: Tx,
-        resource: &Resource,
-        entry: AuditEntry,
-    ) -> Result<(), AccessError> {
-        let now = self.clock.now();
-        tx.hasten_config(resource.cache, now).await?;
-        tx.audit(&entry, now).await?;
-        Ok(tx.commit().await?)
+        let mut change = self.begin(owner).await?;
+        let (cache, now) = (change.cache(), change.now);
+        change.tx.hasten_config(cache, now).await?;
+        change.audit("config.push", "").await?;
+        Ok(change.commit().await?)
     }
 
     pub async fn set_capabilities(
@@ -222,61 +189,53 @@ impl Access {
         username: &Username,
         capabilities: Capabilities,
     ) -> Result<Reach, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let now = self.clock.now();
-        let credential = tx.credential(cache, username).await?;
+        let mut change = self.begin(owner).await?;
+        let credential = change.tx.credential(change.cache(), username).await?;
         let credential = credential.ok_or_else(|| unknown(username))?;
         if credential.capabilities == capabilities {
-            drop(tx);
-            let revision = self.store.last_change(cache).await?;
-            return self.reach(cache, revision).await;
+            return self.reach_of_last_change(change).await;
         }
-        tx.set_capabilities(credential.id, capabilities).await?;
-        let event = Event::CapabilitiesChanged {
-            credential: username.clone(),
-            write: capabilities.allows(Capabilities::WRITE),
-            flush: capabilities.allows(Capabilities::FLUSH),
-            api: capabilities.allows(Capabilities::API),
-        };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
-        let detail = format!("{username} {capabilities:?}");
-        tx.audit(&owner.audit("credential.restrict", detail), now)
+        change
+            .tx
+            .set_capabilities(credential.id, capabilities)
             .await?;
-        let revision = tx.bump(cache).await?;
-        tx.commit().await?;
-        self.reach(cache, revision).await
+        change
+            .tell(Event::CapabilitiesChanged {
+                credential: username.clone(),
+                write: capabilities.allows(Capabilities::WRITE),
+                flush: capabilities.allows(Capabilities::FLUSH),
+                api: capabilities.allows(Capabilities::API),
+            })
+            .await?;
+        let detail = format!("{username} {capabilities:?}");
+        change.audit("credential.restrict", detail).await?;
+        self.carry_out(change).await
     }
 
     /// Ends a secondary credential: its secrets are wiped, new logins refused and live connections closed. Asking
     /// twice is no error: the second click tells how far the first got.
     pub async fn remove(&self, owner: &Owner, username: &Username) -> Result<Reach, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let now = self.clock.now();
-        let credential = match tx.credential(cache, username).await? {
+        let mut change = self.begin(owner).await?;
+        let (cache, now) = (change.cache(), change.now);
+        let credential = match change.tx.credential(cache, username).await? {
             Some(credential) if credential.primary => return Err(AccessError::PrimaryStays),
             Some(credential) => credential,
-            None if tx.was_removed(cache, username).await? => {
-                drop(tx);
-                let revision = self.store.last_change(cache).await?;
-                return self.reach(cache, revision).await;
+            None if change.tx.was_removed(cache, username).await? => {
+                return self.reach_of_last_change(change).await;
             }
             None => return Err(unknown(username)),
         };
-        tx.remove_credential(credential.id, now).await?;
-        let event = Event::CredentialRemoved {
-            credential: username.clone(),
-        };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
-        let entry = owner.audit("credential.remove", username.as_str());
-        tx.audit(&entry, now).await?;
-        let revision = tx.bump(cache).await?;
-        tx.commit().await?;
-        self.reach(cache, revision).await
+        change.tx.remove_credential(credential.id, now).await?;
+        change
+            .tell(Event::CredentialRemoved {
+                credential: username.clone(),
+            })
+            .await?;
+        change.audit("credential.remove", username.as_str()).await?;
+        self.carry_out(change).await
     }
 
-    /// Sends a committed change on its way and sees how far it gets. The change is made whatever comes of this:
+    /// Wakes the nodes for a committed change and waits to see how far it gets. The change is made whatever comes of this:
     /// when the database goes away meanwhile, it counts as not yet applied anywhere.
     pub(super) async fn reach(
         &self,

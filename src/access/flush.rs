@@ -1,76 +1,41 @@
-//! Flushing from the dashboard or by an operator: an order written in the database, which nodes carry out once and
-//! report.
+//! Flushing: an order written in the database, which nodes carry out once and report. The nodes may be those of other
+//! processes.
 
 use std::time::Duration;
 
 use super::{Access, AccessError, FlushResult, Owner};
-use crate::domain::{CacheId, FlushId, FlushOrder, Origin};
-use crate::store::audit::AuditEntry;
-use crate::store::{StoreError, Tx};
+use crate::domain::{CacheId, FlushId, FlushOrder};
 
-const DONE_WAIT: Duration = Duration::from_secs(2);
+/// How long a page waits for the nodes' report.
+pub const DONE_WAIT: Duration = Duration::from_secs(2);
 
 impl Access {
-    /// Empties the cache. An order that no node has reported on is joined instead of given twice: a double click makes
+    /// Empties the cache, and waits at most `within` for the nodes to report it done. The `reason` stands in the
+    /// app's log. An equal order that no node has reported on is joined instead of given twice: a double click makes
     /// one flush, one event and one line.
-    pub async fn flush(&self, owner: &Owner) -> Result<FlushResult, AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
-        let id = match tx.open_order(cache, Origin::WebInterface).await? {
-            Some(id) => {
-                drop(tx);
-                id
-            }
-            None => {
-                let entry = |id: FlushId| owner.audit("cache.flush", id.to_string());
-                self.order(tx, cache, Origin::WebInterface, None, entry)
-                    .await?
-            }
-        };
-        Ok(self.see_it_done(cache, id, DONE_WAIT).await)
-    }
-
-    /// Empties a cache on an operator's word, who says why: the owner reads the reason in the app's log. The nodes
-    /// may be those of other processes.
-    pub async fn flush_as_operator(
+    pub async fn flush(
         &self,
-        cache: CacheId,
-        reason: &str,
+        owner: &Owner,
+        reason: Option<&str>,
         within: Duration,
     ) -> Result<FlushResult, AccessError> {
-        let (tx, _) = self.begin_on(cache).await?;
-        let entry = |id: FlushId| AuditEntry {
-            cache: Some(cache),
-            actor: "operator".to_owned(),
-            action: "cache.flush".to_owned(),
-            detail: format!("{id} {reason}"),
-            remote: None,
-        };
-        let id = self
-            .order(tx, cache, Origin::AdminOperation, Some(reason), entry)
-            .await?;
-        Ok(self.see_it_done(cache, id, within).await)
-    }
-
-    async fn order(
-        &self,
-        mut tx: Tx,
-        cache: CacheId,
-        origin: Origin,
-        reason: Option<&str>,
-        entry: impl FnOnce(FlushId) -> AuditEntry,
-    ) -> Result<FlushId, StoreError> {
-        let now = self.clock.now();
+        let mut change = self.begin(owner).await?;
+        let (cache, now) = (change.cache(), change.now);
         let order = FlushOrder {
             id: FlushId::generate(now),
-            origin,
+            origin: owner.flush_origin(),
             reason: reason.map(str::to_owned),
         };
-        tx.order_flush(cache, &order, now).await?;
-        tx.audit(&entry(order.id), now).await?;
-        tx.bump(cache).await?;
-        tx.commit().await?;
-        Ok(order.id)
+        if let Some(id) = change.tx.open_order(cache, &order).await? {
+            drop(change);
+            return Ok(self.see_it_done(cache, id, within).await);
+        }
+        let actor = change.actor().clone();
+        change.tx.order_flush(cache, &order, &actor, now).await?;
+        change.audit("cache.flush", reason.unwrap_or("")).await?;
+        change.bump().await?;
+        change.commit().await?;
+        Ok(self.see_it_done(cache, order.id, within).await)
     }
 
     /// The order is given, whatever comes of looking after it.

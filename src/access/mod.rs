@@ -1,14 +1,17 @@
-//! Rank 2: credentials, browser sessions and flushes as a service to whoever proves to own a cache.
+//! Rank 2: credentials, browser sessions and flushes as a service to whoever may act on a cache.
 //!
-//! Every call on a cache takes an [`Owner`], which only this room can make, from a live session: a handler that
-//! forgets to ask who is there has nothing to call with (security.md G-3).
+//! Every call on a cache takes an [`Owner`], which only this room can make: a handler that forgets to ask who is
+//! there has nothing to call with (security.md G-3). It names who acts, so every change has an actor (P13).
 //!
 //! | file | holds |
 //! |---|---|
+//! | `owner` | the proof that somebody may act on a cache |
+//! | `change` | what every change does alike: lock, timeline, audit, commit |
 //! | `sessions` | opening, finding and ending browser sessions; the long-lived URL |
 //! | `credentials` | create, promote, restrict, remove, reveal |
 //! | `rotation` | replacing primaries by schedule |
 //! | `certificates`, `authority` | client certificates, and our CA that signs them |
+//! | `refused_calls` | whose proof did not hold: log and audit |
 //! | `flush` | emptying the cache |
 //! | `view` | what the dashboard shows |
 //!
@@ -17,27 +20,32 @@
 
 mod authority;
 mod certificates;
+mod change;
 mod credentials;
 mod flush;
+mod owner;
+mod refused_calls;
 mod rotation;
 mod sessions;
 mod view;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use authority::IssuedCertificate;
 pub use certificates::CERTIFICATES_MAX;
 pub(crate) use credentials::issue;
+pub use flush::DONE_WAIT;
+pub use owner::{BrowserSession, Owner, SignedIn};
+pub use refused_calls::{RefusedCall, RefusedCalls};
 
-pub use crate::store::rotations::Rotation;
+pub use crate::store::caches::rotations::Rotation;
+pub use rotation::Replaced;
 
 use crate::cluster::{CaughtUp, Cluster};
 use crate::domain::secret::BearerSecret;
-use crate::domain::{CacheId, Clock, Plans, Resource, Timestamp};
-use crate::store::audit::AuditEntry;
-use crate::store::{Store, StoreError, Tx};
+use crate::domain::{AbilityTable, CacheId, Clock, Plans, Timestamp};
+use crate::store::{Store, StoreError};
 
 /// Credentials, sessions and flushes. Cheap to clone.
 #[derive(Clone)]
@@ -47,13 +55,22 @@ pub struct Access {
     plans: Arc<Plans>,
     clock: Arc<dyn Clock>,
     settings: AccessSettings,
+    abilities: Arc<AbilityTable>,
+    refused_calls: RefusedCalls,
 }
 
-/// How careful a rotation is.
+/// How long things are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessSettings {
     /// How long a former primary should go on working after the provider has its successor's values.
     pub overlap: Duration,
+    /// How long the audit remembers who did what.
+    pub audit_kept: Duration,
+    /// How long a cache's timeline goes back.
+    pub events_kept: Duration,
+    /// How long a session lives without use, and in any case.
+    pub session_idle: Duration,
+    pub session_age: Duration,
 }
 
 impl Default for AccessSettings {
@@ -61,43 +78,12 @@ impl Default for AccessSettings {
     fn default() -> AccessSettings {
         AccessSettings {
             overlap: Duration::from_secs(2 * 3_600),
+            audit_kept: Duration::from_secs(400 * 86_400),
+            events_kept: Duration::from_secs(400 * 86_400),
+            session_idle: Duration::from_secs(30 * 60),
+            session_age: Duration::from_secs(12 * 3_600),
         }
     }
-}
-
-/// Proof that the caller holds a live session of this cache.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    resource: Resource,
-    session: Session,
-    /// Digest of the session's cookie.
-    digest: String,
-    /// Where the request came from, for the audit.
-    remote: Option<IpAddr>,
-}
-
-impl Owner {
-    pub fn resource(&self) -> &Resource {
-        &self.resource
-    }
-    pub fn cache(&self) -> CacheId {
-        self.resource.cache
-    }
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-}
-
-/// A browser's login, bound to one cache.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Must come back in every form of this session.
-    pub csrf: BearerSecret,
-    /// E-mail or name of the person, where the marketplace proved it.
-    pub person: Option<String>,
-    /// The app from which the person came.
-    pub context_app: Option<String>,
-    pub opened_at: Timestamp,
 }
 
 /// A session just opened: the cookie's value and the cache it belongs to.
@@ -119,6 +105,7 @@ pub struct SsoVisit {
     pub context_app: Option<String>,
 }
 
+/// Why an action on a cache was refused or did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// No such credential in this cache.
@@ -145,12 +132,14 @@ pub enum AccessError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigState {
     Applied,
+    /// The marketplace cannot be pushed to: its customers set the values by hand.
+    NotPushed,
     Pending {
         since: Timestamp,
         last_error: Option<String>,
         next_attempt: Timestamp,
     },
-    /// The provider refuses for good; a person must look.
+    /// The provider refuses for good; a person has to find out why.
     Refused {
         last_error: String,
         since: Timestamp,
@@ -191,14 +180,6 @@ impl From<CaughtUp> for Reach {
     }
 }
 
-/// An entry of a cache's history, newest first in lists.
-#[derive(Clone, Debug)]
-pub struct HistoryEntry {
-    pub at: Timestamp,
-    pub kind: String,
-    pub line: String,
-}
-
 impl Access {
     pub fn new(store: Store, cluster: Cluster, plans: Arc<Plans>, clock: Arc<dyn Clock>) -> Access {
         Access {
@@ -207,6 +188,8 @@ impl Access {
             plans,
             clock,
             settings: AccessSettings::default(),
+            abilities: Arc::default(),
+            refused_calls: RefusedCalls::default(),
         }
     }
 
@@ -216,29 +199,11 @@ impl Access {
         Access { settings, ..self }
     }
 
-    /// Begins a change of the owner's cache. The resource as of now, not as of the session's look-up.
-    async fn begin(&self, owner: &Owner) -> Result<(Tx, Resource), AccessError> {
-        self.begin_on(owner.cache()).await
-    }
-
-    async fn begin_on(&self, cache: CacheId) -> Result<(Tx, Resource), AccessError> {
-        let mut tx = self.store.begin().await?;
-        match tx.lock_resource(cache).await? {
-            Some(resource) if resource.state.is_live() => Ok((tx, resource)),
-            _ => Err(AccessError::Gone),
-        }
-    }
-}
-
-impl Owner {
-    fn audit(&self, action: &str, detail: impl Into<String>) -> AuditEntry {
-        let actor = self.session.person.as_deref();
-        AuditEntry {
-            cache: Some(self.cache()),
-            actor: actor.unwrap_or("dashboard").to_owned(),
-            action: action.to_owned(),
-            detail: detail.into(),
-            remote: self.remote.map(|address| address.to_string()),
+    /// What the marketplaces can do; without this, none can do anything.
+    pub fn with_abilities(self, abilities: AbilityTable) -> Access {
+        Access {
+            abilities: Arc::new(abilities),
+            ..self
         }
     }
 }

@@ -1,28 +1,39 @@
 //! Scheduled rotation: every so many days a new credential takes the primary's place, as *rotate now* does it.
 //!
-//! A turn is one transaction behind the resource's lock, which also sets the next turn: of several control processes
-//! one takes it, and a crash leaves either all of it or none. The former primary goes on working. It goes by itself
-//! when its successor's values have been with the provider for the overlap, nobody has logged in with it for as long
-//! and no connection is open with it; what cannot be seen (the node is another process's) counts as in use. A
-//! credential that the owner made or promoted by hand, or has a client certificate of, never goes by itself.
+//! A rotation step is one transaction behind the resource's lock, which also sets the time of the next: of several
+//! control processes one takes it, and a crash leaves either all of it or none. The former primary goes on working.
+//! It is removed when its successor's values have been with the provider for the overlap, nobody has logged in with it
+//! for as long and no connection is open with it; what cannot be seen (the node is another process's) counts as in
+//! use. A credential that the owner made or promoted by hand, or has a client certificate of, is never removed here.
 
 use std::time::Duration;
 
+use super::change::Change;
 use super::{Access, AccessError, Owner, Rotation};
 use crate::domain::rotation::is_out_of_use;
 use crate::domain::{
-    CacheId, Credential, Event, Resource, ResourceState, RotationPeriod, Timestamp, Username,
+    Actor, CacheId, Credential, Event, Identity, ResourceState, RotationPeriod, Timestamp, Username,
 };
-use crate::outbox;
-use crate::store::audit::AuditEntry;
-use crate::store::{StoreError, Tx};
+use crate::store::StoreError;
 
-/// A turn that is put off is taken again after this.
+/// A step that is put off is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(3_600);
-/// Turns taken, and credentials removed, at a time: a clock that jumps ahead makes many due at once.
+/// Steps taken, and credentials removed, at a time: a clock that jumps ahead makes many due at once.
 const AT_A_TIME: u32 = 20;
 
-/// Why a turn is put off.
+/// What came of an operator's demand for a new primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    Done,
+    /// The primary is newer than what is to be replaced.
+    NotNeeded,
+    /// It cannot be done now.
+    PutOff {
+        reason: String,
+    },
+}
+
+/// Why a step is put off.
 enum PutOff {
     Because(&'static str),
     Full { max: u32 },
@@ -43,30 +54,28 @@ impl Access {
         Ok(self.store.rotation(owner.cache()).await?)
     }
 
-    /// Switches the schedule on or off. Asking for the period that holds leaves the next turn where it is.
+    /// Switches the schedule on or off. Asking for the period that holds leaves the next step where it is.
     pub async fn set_rotation(
         &self,
         owner: &Owner,
         period: Option<RotationPeriod>,
     ) -> Result<(), AccessError> {
-        let (mut tx, resource) = self.begin(owner).await?;
-        let cache = resource.cache;
+        let mut change = self.begin(owner).await?;
+        let (cache, now) = (change.cache(), change.now);
         let held = self.store.rotation(cache).await?;
         if held.map(|rotation| rotation.period) == period {
             return Ok(());
         }
-        let now = self.clock.now();
-        tx.set_rotation(cache, period, now).await?;
+        change.tx.set_rotation(cache, period, now).await?;
         let every_days = period.map_or(0, RotationPeriod::days);
-        let event = Event::RotationScheduled { every_days };
-        outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
-        let entry = owner.audit("rotation.schedule", format!("every {every_days} days"));
-        tx.audit(&entry, now).await?;
-        Ok(tx.commit().await?)
+        change.tell(Event::RotationScheduled { every_days }).await?;
+        let detail = format!("every {every_days} days");
+        change.audit("rotation.schedule", detail).await?;
+        Ok(change.commit().await?)
     }
 
-    /// Takes the turns that are due, and removes what nobody uses any more. Call it now and then, from any number of
-    /// processes. Tells how many turns were taken.
+    /// Takes the steps that are due, and removes what nobody uses any more. Call it now and then, from any number of
+    /// processes. Tells how many steps were taken.
     pub async fn rotate_due(&self) -> Result<usize, AccessError> {
         let due = self
             .store
@@ -74,41 +83,69 @@ impl Access {
             .await?;
         let mut taken = 0;
         for cache in due {
-            taken += usize::from(self.take_turn(cache).await?);
+            taken += usize::from(self.take_step(cache).await?);
         }
         self.remove_unused().await?;
         Ok(taken)
     }
 
-    async fn take_turn(&self, cache: CacheId) -> Result<bool, AccessError> {
-        let (mut tx, resource) = match self.begin_on(cache).await {
-            Ok(begun) => begun,
+    /// Replaces the primary by a new credential, as the schedule does it, if it was made before `before`: so the same
+    /// demand, made again after an interruption, goes on where it stopped. The former primary is removed once nobody
+    /// uses it any more.
+    pub async fn replace_older(
+        &self,
+        owner: &Owner,
+        before: Timestamp,
+    ) -> Result<Replaced, AccessError> {
+        let mut change = self.begin(owner).await?;
+        let cache = change.cache();
+        let primary = change.tx.primary_credential(cache).await?;
+        if primary.is_none_or(|primary| primary.created_at >= before) {
+            return Ok(Replaced::NotNeeded);
+        }
+        if !self.store.has_token(cache).await? {
+            let reason = "its provider cannot be called about it".to_owned();
+            return Ok(Replaced::PutOff { reason });
+        }
+        if let Err(put_off) = self.replace_primary(&mut change).await? {
+            let reason = put_off.reason();
+            return Ok(Replaced::PutOff { reason });
+        }
+        change.commit().await?;
+        self.cluster.wake();
+        Ok(Replaced::Done)
+    }
+
+    async fn take_step(&self, cache: CacheId) -> Result<bool, AccessError> {
+        let mut change = match self.begin_as(cache, schedule()).await {
+            Ok(change) => change,
             Err(AccessError::Gone) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let now = self.clock.now();
-        let Some(turn) = tx.due_rotation(cache, now).await? else {
+        let now = change.now;
+        let Some(step) = change.tx.due_rotation(cache, now).await? else {
             return Ok(false);
         };
-        let outcome = self.replace_primary(&mut tx, &resource, now).await?;
+        let outcome = self.replace_primary(&mut change).await?;
         let (next, why) = match &outcome {
-            Ok(()) => (now.plus(turn.period.duration()), None),
+            Ok(()) => (now.plus(step.period.duration()), None),
             Err(put_off) => (now.plus(AGAIN_AFTER), Some(put_off.reason())),
         };
         if let Some(reason) = why
             .clone()
-            .filter(|why| turn.last_error.as_ref() != Some(why))
+            .filter(|why| step.last_error.as_ref() != Some(why))
         {
-            let event = Event::RotationPutOff { reason };
-            outbox::announce(&mut tx, cache, &resource.label, &event, now).await?;
+            change.tell(Event::RotationPutOff { reason }).await?;
         }
         if matches!(outcome, Err(PutOff::Full { .. })) {
             // Some may have been removed, if not enough.
-            tx.bump(cache).await?;
+            change.bump().await?;
         }
-        tx.reschedule_rotation(cache, next, why.as_deref(), now)
+        change
+            .tx
+            .reschedule_rotation(cache, next, why.as_deref(), now)
             .await?;
-        tx.commit().await?;
+        change.commit().await?;
         self.cluster.wake();
         match why {
             None => tracing::info!(%cache, "the schedule replaced the primary credential"),
@@ -117,41 +154,43 @@ impl Access {
         Ok(outcome.is_ok())
     }
 
-    /// The turn itself.
+    /// The step itself.
     async fn replace_primary(
         &self,
-        tx: &mut Tx,
-        resource: &Resource,
-        now: Timestamp,
+        change: &mut Change,
     ) -> Result<Result<(), PutOff>, AccessError> {
-        let cache = resource.cache;
-        if resource.state == ResourceState::Provisioning {
+        let cache = change.cache();
+        if change.resource.state == ResourceState::Provisioning {
             return Ok(Err(PutOff::Because("the cache is still being set up")));
+        }
+        if !self.abilities.of(change.resource.marketplace).config_push {
+            let why = "its marketplace takes no new values from us: replace the credential by hand";
+            return Ok(Err(PutOff::Because(why)));
         }
         let config = self.store.config_state(cache).await?;
         if config.is_none_or(|config| config.applied < config.desired) {
             let why = "the provider has not taken the last values yet";
             return Ok(Err(PutOff::Because(why)));
         }
-        let Some(primary) = tx.primary_credential(cache).await? else {
+        let Some(primary) = change.tx.primary_credential(cache).await? else {
             return Err(AccessError::Gone);
         };
-        let max = self.plans.find_or_smallest(&resource.plan).credentials_max;
-        if tx.count_credentials(cache).await? >= u64::from(max) {
-            for former in tx.going_of(cache).await? {
-                self.remove_if_unused(tx, resource, &former, now).await?;
+        let plan = self.plans.find_or_smallest(&change.resource.plan);
+        let max = plan.credentials_max;
+        if change.tx.count_credentials(cache).await? >= u64::from(max) {
+            for former in change.tx.going_of(cache).await? {
+                self.remove_if_unused(change, &former).await?;
             }
         }
-        let credential = match self.add(tx, resource, primary.capabilities, now).await {
+        let credential = match self.add(change, primary.capabilities).await {
             Ok(credential) => credential,
             Err(AccessError::TooManyCredentials { max }) => return Ok(Err(PutOff::Full { max })),
             Err(error) => return Err(error),
         };
-        self.make_primary(tx, resource, &credential, now).await?;
-        tx.let_go_unused(primary.id).await?;
+        self.make_primary(change, &credential).await?;
+        change.tx.let_go_unused(primary.id).await?;
         let detail = format!("{} by {}", primary.username, credential.username);
-        tx.audit(&by_schedule(cache, "credential.rotate", detail), now)
-            .await?;
+        change.audit("credential.rotate", detail).await?;
         Ok(Ok(()))
     }
 
@@ -169,22 +208,18 @@ impl Access {
             if self.is_connected(cache, &username).await? {
                 continue;
             }
-            let (mut tx, resource) = match self.begin_on(cache).await {
-                Ok(begun) => begun,
+            let mut change = match self.begin_as(cache, schedule()).await {
+                Ok(change) => change,
                 Err(AccessError::Gone) => continue,
                 Err(error) => return Err(error),
             };
-            let now = self.clock.now();
-            let going = tx.going_of(cache).await?;
+            let going = change.tx.going_of(cache).await?;
             let Some(former) = going.iter().find(|former| former.username == username) else {
                 continue;
             };
-            if self
-                .remove_if_unused(&mut tx, &resource, former, now)
-                .await?
-            {
-                tx.bump(cache).await?;
-                tx.commit().await?;
+            if self.remove_if_unused(&mut change, former).await? {
+                change.bump().await?;
+                change.commit().await?;
                 self.cluster.wake();
                 removed += 1;
             }
@@ -195,24 +230,23 @@ impl Access {
     /// The caller bumps the revision.
     async fn remove_if_unused(
         &self,
-        tx: &mut Tx,
-        resource: &Resource,
+        change: &mut Change,
         former: &Credential,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let cache = resource.cache;
+        let (cache, now) = (change.cache(), change.now);
         if !is_out_of_use(former, self.settings.overlap, now)
             || self.is_connected(cache, &former.username).await?
         {
             return Ok(false);
         }
-        tx.remove_credential(former.id, now).await?;
-        let event = Event::CredentialRemoved {
-            credential: former.username.clone(),
-        };
-        outbox::announce(tx, cache, &resource.label, &event, now).await?;
-        let entry = by_schedule(cache, "credential.remove", former.username.to_string());
-        tx.audit(&entry, now).await?;
+        change.tx.remove_credential(former.id, now).await?;
+        change
+            .tell(Event::CredentialRemoved {
+                credential: former.username.clone(),
+            })
+            .await?;
+        let username = former.username.as_str();
+        change.audit("credential.remove", username).await?;
         Ok(true)
     }
 
@@ -223,12 +257,6 @@ impl Access {
     }
 }
 
-fn by_schedule(cache: CacheId, action: &str, detail: String) -> AuditEntry {
-    AuditEntry {
-        cache: Some(cache),
-        actor: "schedule".to_owned(),
-        action: action.to_owned(),
-        detail,
-        remote: None,
-    }
+fn schedule() -> Actor {
+    Actor::local(Identity::Schedule)
 }

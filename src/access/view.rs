@@ -1,38 +1,39 @@
 //! What the dashboard shows beside credentials. Nothing here changes anything.
 
-use super::{Access, AccessError, ConfigState, HistoryEntry, Owner};
-use crate::cluster::Figures;
-use crate::store::config_sync::ConfigSyncState;
-use crate::store::events::EventRow;
+use super::{Access, AccessError, ConfigState, Owner};
+use crate::cluster::FiguresSource;
+use crate::domain::RecordedEvent;
+use crate::store::outbox::config_sync::ConfigSyncState;
 
 impl Access {
     pub async fn config_state(&self, owner: &Owner) -> Result<ConfigState, AccessError> {
         let row = self.store.config_state(owner.cache()).await?;
-        row.map(config_state).ok_or(AccessError::Gone)
+        let row = row.ok_or(AccessError::Gone)?;
+        let abilities = self.abilities.of(owner.resource().marketplace);
+        Ok(match abilities.config_push {
+            true => config_state(row),
+            false => ConfigState::NotPushed,
+        })
     }
 
-    /// Whether the provider can be called about the cache, or soon will be.
+    /// Whether the provider can be called about the cache, or soon will be. A marketplace without tokens lacks none.
     pub async fn has_token(&self, owner: &Owner) -> Result<bool, AccessError> {
-        Ok(self.store.has_token(owner.cache()).await?)
+        let abilities = self.abilities.of(owner.resource().marketplace);
+        Ok(!abilities.tokens || self.store.has_token(owner.cache()).await?)
     }
 
-    pub async fn history(
+    /// The latest `most` entries of the cache's timeline, newest first.
+    pub async fn timeline(
         &self,
         owner: &Owner,
         most: u32,
-    ) -> Result<Vec<HistoryEntry>, AccessError> {
-        let rows = self.store.events(owner.cache(), most).await?;
-        let entry = |row: EventRow| HistoryEntry {
-            at: row.at,
-            kind: row.kind,
-            line: row.line,
-        };
-        Ok(rows.into_iter().map(entry).collect())
+    ) -> Result<Vec<RecordedEvent>, AccessError> {
+        Ok(self.store.events(owner.cache(), most).await?)
     }
 
-    /// Figures from the nodes that hold the cache; `None` while none answers.
-    pub async fn figures(&self, owner: &Owner) -> Option<Figures> {
-        self.cluster.figures(owner.cache())
+    /// Figures of the cache, or which node has them.
+    pub async fn figures(&self, owner: &Owner) -> Result<FiguresSource, AccessError> {
+        Ok(self.cluster.figures(owner.cache()).await?)
     }
 
     /// The value of the SERVERS variable.

@@ -1,50 +1,61 @@
 //! `larder dev`: the service, a marketplace to try it against, and a first cache, in one process.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::settings::SettingFlags;
 use super::signals::Signals;
-use super::{dev_tls, keys, runtime};
-use crate::app::Service;
-use crate::config::{Config, Surroundings};
+use super::{begin, dev_tls, keys, runtime};
+use crate::app::{self, FolderClaim, Service};
+use crate::config::{Config, Environment, settings};
+use crate::marketplace::heroku;
 use crate::sandbox::{Addon, Manifest, ProvisionOptions, Sandbox, SandboxSettings};
 use crate::store::Schema;
-use crate::telemetry;
 
 const FIRST_APP: &str = "demo-app";
+/// How long the start waits until the cache's values are pushed.
+const PUSH_WAIT: Duration = Duration::from_secs(15);
 
 pub(super) fn dev(
     flags: SettingFlags,
     file: Option<PathBuf>,
     command: Option<String>,
 ) -> anyhow::Result<()> {
-    let mut layers = Surroundings::of_process(flags.0, file.as_deref())?;
-    let data_dir = PathBuf::from(
-        layers
-            .peek("LARDER_DATA_DIR")
-            .unwrap_or_else(|| "larder-data".to_owned()),
-    );
-    let sandbox_addr = layers
-        .peek("LARDER_SANDBOX_ADDR")
-        .unwrap_or_else(|| "127.0.0.1:8090".to_owned());
+    let mut layers = Environment::of_process(flags.0, file.as_deref())?;
+    // A mistake in one of the three is reported below, with all others.
+    let data_dir = layers.peek(&settings::DATA_DIR).unwrap_or_default();
+    let memcached = layers.peek(&settings::MEMCACHED_ADDR);
+    // Before anything is made in it: of two first starts one would go on with keys that the other has replaced.
+    let folder = FolderClaim::take(&data_dir, "larder dev")?;
     layers.dev = keys::read_or_make(&data_dir)?;
-    layers.dev.extend(defaults(&data_dir, &sandbox_addr));
-    let memcached = layers
-        .peek("LARDER_MEMCACHED_ADDR")
-        .and_then(|addr| addr.parse().ok());
-    let memcached = memcached.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 11211)));
+    layers.dev.extend(defaults(&layers));
     layers.dev.extend(dev_tls::defaults(&data_dir, memcached)?);
     let config = Config::read(layers)?;
-    telemetry::start_logs(&config.log_filter, config.log_format)?;
-    runtime()?.block_on(run(config, command))
+    begin(&config)?;
+    runtime()?.block_on(run(folder, config, command))
+}
+
+/// Lets a command beside `larder dev` find what that made: where no master key is set, the keys in the data directory and
+/// the database that goes with them.
+pub(super) fn join(layers: &mut Environment) -> anyhow::Result<()> {
+    let key_is_set = layers.has(&settings::MASTER_KEY) || layers.has(&settings::MASTER_KEY_FILE);
+    let data_dir = layers.peek(&settings::DATA_DIR).unwrap_or_default();
+    if let (false, Some(keys)) = (key_is_set, keys::made_before(&data_dir)?) {
+        layers.dev = keys;
+        layers.dev.extend(defaults(layers));
+    }
+    Ok(())
 }
 
 /// What `dev` assumes where nothing else is said. The keys of the data directory come on top.
-fn defaults(data_dir: &Path, sandbox_addr: &str) -> Vec<(String, String)> {
-    let sandbox = format!("http://{sandbox_addr}");
+fn defaults(layers: &Environment) -> Vec<(String, String)> {
+    let data_dir = layers.peek(&settings::DATA_DIR).unwrap_or_default();
+    let sandbox_addr = layers.peek(&settings::SANDBOX_ADDR);
+    let sandbox = sandbox_addr.map_or_else(String::new, settings::local_url);
+    // That port and no other: the log of an app elsewhere on this machine is nobody's we know.
+    let log_hosts = sandbox.trim_start_matches("http://");
     let database = format!("sqlite:{}", data_dir.join("larder.db").display());
     [
         ("LARDER_ALLOW_HTTP", "on"),
@@ -52,25 +63,35 @@ fn defaults(data_dir: &Path, sandbox_addr: &str) -> Vec<(String, String)> {
         ("LARDER_HEROKU_API_URL", &sandbox),
         ("LARDER_HEROKU_ID_URL", &sandbox),
         ("LARDER_HEROKU_ADDONS_URL", &sandbox),
-        ("LARDER_HEROKU_LOG_HOSTS", "127.0.0.1,localhost"),
+        ("LARDER_HEROKU_LOG_HOSTS", log_hosts),
         ("LARDER_LOG", "warn,larder=info"),
         ("LARDER_PROXY_HOSTNAME", "localhost"),
+        // nobody balances requests to a machine that somebody works at
+        ("LARDER_SHUTDOWN_DELAY_SECS", "0"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec()
 }
 
-async fn run(config: Config, command: Option<String>) -> anyhow::Result<()> {
+async fn run(folder: FolderClaim, config: Config, command: Option<String>) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let start = Service::start(&config, Schema::Migrate);
+    // The service raises the limit of open files for itself; an app is to find what a shell would give it.
+    let app_files = app::descriptors::soft_limit();
+    // Service and sandbox send each other secrets, so each has its address before the other begins: what listens there
+    // is then known to be ours.
+    let listener = app::listen(&settings::SANDBOX_ADDR.about, config.sandbox_addr).await?;
+    let start = Service::start_in(folder, &config, Schema::Migrate);
     let Some(service) = signals.unless_ended(start).await else {
         return Ok(());
     };
     let service = service?;
-    let sandbox = Sandbox::start(sandbox_settings(&config, command)?)
+    let mut settings = sandbox_settings(&config, command)?;
+    settings.app_files = Some(app_files);
+    let sandbox = Sandbox::start_on(listener, settings)
         .await
         .context("the sandbox did not start")?;
     let cache = first_cache(&sandbox).await?;
+    let cache = in_force(&config, &service, &sandbox, cache).await?;
     print_welcome(&config, &sandbox, &cache);
     signals.wait(|| service.reload_tls()).await;
     sandbox.stop().await;
@@ -83,19 +104,21 @@ fn sandbox_settings(config: &Config, command: Option<String>) -> anyhow::Result<
     manifest.api.password = config.heroku.password.clone();
     manifest.api.sso_salt = config.heroku.sso_salt.clone();
     let client_secret = config.heroku.client_secret.clone().unwrap_or_default();
-    let mut settings = SandboxSettings::new(manifest, client_secret);
-    settings.addr = config.sandbox_addr;
-    settings.provider_base_url = format!("{}/heroku/resources", config.public_url);
-    settings.provider_sso_url = format!("{}/heroku/sso", config.public_url);
-    settings.plans = config
+    let mut sandbox = SandboxSettings::new(manifest, client_secret);
+    sandbox.addr = config.sandbox_addr;
+    // Calls with the password go to the listener itself, wherever the public address may lead; browsers go there.
+    let service = settings::local_url(config.http_addr);
+    sandbox.provider_base_url = format!("{service}/heroku/resources");
+    sandbox.provider_sso_url = format!("{}/heroku/sso", config.public_url);
+    sandbox.plans = config
         .plans
         .iter()
         .filter(|plan| !plan.hidden)
         .map(|plan| plan.slug.to_string())
         .collect();
-    settings.app_command = command;
-    settings.state_file = Some(config.data_dir.join("sandbox.json"));
-    Ok(settings)
+    sandbox.app_command = command;
+    sandbox.state_file = Some(config.data_dir.join("sandbox.json"));
+    Ok(sandbox)
 }
 
 /// The cache to begin with: the one of an earlier run, or a new one.
@@ -112,10 +135,33 @@ async fn first_cache(sandbox: &Sandbox) -> anyhow::Result<Addon> {
         .await?)
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is what the person who typed `larder dev` reads"
-)]
+/// The cache with the values that the service announces now. Those of an earlier run may name an address that nobody
+/// listens on any more; the service pushes the new one by itself.
+async fn in_force(
+    config: &Config,
+    service: &Service,
+    sandbox: &Sandbox,
+    cache: Addon,
+) -> anyhow::Result<Addon> {
+    let id = cache.id.to_string().parse()?;
+    let Some(servers) = service.servers(heroku::NAME, &id).await? else {
+        return Ok(cache);
+    };
+    let name = config.manifest.variables().servers;
+    let pushed = sandbox.wait_for_var(cache.owner, &name, &servers, PUSH_WAIT);
+    if pushed.await.is_err() {
+        tracing::warn!(
+            servers,
+            "the sandbox does not hold the cache's present address yet; it is pushed as soon as that works"
+        );
+    }
+    let now = sandbox
+        .addons()
+        .into_iter()
+        .find(|addon| addon.id == cache.id);
+    Ok(now.unwrap_or(cache))
+}
+
 fn print_welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) {
     let names = config.manifest.variables();
     let value = |name: &str| cache.config.get(name).cloned().unwrap_or_default();

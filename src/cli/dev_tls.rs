@@ -18,7 +18,7 @@ const PORTS_FURTHER: u16 = 8;
 /// there is no TLS, and nothing else fails.
 pub(super) fn defaults(
     data_dir: &Path,
-    memcached: SocketAddr,
+    memcached: Option<SocketAddr>,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let (certificate, key) = (data_dir.join(CERTIFICATE), data_dir.join(KEY));
     if !certificate.exists() || !key.exists() {
@@ -29,9 +29,16 @@ pub(super) fn defaults(
     let mut settings = vec![
         named("LARDER_TLS_CERT", certificate.display().to_string()),
         named("LARDER_TLS_KEY", key.display().to_string()),
+        // It is its own issuer. In full, so that the dashboard's samples run from any folder.
+        named(
+            "LARDER_TLS_CA",
+            std::path::absolute(&certificate)?.display().to_string(),
+        ),
     ];
-    let port = memcached.port().checked_add(PORTS_FURTHER);
-    let addr = port.map(|port| SocketAddr::new(memcached.ip(), port));
+    let addr = memcached.and_then(|addr| {
+        let port = addr.port().checked_add(PORTS_FURTHER)?;
+        Some(SocketAddr::new(addr.ip(), port))
+    });
     if let Some(addr) = addr.filter(|addr| TcpListener::bind(addr).is_ok()) {
         settings.push(named("LARDER_MEMCACHED_TLS_ADDR", addr.to_string()));
     }
@@ -63,13 +70,13 @@ mod tests {
         let holder = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let taken = holder.local_addr().unwrap();
         let beside = SocketAddr::new(taken.ip(), taken.port() - PORTS_FURTHER);
-        let without = defaults(folder.path(), beside).unwrap();
+        let without = defaults(folder.path(), Some(beside)).unwrap();
         let made = std::fs::read(folder.path().join(CERTIFICATE)).unwrap();
         drop(holder);
-        let with = defaults(folder.path(), beside).unwrap();
-        assert_eq!(with[..2], without);
+        let with = defaults(folder.path(), Some(beside)).unwrap();
+        assert_eq!(with[..3], without);
         let addr = ("LARDER_MEMCACHED_TLS_ADDR".to_owned(), taken.to_string());
-        assert_eq!(with[2..], [addr]);
+        assert_eq!(with[3..], [addr]);
         assert_eq!(
             std::fs::read(folder.path().join(CERTIFICATE)).unwrap(),
             made

@@ -14,6 +14,12 @@ use crate::domain::secret::{hex_lower, random_bytes};
 const FILE: &str = "dev-keys.toml";
 const NOTICE: &str = "# Made by `larder dev` for this directory. Losing the master key loses every secret in the database.\n";
 
+/// The keys that an earlier `larder dev` made in this data directory, if any.
+pub(super) fn made_before(data_dir: &Path) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    let exist = data_dir.join(FILE).exists();
+    exist.then(|| read_or_make(data_dir)).transpose()
+}
+
 /// Reads the keys of this data directory, making them first where there are none.
 pub(super) fn read_or_make(data_dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let path = data_dir.join(FILE);

@@ -8,31 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::settings::SettingFlags;
-use crate::config::{BASE_PATH, Config, Manifest, SSO_PATH, Surroundings};
+use crate::config::{BASE_PATH, Config, Environment, Manifest, SSO_PATH};
 use crate::domain::secret::{hex_lower, random_bytes};
 
 const WHAT_TO_DO: &str = "\
-This text holds secrets: push it, and keep it nowhere else. In this order:
-  1. Give every process of the service
-       LARDER_HEROKU_PASSWORD   the manifest's api.password
-       LARDER_HEROKU_SSO_SALT   the manifest's api.sso_salt
-     and, where others were in use, those as LARDER_HEROKU_PASSWORD_PREVIOUS and LARDER_HEROKU_SSO_SALT_PREVIOUS.
-     Restart: both pairs are accepted now.
-  2. Push: save it as addon-manifest.json, then `heroku addons:admin:manifest:push`.
+This text holds secrets: push it, and keep it where the service reads it and nowhere else. In this order:
+  1. Save it as addon-manifest.json in the folder that the service is started from, readable by its user alone.
+     Where the service has LARDER_HEROKU_PASSWORD or LARDER_HEROKU_SSO_SALT, those win: set them to the manifest's
+     api.password and api.sso_salt. Where other secrets were in use, give those as LARDER_HEROKU_PASSWORD_PREVIOUS and
+     LARDER_HEROKU_SSO_SALT_PREVIOUS. Restart every process: both pairs are accepted now.
+  2. Push it: `heroku addons:admin:manifest:push`.
   3. A day later, take the two PREVIOUS settings away and restart.
 ";
 
 pub(super) fn print(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut layers = Surroundings::of_process(settings.0, file.as_deref())?;
+    let mut layers = Environment::of_process(settings.0, file.as_deref())?;
     // Before the first push there are no secrets yet, and none of them is looked at.
     let key = STANDARD.encode([0; 32]);
-    for (name, value) in [
-        ("LARDER_MASTER_KEY", key.as_str()),
-        ("LARDER_HEROKU_PASSWORD", "unset"),
-        ("LARDER_HEROKU_SSO_SALT", "unset"),
-    ] {
-        layers.dev.push((name.to_owned(), value.to_owned()));
-    }
+    layers.dev.push(("LARDER_MASTER_KEY".to_owned(), key));
+    leave_secrets_unset(&mut layers);
     let config = Config::read(layers)?;
     println!(
         "{}",
@@ -40,6 +34,13 @@ pub(super) fn print(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Re
     );
     eprint!("{WHAT_TO_DO}");
     Ok(())
+}
+
+/// For commands that take no call of Heroku's: they need not know what such a call must show.
+pub(super) fn leave_secrets_unset(layers: &mut Environment) {
+    for name in ["LARDER_HEROKU_PASSWORD", "LARDER_HEROKU_SSO_SALT"] {
+        layers.dev.push((name.to_owned(), "unset".to_owned()));
+    }
 }
 
 /// The manifest with this public address and new secrets, checked.

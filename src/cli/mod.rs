@@ -1,12 +1,10 @@
 //! The commands: what each prints is for the person who typed it.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "commands speak to a person"
-)]
+#[macro_use]
+mod output;
 
 mod admin;
+mod answer;
 mod dev;
 mod dev_tls;
 mod keys;
@@ -24,11 +22,12 @@ use clap::{Parser, Subcommand};
 use role::Role;
 use settings::SettingFlags;
 use signals::Signals;
+use table::Table;
 use tokio::runtime::Runtime;
 
-use crate::app::worker::Worker;
-use crate::app::{self, Service};
-use crate::config::{Config, Mistakes, Surroundings};
+use crate::app::roles::worker::Worker;
+use crate::app::{self, Service, descriptors, dumps};
+use crate::config::{self, Config, Effective, Environment, Mistakes, Origin};
 use crate::store::Schema;
 use crate::telemetry;
 
@@ -42,11 +41,11 @@ struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
-    command: Verb,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum CliCommand {
     /// Everything in one process on embedded defaults, with a marketplace to try it against.
     ///
     /// Keeps its state and keys under ./larder-data, made on the first start. Prints where to look, a ready
@@ -66,6 +65,9 @@ enum Verb {
         /// Run only a part of the service in this process.
         #[arg(long, value_enum, default_value_t = Role::All)]
         role: Role,
+        /// Print the settings in force, and where each comes from, and end. Secrets are masked.
+        #[arg(long)]
+        print_config: bool,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -84,7 +86,10 @@ enum Verb {
     /// Works on the database, with the same settings as the service, whether that is running or not.
     Admin {
         #[command(subcommand)]
-        verb: admin::Verb,
+        command: admin::AdminCommand,
+        /// Answer in JSON, for programs.
+        #[arg(long, global = true)]
+        json: bool,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -94,11 +99,20 @@ enum Verb {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Verb::Dev { app, settings } => dev::dev(settings, cli.config, app),
-        Verb::Serve { role, settings } => serve(role, settings, cli.config),
-        Verb::Migrate { settings } => migrate(settings, cli.config),
-        Verb::CheckConfig { settings } => check_config(settings, cli.config),
-        Verb::Admin { verb, settings } => admin::run(verb, settings, cli.config),
+        CliCommand::Dev { app, settings } => dev::dev(settings, cli.config, app),
+        CliCommand::Serve {
+            print_config: true,
+            settings,
+            ..
+        } => print_config(settings, cli.config),
+        CliCommand::Serve { role, settings, .. } => serve(role, settings, cli.config),
+        CliCommand::Migrate { settings } => migrate(settings, cli.config),
+        CliCommand::CheckConfig { settings } => check_config(settings, cli.config),
+        CliCommand::Admin {
+            command,
+            json,
+            settings,
+        } => admin::run(command, json, settings, cli.config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,7 +129,7 @@ pub fn run() -> ExitCode {
 fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
     role.check()?;
     let config = read_config(settings, file)?;
-    telemetry::start_logs(&config.log_filter, config.log_format)?;
+    begin(&config)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
         if role == Role::Worker {
@@ -138,18 +152,22 @@ fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::R
 }
 
 fn migrate(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let config = read_config(settings, file)?;
-    telemetry::start_logs(&config.log_filter, config.log_format)?;
+    let mut layers = Environment::of_process(settings.0, file.as_deref())?;
+    manifest::leave_secrets_unset(&mut layers);
+    let config = Config::read(layers)?;
+    begin(&config)?;
     runtime()?.block_on(app::migrate(&config))?;
     println!("The database schema is up to date.");
     Ok(())
 }
 
 fn check_config(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let config = read_config(settings, file)?;
-    for warning in &config.warnings {
-        println!("warning: {warning}");
-    }
+    let layers = Environment::of_process(settings.0, file.as_deref())?;
+    let secrets_in = Effective::all(&layers)
+        .iter()
+        .any(|setting| setting.secret && setting.origin == Origin::File)
+        .then(|| file.unwrap_or_else(|| "larder.toml".into()));
+    let config = Config::read(layers)?;
     println!("The configuration is sound.");
     println!("  public address   {}", config.public_url);
     println!("  http             {}", config.http_addr);
@@ -167,11 +185,52 @@ fn check_config(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result
             .collect::<Vec<_>>()
             .join(" ")
     );
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    let regions = match runtime()?.block_on(app::regions_served(&config)) {
+        Ok(regions) => regions,
+        Err(error) => {
+            println!("advice: the database cannot be opened: {error}");
+            Vec::new()
+        }
+    };
+    let advice = config::advice(&config, secrets_in.as_deref(), &regions);
+    for advice in advice.into_iter().chain(descriptors::advice(&config)) {
+        println!("advice: {advice}");
+    }
+    Ok(())
+}
+
+/// Prints what is in force also when there are mistakes, which then follow: it helps to find them.
+fn print_config(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let layers = Environment::of_process(settings.0, file.as_deref())?;
+    let mut table = Table::new(&["SETTING", "VALUE", "SOURCE"]);
+    for setting in Effective::all(&layers) {
+        table.row([
+            setting.name.to_owned(),
+            setting.value,
+            setting.origin.to_string(),
+        ]);
+    }
+    print!("{table}");
+    Config::read(layers)?;
     Ok(())
 }
 
 fn read_config(settings: SettingFlags, file: Option<PathBuf>) -> Result<Config, Mistakes> {
-    Config::read(Surroundings::of_process(settings.0, file.as_deref())?)
+    Config::read(Environment::of_process(settings.0, file.as_deref())?)
+}
+
+/// Starts the logs, and sees to it that no core dump shows the secrets that this process is about to hold.
+fn begin(config: &Config) -> anyhow::Result<()> {
+    telemetry::start_logs(&config.log_filter, config.log_format)?;
+    if !config.allow_dumps
+        && let Err(error) = dumps::forbid()
+    {
+        tracing::warn!(%error, "core dumps cannot be switched off");
+    }
+    Ok(())
 }
 
 /// The control plane's runtime; the engine has threads of its own.

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 pub(super) enum Role {
     /// Both planes in one process.
     All,
-    /// Pushes and log lines only, on a PostgreSQL database that other processes share.
+    /// Only the outbox (config vars, tokens, completions, log lines, reconciles), on a PostgreSQL database that other
+    /// processes share.
     Worker,
     /// Not in this version: needs the node link between machines.
     Control,

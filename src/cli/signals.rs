@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals we answer to. Made before anything is started: a service whose doors are open is already asked to
+/// The signals we answer to. Made before anything is started: a service that listens is already asked to
 /// end, and a signal that nobody waits for ends the process in the middle of what it does.
 pub struct Signals {
     terminate: Signal,

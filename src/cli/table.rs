@@ -2,35 +2,64 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// Rows under headings, each column as wide as its widest cell.
-pub(super) struct Table(Vec<Vec<String>>);
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+    /// Headings whose cells are numbers.
+    numbers: &'static [&'static str],
+}
 
 impl Table {
     pub(super) fn new(headings: &[&str]) -> Table {
-        Table(vec![
-            headings.iter().map(|text| (*text).to_owned()).collect(),
-        ])
+        let headings = headings.iter().map(|text| (*text).to_owned());
+        Table {
+            rows: vec![headings.collect()],
+            numbers: &[],
+        }
+    }
+
+    /// Says which columns hold numbers, for [`to_json`](Table::to_json).
+    pub(super) fn with_numbers(mut self, headings: &'static [&'static str]) -> Table {
+        self.numbers = headings;
+        self
+    }
+
+    /// The rows as objects; their members are named after the headings.
+    pub(super) fn to_json(&self) -> Value {
+        let mut rows = self.rows.iter();
+        let headings = rows.next().cloned().unwrap_or_default();
+        let member = |(heading, cell): (&String, &String)| {
+            let number = self.numbers.contains(&heading.as_str());
+            let number = number.then(|| cell.parse::<u64>().ok()).flatten();
+            let value = number.map_or_else(|| Value::from(cell.as_str()), Value::from);
+            (heading.to_lowercase().replace(' ', "_"), value)
+        };
+        let object =
+            |row: &Vec<String>| Value::Object(headings.iter().zip(row).map(member).collect());
+        rows.map(object).collect()
     }
 
     /// Control characters of customers' names stay out of the operator's terminal.
     pub(super) fn row<const CELLS: usize>(&mut self, cells: [String; CELLS]) {
         let printable = |text: String| text.replace(char::is_control, "?");
-        self.0.push(cells.into_iter().map(printable).collect());
+        self.rows.push(cells.into_iter().map(printable).collect());
     }
 
     /// Rows without the headings.
     pub(super) fn len(&self) -> usize {
-        self.0.len() - 1
+        self.rows.len() - 1
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |column: usize| {
-            let cells = self.0.iter().filter_map(|row| row.get(column));
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        for row in &self.0 {
+        for row in &self.rows {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let width = width(column);
@@ -52,5 +81,7 @@ mod tests {
         table.row(["wide\u{1b}".to_owned(), "x".to_owned()]);
         assert_eq!(table.to_string(), "A      LONG\nwide?  x\n");
         assert_eq!(table.len(), 1);
+        let json = table.with_numbers(&["LONG"]).to_json();
+        assert_eq!(json, serde_json::json!([{"a": "wide?", "long": "x"}]));
     }
 }

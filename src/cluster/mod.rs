@@ -2,60 +2,35 @@
 //!
 //! ```text
 //!   control plane                                          node
-//!   ┌───────────────┐   changes_since(revision)   ┌──────────────────────┐
-//!   │ Cluster       │ ◀────────────────────────── │ Node: follow ──────▶ │ engine
-//!   │ (over Store)  │ ◀────────────────────────── │       report ◀────── │ (DataPlane, Handover)
-//!   └───────────────┘   report(applied, events)   └──────────────────────┘
+//!   ┌───────────────┐   changes_since(revision)   ┌─────────────────────────┐
+//!   │ Cluster       │ ◀────────────────────────── │ NodeAgent: follow ────▶ │ engine
+//!   │ (over Store)  │ ◀────────────────────────── │            report ◀──── │ (DataPlane, EventBuffer)
+//!   └───────────────┘   report(applied, events)   └─────────────────────────┘
 //! ```
 //!
-//! The arrows between the two are the port [`ControlLink`], called by the node; [`Cluster`] implements it for nodes
-//! in the same process. A node asks the control plane for nothing while it serves: whatever it knows goes on
-//! being true until it hears otherwise.
+//! The arrows between the two are the port [`ControlLink`], called by the node. A node asks the control plane for
+//! nothing while it serves: what it knows stays in force until it hears otherwise.
 //!
-//! | file | side | holds |
+//! | folder | side | holds |
 //! |---|---|---|
-//! | [`link`] | both | the port and what crosses it |
-//! | `control` | control | waiting for nodes, figures, the SERVERS value |
-//! | `placement`, `region` | control | where a new cache goes |
-//! | `intake` | control | what becomes of a node's report |
-//! | [`node`] | node | the two loops, and who this node is |
-//! | [`handover`] | node | what the engine has to tell, bounded, until it is stored |
-//! | `plane` | node | the engine as this room's [`DataPlane`] |
+//! | [`link`] | both | the port, its messages (`wire`), and the link inside one process (`local`) |
+//! | `control` | control | nodes and their liveness, placement, changes, reports, waiting for nodes |
+//! | [`node`] | node | the two loops, who this node is, and what the engine has to tell until it is stored |
 
 mod control;
-pub mod handover;
-mod intake;
+mod figures;
 pub mod link;
 pub mod node;
-mod placement;
-mod plane;
-mod region;
 
+/// The file in a data folder that its process holds locked.
+pub const FOLDER_LOCK: &str = "larder.lock";
+
+pub use control::absence::Absences;
+pub use control::nodes::{Evicted, NodeActionError};
+pub use control::placement::{NewServers, NoSite, PlacedAnew, Site};
 pub use control::{CaughtUp, Cluster, ClusterSettings};
-pub use handover::Handover;
+pub use figures::{CacheFigures, FiguresSource};
+pub use link::local::LocalLink;
 pub use link::{ControlLink, LinkError};
-pub use node::{DataPlane, JoinError, Node, NodeSettings};
-pub use placement::{NoSite, Site};
-
-use crate::domain::{Fingerprint, Username};
-
-/// What the nodes of a cache report about it, summed. Counters are since the nodes' start or the last reset.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    pub items: u64,
-    pub used_bytes: u64,
-    pub limit_bytes: u64,
-    pub evictions: u64,
-    pub get_hits: u64,
-    pub get_misses: u64,
-    pub sets: u64,
-    pub flushes: u64,
-    pub connections: u64,
-    pub connections_max: u64,
-    /// The other counters of `stats`, by their protocol names.
-    pub counters: Vec<(&'static str, u64)>,
-    /// Live connections per credential.
-    pub connections_by_credential: Vec<(Username, u64)>,
-    /// The same per client certificate; they count for its credential too.
-    pub connections_by_certificate: Vec<(Fingerprint, u64)>,
-}
+pub use node::event_buffer::EventBuffer;
+pub use node::{DataPlane, JoinError, NodeAgent, NodeSettings};

@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::domain::ConfigVarNames;
+use crate::http::outbound::Url;
 
-/// How the committed manifest marks a secret that is not one.
+/// How the committed manifest begins a secret that is not one.
 pub const PLACEHOLDER: &str = "PLACEHOLDER";
 
 /// Where our routes for Heroku are.
@@ -23,6 +24,7 @@ const REQUIREMENTS: [&str; 5] = [
     "syslog_drain",
 ];
 
+/// The whole document. Members that we do not use are passed over.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
     /// The add-on's slug and the user name of inbound Basic authentication.
@@ -35,6 +37,7 @@ pub struct Manifest {
     pub text: String,
 }
 
+/// Its `api` member: secrets, variables, regions and addresses.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ManifestApi {
     pub password: SecretString,
@@ -154,7 +157,7 @@ impl ManifestApi {
             ("sso_url", &production.sso_url, SSO_PATH),
         ];
         for (name, url, path) in urls {
-            let fits = reqwest::Url::parse(url).is_ok_and(|url| {
+            let fits = Url::parse(url).is_ok_and(|url| {
                 url.scheme() == "https" && url.path().trim_end_matches('/') == path
             });
             if !fits {
@@ -169,7 +172,7 @@ impl ManifestApi {
 
 /// Whether this is the committed stand-in and not a secret.
 pub fn is_placeholder(secret: &SecretString) -> bool {
-    secret.expose_secret().contains(PLACEHOLDER)
+    secret.expose_secret().starts_with(PLACEHOLDER)
 }
 
 #[cfg(test)]

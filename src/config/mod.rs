@@ -1,28 +1,44 @@
-//! Reads the surroundings once: flags, environment and `larder.toml`, every mistake reported together.
+//! Reads the configuration once: flags, environment and `larder.toml`, every mistake reported together.
 //!
-//! Seen only by `app` and `cli`. Nothing else in the tree reads the environment.
+//! | file | holds |
+//! |---|---|
+//! | [`settings`] | the table: each setting's name, default, meaning and parser |
+//! | [`setting`] | what a row of it is |
+//! | `parse` | the parsers |
+//! | `environment`, `source` | the layers, and which of them a value comes from |
+//! | `sections` | what must hold between settings |
+//! | `effective`, `advice` | what an operator is told: the values in force, and what will not work as meant |
+//! | `manifest`, `plans` | the two documents that settings name |
+//!
+//! Seen by `app`, `cli` and the marketplaces, which read their own settings. Nothing else in the tree reads the environment.
 
+mod advice;
+mod effective;
+mod environment;
 mod machine;
 mod manifest;
+mod parse;
 mod plans;
 mod sections;
+pub mod setting;
+pub mod settings;
 mod source;
-mod surroundings;
-mod variables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use source::Source;
 
+pub use advice::advice;
+pub use effective::Effective;
+pub use environment::{Environment, Mistakes};
 pub use manifest::{BASE_PATH, Manifest, ManifestApi, SSO_PATH};
-pub use surroundings::{Mistakes, Surroundings};
-pub use variables::{VARIABLES, Variable};
+pub use source::Origin;
 
-use crate::domain::{ClusterName, HostPattern, Plans};
-use crate::store::seal::MasterKey;
+use crate::domain::{ClusterName, ConfigVarNames, HostPattern, Network, Plans, Product, Timestamp};
+use crate::store::db::seal::MasterKey;
 use crate::telemetry::LogFormat;
 use crate::web::PublicUrl;
 
@@ -33,27 +49,58 @@ pub struct Config {
     pub database_connections: u32,
     pub data_dir: PathBuf,
     pub master_key: MasterKey,
+    /// Where the key was read, if not from the environment.
+    pub master_key_file: Option<PathBuf>,
     pub previous_keys: Vec<MasterKey>,
     pub http_addr: SocketAddr,
     pub public_url: PublicUrl,
+    /// Proxies before `http_addr` that are believed who came to them.
+    pub trusted_proxies: Vec<Network>,
     pub metrics_addr: SocketAddr,
+    /// What whoever reads the metrics must show, if anything.
+    pub metrics_token: Option<SecretString>,
     pub memcached: Memcached,
     pub cluster: ClusterName,
     pub region: String,
+    /// Whether a cache is refused whose region has no node.
+    pub region_strict: bool,
+    /// What is sold here.
+    pub product: Product,
     pub manifest: Manifest,
     pub heroku: Heroku,
     /// How long a former primary stays after its successor has reached the provider.
     pub rotation_overlap: Duration,
+    pub audit_kept: Duration,
+    pub events_kept: Duration,
+    /// Whether the system may write core dumps of this process.
+    pub allow_dumps: bool,
     /// Plain http to the outside, and cookies without `Secure`: for tests and development.
     pub allow_http: bool,
+    pub limits: Limits,
     pub log_filter: String,
     pub log_format: LogFormat,
     pub shutdown: Duration,
+    /// How long of it requests are still taken while `/readyz` says that they should go elsewhere.
+    pub shutdown_delay: Duration,
     pub plans: Plans,
     /// Where `larder dev` serves its marketplace.
     pub sandbox_addr: SocketAddr,
     /// Things worth telling that do not keep the program from starting.
     pub warnings: Vec<String>,
+}
+
+/// What one caller may take, as far as an operator sets it. The rooms have more, as constants by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub http_body_bytes: usize,
+    pub http_request: Duration,
+    pub session_idle: Duration,
+    pub session_age: Duration,
+    pub memcached_login: Duration,
+    pub memcached_line_bytes: usize,
+    pub memcached_request: Duration,
+    pub memcached_unread_bytes: usize,
+    pub memcached_unread: Duration,
 }
 
 /// The data plane's own settings.
@@ -71,11 +118,14 @@ pub struct Memcached {
     pub memory_bytes: u64,
 }
 
+/// The TLS listener and its files.
 #[derive(Debug)]
 pub struct Tls {
     pub addr: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// The file that clients must trust, where no authority that they know has signed. Only shown to customers.
+    pub ca: Option<String>,
 }
 
 /// A listener without login, bound to one cache: loopback only.
@@ -87,12 +137,14 @@ pub struct OpenListener {
 }
 
 /// What Heroku and we share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Heroku {
     pub password: SecretString,
     pub password_previous: Option<SecretString>,
     pub sso_salt: SecretString,
     pub sso_salt_previous: Option<SecretString>,
+    /// When previous password and salt end by themselves.
+    pub previous_until: Option<Timestamp>,
     pub client_secret: Option<SecretString>,
     pub id_url: String,
     pub api_url: String,
@@ -100,22 +152,23 @@ pub struct Heroku {
     /// Host patterns that a log input may name, such as `*.logplex.io`.
     pub log_hosts: Vec<HostPattern>,
     /// How often attached apps are read anew when no webhook gives cause.
-    pub look_every: Duration,
+    pub reconcile_every: Duration,
     pub legacy: bool,
+    /// As the manifest lists them: Heroku refuses others.
+    pub variables: ConfigVarNames,
 }
 
 impl Config {
+    /// The database as anybody may read it, without its password.
+    pub fn database_shown(&self) -> String {
+        setting::without_password(self.database_url.expose_secret())
+    }
+
     /// Reads all layers. Either everything parsed, or the list of every mistake found.
-    pub fn read(layers: Surroundings) -> Result<Config, Mistakes> {
-        let mut source = Source::default();
-        let warnings = surroundings::unknown_variables(&layers.environment);
-        source.layer("flag", layers.flags);
-        source.layer("environment", layers.environment);
-        let mut plan_rows = None;
-        if let Some(text) = layers.file {
-            plan_rows = surroundings::read_file(&mut source, &text);
-        }
-        source.layer("larder dev", layers.dev);
+    pub fn read(layers: Environment) -> Result<Config, Mistakes> {
+        let mut warnings = environment::unknown_variables(&layers.environment);
+        let (mut source, plan_rows) = layers.layered();
+        warnings.extend(source.trimmed());
         match build(&mut source, plan_rows, warnings) {
             Some(config) if source.is_sound() => Ok(config),
             _ => Err(Mistakes(source.into_mistakes())),
@@ -123,76 +176,59 @@ impl Config {
     }
 }
 
-/// Asks for every setting, so that every mistake is found; `None` when something needed is missing.
+/// Joins all settings; `None` when something needed is missing or wrong. Whatever notes mistakes of its own comes first, so
+/// that one run reports all of them.
 fn build(
     source: &mut Source,
     plan_rows: Option<Result<Vec<plans::PlanRow>, String>>,
-    mut warnings: Vec<String>,
+    warnings: Vec<String>,
 ) -> Option<Config> {
-    let plans = match plan_rows.map_or_else(plans::built_in, |rows| rows.and_then(plans::from_rows))
-    {
-        Ok(plans) => Some(plans),
-        Err(why) => {
-            source.mistake(format!("larder.toml: plans: {why}"));
-            None
-        }
-    };
-    let allow_http = source.switch("LARDER_ALLOW_HTTP");
-    let public_url = sections::public_url(source, allow_http);
+    let plans = plan_rows.map_or_else(plans::built_in, |rows| rows.and_then(plans::from_rows));
+    let plans = plans.map_err(|why| source.mistake(format!("larder.toml: plans: {why}")));
+    let public_url = sections::public_url(source);
     let manifest = sections::read_manifest(source);
-    let forgiving = allow_http || public_url.as_ref().is_some_and(sections::is_local);
-    let heroku = sections::heroku(source, manifest.as_ref(), forgiving, &mut warnings);
+    let heroku = sections::heroku(source, manifest.as_ref());
+    let product = manifest
+        .as_ref()
+        .map(|manifest| sections::product(source, manifest));
     let master_key = sections::master_key(source);
-    let previous_keys = sections::previous_keys(source);
-    let log_format = match source.text("LARDER_LOG_FORMAT") {
-        None | Some("text") => LogFormat::Text,
-        Some("json") => LogFormat::Json,
-        Some(_) => {
-            source.bad("LARDER_LOG_FORMAT", &"must be json or text");
-            LogFormat::Text
-        }
-    };
-    let log_filter = source.text("LARDER_LOG").unwrap_or("info").to_owned();
-    if tracing_subscriber::EnvFilter::try_new(&log_filter).is_err() {
-        source.bad(
-            "LARDER_LOG",
-            &"is not a filter such as info or larder=debug,warn",
-        );
-    }
-    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let database_url = sections::database_url(source);
     let memcached = sections::memcached(source);
-    let cluster = sections::cluster(source);
-    let config = Config {
-        database_url,
-        database_connections: source.parsed_or("LARDER_DATABASE_CONNECTIONS", 16),
-        data_dir: source
-            .text("LARDER_DATA_DIR")
-            .unwrap_or("larder-data")
-            .into(),
-        http_addr: source.parsed_or("LARDER_HTTP_ADDR", local(8080)),
-        metrics_addr: source.parsed_or("LARDER_METRICS_ADDR", local(9100)),
-        memcached,
-        region: source.text("LARDER_REGION").unwrap_or("us").to_owned(),
-        rotation_overlap: Duration::from_secs(
-            source.parsed_or("LARDER_ROTATION_OVERLAP_SECS", 7_200),
-        ),
-        allow_http,
-        log_filter,
-        log_format,
-        shutdown: Duration::from_secs(source.parsed_or("LARDER_SHUTDOWN_SECS", 20)),
-        sandbox_addr: source.parsed_or("LARDER_SANDBOX_ADDR", local(8090)),
-        // What may be missing stands last: whatever comes after a question mark may not be asked for.
-        cluster: cluster?,
-        public_url: public_url?,
+    let metrics_addr = sections::metrics_addr(source);
+    Some(Config {
+        database_url: source.get(&settings::DATABASE_URL)?,
+        database_connections: source.get(&settings::DATABASE_CONNECTIONS)?,
+        data_dir: source.get(&settings::DATA_DIR)?,
         master_key: master_key?,
-        previous_keys,
+        master_key_file: source.get(&settings::MASTER_KEY_FILE),
+        previous_keys: source
+            .get(&settings::MASTER_KEY_PREVIOUS)
+            .unwrap_or_default(),
+        http_addr: source.get(&settings::HTTP_ADDR)?,
+        public_url: public_url?,
+        trusted_proxies: source.get(&settings::TRUSTED_PROXIES).unwrap_or_default(),
+        metrics_addr: metrics_addr?,
+        metrics_token: source.get(&settings::METRICS_TOKEN),
+        memcached: memcached?,
+        cluster: source.get(&settings::CLUSTER)?,
+        region: source.get(&settings::REGION)?,
+        region_strict: source.get(&settings::REGION_STRICT)?,
+        product: product?,
         manifest: manifest?,
-        heroku,
-        plans: plans?,
+        heroku: heroku?,
+        rotation_overlap: source.get(&settings::ROTATION_OVERLAP_SECS)?,
+        audit_kept: source.get(&settings::AUDIT_DAYS)?,
+        events_kept: source.get(&settings::EVENTS_DAYS)?,
+        allow_dumps: source.get(&settings::ALLOW_DUMPS)?,
+        allow_http: source.get(&settings::ALLOW_HTTP)?,
+        limits: sections::limits(source)?,
+        log_filter: source.get(&settings::LOG)?,
+        log_format: source.get(&settings::LOG_FORMAT)?,
+        shutdown: source.get(&settings::SHUTDOWN_SECS)?,
+        shutdown_delay: source.get(&settings::SHUTDOWN_DELAY_SECS)?,
+        plans: plans.ok()?,
+        sandbox_addr: source.get(&settings::SANDBOX_ADDR)?,
         warnings,
-    };
-    Some(config)
+    })
 }
 
 #[cfg(test)]

@@ -1,64 +1,46 @@
-//! One function per group of settings: ask, check, note what is wrong.
+//! What must hold between settings: one function per group, which notes what is wrong.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::setting::Setting;
+use super::settings;
 use super::source::Source;
-use super::{Heroku, Manifest, Memcached, OpenListener, Tls, machine, manifest};
-use crate::domain::{BadHostPattern, ClusterName, HostPattern};
-use crate::store::seal::MasterKey;
+use super::{Heroku, Limits, Manifest, Memcached, OpenListener, Tls, manifest};
+use crate::domain::{ConfigVarNames, Product};
+use crate::http::outbound::Url;
+use crate::store::db::seal::MasterKey;
 use crate::web::PublicUrl;
 
-pub(super) fn cluster(source: &mut Source) -> Option<ClusterName> {
-    match source.text("LARDER_CLUSTER").unwrap_or("c1").parse() {
-        Ok(cluster) => Some(cluster),
-        Err(error) => {
-            source.bad("LARDER_CLUSTER", &error);
-            None
-        }
-    }
+const HTTPS_ONLY: &str = "must be https (LARDER_ALLOW_HTTP=on allows http, for tests)";
+
+fn allow_http(source: &Source) -> bool {
+    source.get(&settings::ALLOW_HTTP).unwrap_or(false)
 }
 
-pub(super) fn database_url(source: &mut Source) -> SecretString {
-    let url = source
-        .text("LARDER_DATABASE_URL")
-        .unwrap_or("sqlite:larder-data/larder.db")
-        .to_owned();
-    if !["sqlite:", "postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
-        source.bad(
-            "LARDER_DATABASE_URL",
-            &"must start with sqlite: or postgres://",
-        );
+pub(super) fn public_url(source: &mut Source) -> Option<PublicUrl> {
+    let url = source.get(&settings::PUBLIC_URL)?;
+    if !url.is_https() && !allow_http(source) && !is_local(&url) {
+        source.bad(&settings::PUBLIC_URL.about, &HTTPS_ONLY);
     }
-    url.into()
+    Some(url)
 }
 
-pub(super) fn public_url(source: &mut Source, allow_http: bool) -> Option<PublicUrl> {
-    const NAME: &str = "LARDER_PUBLIC_URL";
-    let text = source.text(NAME).unwrap_or("http://127.0.0.1:8080");
-    match text.parse::<PublicUrl>() {
-        Ok(url) if url.is_https() || allow_http || is_local(&url) => Some(url),
-        Ok(_) => {
-            let why = "must be https (LARDER_ALLOW_HTTP=on allows http, for tests)";
-            source.bad(NAME, &why);
-            None
-        }
-        Err(error) => {
-            source.bad(NAME, &error);
-            None
-        }
+/// Figures tell an attacker what works, so only this machine reads them without a token (security.md OP-1).
+pub(super) fn metrics_addr(source: &mut Source) -> Option<SocketAddr> {
+    let addr = source.get(&settings::METRICS_ADDR)?;
+    if !addr.ip().is_loopback() && !source.is_given(&settings::METRICS_TOKEN) {
+        let why = "is not a loopback address, so LARDER_METRICS_TOKEN must be set";
+        source.bad(&settings::METRICS_ADDR.about, &why);
     }
+    Some(addr)
 }
 
 /// Whether a URL names this machine only, so that nobody outside can meet the service there.
 pub(super) fn is_local(url: &PublicUrl) -> bool {
-    let Ok(url) = reqwest::Url::parse(url.origin()) else {
+    let Ok(url) = Url::parse(url.origin()) else {
         return false;
     };
     match url.host_str() {
@@ -72,8 +54,8 @@ pub(super) fn is_local(url: &PublicUrl) -> bool {
 }
 
 pub(super) fn read_manifest(source: &mut Source) -> Option<Manifest> {
-    let (name, text) = match source.text("LARDER_MANIFEST") {
-        Some(path) => (path.to_owned(), std::fs::read_to_string(path)),
+    let (name, text) = match source.get(&settings::MANIFEST) {
+        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
         // without a file here, the one this program was built with
         None => match std::fs::read_to_string("addon-manifest.json") {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (
@@ -97,226 +79,153 @@ pub(super) fn read_manifest(source: &mut Source) -> Option<Manifest> {
     }
 }
 
-fn secret(source: &Source, name: &str) -> Option<SecretString> {
-    source.text(name).map(|text| text.to_owned().into())
+/// What is sold here. The manifest has it for Heroku, and for every marketplace where the settings say nothing else.
+pub(super) fn product(source: &mut Source, manifest: &Manifest) -> Product {
+    let name = source.get(&settings::PRODUCT_NAME);
+    let prefix = source.get(&settings::VARIABLES_PREFIX);
+    let regions = source.get(&settings::REGIONS);
+    Product {
+        id: manifest.id.clone(),
+        name: name.unwrap_or_else(|| manifest.display_name().to_owned()),
+        variables: prefix.map_or_else(
+            || manifest.variables(),
+            |prefix| ConfigVarNames::with_prefix(&prefix),
+        ),
+        regions: regions.unwrap_or_else(|| manifest.api.regions.clone()),
+    }
 }
 
-pub(super) fn heroku(
-    source: &mut Source,
-    manifest: Option<&Manifest>,
-    forgiving: bool,
-    warnings: &mut Vec<String>,
-) -> Heroku {
-    let mut inbound = |name: &str, in_manifest: Option<&SecretString>| {
-        if let Some(given) = secret(source, name) {
+pub(super) fn heroku(source: &mut Source, manifest: Option<&Manifest>) -> Option<Heroku> {
+    // A placeholder is known to everybody, whatever address we listen on.
+    let mut inbound = |setting: &Setting<SecretString>, in_manifest: Option<&SecretString>| {
+        if let Some(given) = source.get(setting) {
             return given;
         }
         if in_manifest.is_some_and(manifest::is_placeholder) {
-            let what = format!("{name} is not set, and the manifest holds only a placeholder");
-            if forgiving {
-                warnings.push(what);
-            } else {
-                source.mistake(what);
-            }
+            let name = setting.about.name;
+            source.mistake(format!(
+                "{name} is not set, and the manifest holds only a placeholder; `larder admin manifest` makes one"
+            ));
         }
         // without a manifest there is no start anyway, only a list of mistakes
         in_manifest.cloned().unwrap_or_default()
     };
     let api = manifest.map(|manifest| &manifest.api);
-    let password = inbound("LARDER_HEROKU_PASSWORD", api.map(|api| &api.password));
-    let sso_salt = inbound("LARDER_HEROKU_SSO_SALT", api.map(|api| &api.sso_salt));
-    let url = |source: &mut Source, name: &str, default: &str| {
-        let url = source
-            .text(name)
-            .unwrap_or(default)
-            .trim_end_matches('/')
-            .to_owned();
-        let http = source.switch("LARDER_ALLOW_HTTP") && url.starts_with("http://");
-        if !url.starts_with("https://") && !http {
-            source.bad(
-                name,
-                &"must be an https address (LARDER_ALLOW_HTTP=on allows http, for tests)",
-            );
+    let password = inbound(&settings::HEROKU_PASSWORD, api.map(|api| &api.password));
+    let sso_salt = inbound(&settings::HEROKU_SSO_SALT, api.map(|api| &api.sso_salt));
+    let mut url = |setting: &'static Setting<String>| {
+        let url = source.get(setting)?;
+        if !url.starts_with("https://") && !allow_http(source) {
+            source.bad(&setting.about, &HTTPS_ONLY);
         }
-        url
+        Some(url)
     };
-    Heroku {
+    let (id_url, api_url, addons_url) = (
+        url(&settings::HEROKU_ID_URL),
+        url(&settings::HEROKU_API_URL),
+        url(&settings::HEROKU_ADDONS_URL),
+    );
+    Some(Heroku {
         password,
-        password_previous: secret(source, "LARDER_HEROKU_PASSWORD_PREVIOUS"),
+        password_previous: source.get(&settings::HEROKU_PASSWORD_PREVIOUS),
         sso_salt,
-        sso_salt_previous: secret(source, "LARDER_HEROKU_SSO_SALT_PREVIOUS"),
-        client_secret: secret(source, "LARDER_HEROKU_CLIENT_SECRET"),
-        id_url: url(source, "LARDER_HEROKU_ID_URL", "https://id.heroku.com"),
-        api_url: url(source, "LARDER_HEROKU_API_URL", "https://api.heroku.com"),
-        addons_url: url(
-            source,
-            "LARDER_HEROKU_ADDONS_URL",
-            "https://addons.heroku.com",
-        ),
-        log_hosts: log_hosts(source),
-        look_every: Duration::from_secs(
-            source
-                .parsed_or("LARDER_HEROKU_LOOK_SECS", 86_400_u64)
-                .max(1),
-        ),
-        legacy: source.switch("LARDER_HEROKU_LEGACY"),
-    }
-}
-
-fn log_hosts(source: &mut Source) -> Vec<HostPattern> {
-    let text = source
-        .text("LARDER_HEROKU_LOG_HOSTS")
-        .unwrap_or("*.logplex.io");
-    let hosts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty());
-    let parsed: Result<_, _> = hosts.map(str::parse).collect();
-    parsed.unwrap_or_else(|error: BadHostPattern| {
-        source.bad("LARDER_HEROKU_LOG_HOSTS", &error);
-        Vec::new()
+        sso_salt_previous: source.get(&settings::HEROKU_SSO_SALT_PREVIOUS),
+        previous_until: source.get(&settings::HEROKU_PREVIOUS_UNTIL),
+        variables: manifest.map(Manifest::variables)?,
+        client_secret: source.get(&settings::HEROKU_CLIENT_SECRET),
+        id_url: id_url?,
+        api_url: api_url?,
+        addons_url: addons_url?,
+        log_hosts: source.get(&settings::HEROKU_LOG_HOSTS)?,
+        reconcile_every: source.get(&settings::HEROKU_RECONCILE_SECS)?,
+        legacy: source.get(&settings::HEROKU_LEGACY)?,
     })
 }
 
 pub(super) fn master_key(source: &mut Source) -> Option<MasterKey> {
-    let text = match (
-        source.text("LARDER_MASTER_KEY"),
-        source.text("LARDER_MASTER_KEY_FILE"),
-    ) {
-        (Some(text), _) => text.to_owned(),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => {
-                source.bad("LARDER_MASTER_KEY_FILE", &error);
-                return None;
-            }
-        },
-        (None, None) => {
-            source.mistake(
-                "LARDER_MASTER_KEY or LARDER_MASTER_KEY_FILE must be set; make a key with `openssl rand -base64 32`",
-            );
-            return None;
-        }
+    if source.is_given(&settings::MASTER_KEY) {
+        return source.get(&settings::MASTER_KEY);
+    }
+    let Some(path) = source.get(&settings::MASTER_KEY_FILE) else {
+        source.mistake(
+            "LARDER_MASTER_KEY or LARDER_MASTER_KEY_FILE must be set; make a key with `openssl rand -base64 32`",
+        );
+        return None;
     };
-    let name = if source.text("LARDER_MASTER_KEY").is_some() {
-        "LARDER_MASTER_KEY"
-    } else {
-        "LARDER_MASTER_KEY_FILE"
-    };
-    MasterKey::from_base64(&text)
-        .map_err(|error| source.bad(name, &error))
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let key =
+        text.and_then(|text| MasterKey::from_base64(&text).map_err(|error| error.to_string()));
+    key.map_err(|why| source.bad(&settings::MASTER_KEY_FILE.about, &why))
         .ok()
 }
 
-/// Older keys, separated by commas, whose values must still open during a rotation.
-pub(super) fn previous_keys(source: &mut Source) -> Vec<MasterKey> {
-    let text = source
-        .text("LARDER_MASTER_KEY_PREVIOUS")
-        .unwrap_or_default()
-        .to_owned();
-    let keys: Result<Vec<_>, _> = text
-        .split(',')
-        .filter(|key| !key.trim().is_empty())
-        .map(MasterKey::from_base64)
-        .collect();
-    keys.unwrap_or_else(|error| {
-        source.bad("LARDER_MASTER_KEY_PREVIOUS", &error);
-        Vec::new()
+pub(super) fn memcached(source: &mut Source) -> Option<Memcached> {
+    let (tls, open) = (tls(source), open_listener(source));
+    check_tls_detect(source);
+    Some(Memcached {
+        addr: source.get(&settings::MEMCACHED_ADDR)?,
+        tls,
+        tls_detect: source.get(&settings::MEMCACHED_TLS_DETECT)?,
+        open,
+        proxy_hostname: source.get(&settings::PROXY_HOSTNAME)?,
+        proxy_port: source.get(&settings::PROXY_PORT)?,
+        threads: source.get(&settings::ENGINE_THREADS)?,
+        memory_bytes: source.get(&settings::ENGINE_MEMORY)?,
     })
 }
 
-pub(super) fn memcached(source: &mut Source) -> Memcached {
-    let addr = source.parsed_or(
-        "LARDER_MEMCACHED_ADDR",
-        SocketAddr::from(([127, 0, 0, 1], 11211)),
-    );
-    let proxy_hostname = source
-        .text("LARDER_PROXY_HOSTNAME")
-        .map_or_else(machine::host_name, str::to_owned);
-    if !proxy_hostname
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-    {
-        source.bad("LARDER_PROXY_HOSTNAME", &"must be a host name");
-    }
-    Memcached {
-        tls: tls(source),
-        tls_detect: tls_detect(source),
-        open: open_listener(source),
-        proxy_hostname,
-        proxy_port: source.parsed_or("LARDER_PROXY_PORT", addr.port()),
-        threads: source
-            .parsed_or("LARDER_ENGINE_THREADS", machine::cores())
-            .max(1),
-        memory_bytes: engine_memory(source),
-        addr,
-    }
-}
-
-/// Bytes, or a number with `KiB`, `MiB` or `GiB` behind it.
-fn engine_memory(source: &mut Source) -> u64 {
-    let Some(text) = source.text("LARDER_ENGINE_MEMORY") else {
-        return machine::memory_bytes() / 5 * 4;
-    };
-    match machine::parse_bytes(text) {
-        Some(bytes) if bytes >= 1 << 20 => bytes,
-        _ => {
-            source.bad(
-                "LARDER_ENGINE_MEMORY",
-                &"must be at least 1 MiB, as bytes or such as 512MiB or 4GiB",
-            );
-            1 << 30
-        }
-    }
+pub(super) fn limits(source: &Source) -> Option<Limits> {
+    Some(Limits {
+        http_body_bytes: source.get(&settings::HTTP_BODY_BYTES)?,
+        http_request: source.get(&settings::HTTP_REQUEST_SECS)?,
+        session_idle: source.get(&settings::SESSION_IDLE_SECS)?,
+        session_age: source.get(&settings::SESSION_SECS)?,
+        memcached_login: source.get(&settings::MEMCACHED_LOGIN_SECS)?,
+        memcached_line_bytes: source.get(&settings::MEMCACHED_LINE_BYTES)?,
+        memcached_request: source.get(&settings::MEMCACHED_REQUEST_SECS)?,
+        memcached_unread_bytes: source.get(&settings::MEMCACHED_UNREAD_BYTES)?,
+        memcached_unread: source.get(&settings::MEMCACHED_UNREAD_SECS)?,
+    })
 }
 
 fn tls(source: &mut Source) -> Option<Tls> {
-    let addr = source.parsed("LARDER_MEMCACHED_TLS_ADDR")?;
-    let mut file = |name: &str| {
-        let path = source.text(name).map(PathBuf::from);
+    let addr = source.get(&settings::MEMCACHED_TLS_ADDR)?;
+    let mut file = |setting: &'static Setting<PathBuf>| {
+        let path = source.get(setting);
         if !path.as_ref().is_some_and(|path| path.is_file()) {
-            source.bad(
-                name,
-                &"must name a readable file when LARDER_MEMCACHED_TLS_ADDR is set",
-            );
+            let why = "must name a readable file when LARDER_MEMCACHED_TLS_ADDR is set";
+            source.bad(&setting.about, &why);
         }
         path
     };
-    let (certificate, key) = (file("LARDER_TLS_CERT"), file("LARDER_TLS_KEY"));
+    let (certificate, key) = (file(&settings::TLS_CERT), file(&settings::TLS_KEY));
     Some(Tls {
         addr,
         certificate: certificate?,
         key: key?,
+        ca: source.get(&settings::TLS_CA),
     })
 }
 
 /// The certificate is that of the TLS listener, so there must be one.
-fn tls_detect(source: &mut Source) -> bool {
-    let wanted = source.switch("LARDER_MEMCACHED_TLS_DETECT");
-    if wanted && source.text("LARDER_MEMCACHED_TLS_ADDR").is_none() {
+fn check_tls_detect(source: &mut Source) {
+    let wanted = source.get(&settings::MEMCACHED_TLS_DETECT) == Some(true);
+    if wanted && !source.is_given(&settings::MEMCACHED_TLS_ADDR) {
         let why = "needs LARDER_MEMCACHED_TLS_ADDR and its certificate";
-        source.bad("LARDER_MEMCACHED_TLS_DETECT", &why);
+        source.bad(&settings::MEMCACHED_TLS_DETECT.about, &why);
     }
-    wanted
 }
 
 fn open_listener(source: &mut Source) -> Option<OpenListener> {
-    let addr: SocketAddr = source.parsed("LARDER_MEMCACHED_OPEN_ADDR")?;
+    let addr: SocketAddr = source.get(&settings::MEMCACHED_OPEN_ADDR)?;
     if !addr.ip().is_loopback() {
-        source.bad(
-            "LARDER_MEMCACHED_OPEN_ADDR",
-            &"needs no login, so it must be a loopback address",
-        );
-        return None;
+        let why = "needs no login, so it must be a loopback address";
+        source.bad(&settings::MEMCACHED_OPEN_ADDR.about, &why);
     }
-    let cache = source
-        .text("LARDER_MEMCACHED_OPEN_CACHE")
-        .map(str::to_owned);
+    let cache = source.get(&settings::MEMCACHED_OPEN_CACHE);
     if cache.is_none() {
-        source.bad(
-            "LARDER_MEMCACHED_OPEN_CACHE",
-            &"must name a cache (external id) or be `dev`",
-        );
+        let why = "must name a cache (external id) or be `dev`";
+        source.bad(&settings::MEMCACHED_OPEN_CACHE.about, &why);
     }
     Some(OpenListener {
         addr,

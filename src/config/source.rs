@@ -1,13 +1,38 @@
 //! Where settings come from, and the list of everything that is wrong with them.
 //!
-//! Flags win over environment over file. A setting is asked for by its variable name, parsed where it is asked
-//! for, and a mistake is noted and replaced by a harmless value, so that one run reports all of them.
+//! Flags win over environment over file. Every text is read by its setting's parser as soon as the layers are
+//! complete, so that one run reports all mistakes; afterwards code asks for values by the row of the table.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::str::FromStr;
+use std::fmt::{self, Display};
 
-/// Settings by variable name, with where each was found.
+use super::setting::{About, Fallback, Setting};
+use super::settings;
+
+/// The layer that a value was found in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Flag,
+    Environment,
+    File,
+    /// What `larder dev` assumes.
+    Dev,
+    Default,
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Flag => "flag",
+            Origin::Environment => "environment",
+            Origin::File => "file",
+            Origin::Dev => "larder dev",
+            Origin::Default => "default",
+        })
+    }
+}
+
+/// Settings by name, with where each was found.
 #[derive(Debug, Default)]
 pub struct Source {
     found: BTreeMap<String, Found>,
@@ -16,82 +41,102 @@ pub struct Source {
 
 #[derive(Debug)]
 struct Found {
+    /// Without blanks and line ends around it: files of secrets end with one, and no setting means it.
     value: String,
-    from: &'static str,
+    trimmed: bool,
+    origin: Origin,
 }
 
 impl Source {
     /// Adds a layer that yields to the ones already there.
-    pub fn layer(
+    pub(super) fn layer(
         &mut self,
-        from: &'static str,
+        origin: Origin,
         values: impl IntoIterator<Item = (String, String)>,
     ) {
         for (name, value) in values {
-            self.found.entry(name).or_insert(Found { value, from });
+            let text = value.trim();
+            let found = Found {
+                value: text.to_owned(),
+                trimmed: text != value,
+                origin,
+            };
+            self.found.entry(name).or_insert(found);
         }
     }
 
-    pub fn mistake(&mut self, what: impl Into<String>) {
+    /// Reads every text that was given, and notes those that cannot be read.
+    pub(super) fn check(&mut self) {
+        for setting in settings::all() {
+            let about = setting.about();
+            let checked = self.given(about).map(|text| setting.check(text));
+            if let Some(Err(why)) = checked {
+                self.bad(about, &why);
+            }
+        }
+    }
+
+    /// The text somebody gave. An empty one counts as unset, as shells and unit files make it easy to write.
+    fn given(&self, about: &About) -> Option<&str> {
+        let found = self.found.get(about.name)?;
+        Some(found.value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn origin(&self, about: &About) -> Origin {
+        let found = self.found.get(about.name);
+        let found = found.filter(|found| !found.value.is_empty());
+        found.map_or(Origin::Default, |found| found.origin)
+    }
+
+    /// The text in force and its layer; `None` when the setting is unset.
+    pub(super) fn effective(&self, about: &About) -> Option<(String, Origin)> {
+        let text = match (self.given(about), about.fallback) {
+            (Some(given), _) => given.to_owned(),
+            (None, Fallback::Unset(_)) => return None,
+            (None, Fallback::Text(text)) => text.to_owned(),
+            (None, Fallback::Computed(_, compute)) => compute(self),
+        };
+        Some((text, self.origin(about)))
+    }
+
+    /// The value in force. `None` when the setting is unset, or when its text is a mistake, which [`check`](Self::check)
+    /// has noted: then there is no start.
+    pub fn get<T>(&self, setting: &Setting<T>) -> Option<T> {
+        let (text, _) = self.effective(&setting.about)?;
+        (setting.parse)(&text).ok()
+    }
+
+    /// What was left out of the texts, for who wonders why a secret does not fit.
+    pub(super) fn trimmed(&self) -> Vec<String> {
+        let trimmed = self.found.iter().filter(|(_, found)| found.trimmed);
+        let told = trimmed.map(|(name, found)| {
+            let origin = found.origin;
+            format!("{name} ({origin}) has a line end or blanks around it, which are left out")
+        });
+        told.collect()
+    }
+
+    pub(super) fn is_given<T>(&self, setting: &Setting<T>) -> bool {
+        self.given(&setting.about).is_some()
+    }
+
+    pub(super) fn mistake(&mut self, what: impl Into<String>) {
         self.mistakes.push(what.into());
     }
 
-    /// A setting as text; an empty one counts as unset, as shells and unit files make it easy to write.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.found
-            .get(name)
-            .map(|found| found.value.as_str())
-            .filter(|value| !value.is_empty())
-    }
-
-    /// A setting parsed; a mistake is noted under its name without repeating the value, which may be a secret.
-    pub fn parsed<T>(&mut self, name: &str) -> Option<T>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        let text = self.text(name)?.to_owned();
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(why) => {
-                self.bad(name, &why);
-                None
-            }
-        }
-    }
-
-    pub fn parsed_or<T>(&mut self, name: &str, default: T) -> T
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        self.parsed(name).unwrap_or(default)
-    }
-
-    /// `on` or `off`.
-    pub fn switch(&mut self, name: &str) -> bool {
-        match self.text(name) {
-            None | Some("off") => false,
-            Some("on") => true,
-            Some(_) => {
-                self.bad(name, &"must be on or off");
-                false
-            }
-        }
-    }
-
-    /// Notes that this setting is wrong, saying where it was found.
-    pub fn bad(&mut self, name: &str, why: &dyn Display) {
-        let from = self.found.get(name).map_or("defaults", |found| found.from);
-        self.mistakes.push(format!("{name} ({from}): {why}"));
-    }
-
-    pub fn is_sound(&self) -> bool {
-        self.mistakes.is_empty()
-    }
-
-    pub fn into_mistakes(self) -> Vec<String> {
+    /// Notes that a setting is wrong, and where it was set. The value is not repeated: it may be a secret.
+    pub(super) fn bad(&mut self, about: &About, why: &dyn Display) {
+        let origin = self.origin(about);
         self.mistakes
+            .push(format!("{} ({origin}): {why}", about.name));
+    }
+
+    pub(super) fn into_mistakes(self) -> Vec<String> {
+        self.mistakes
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.mistakes.is_empty()
     }
 }
 
@@ -103,14 +148,19 @@ mod tests {
     fn earlier_layers_win_and_all_mistakes_are_kept() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut source = Source::default();
-        source.layer("environment", [pair("A", "1"), pair("B", "x")]);
-        source.layer("larder.toml", [pair("A", "2"), pair("C", "maybe")]);
-        assert_eq!(source.parsed::<u8>("A"), Some(1));
-        assert_eq!(source.parsed::<u8>("B"), None);
-        assert!(!source.switch("C"));
+        let environment = [pair("LARDER_REGION", "1"), pair("LARDER_HTTP_ADDR", "x")];
+        source.layer(Origin::Environment, environment);
+        let file = [
+            pair("LARDER_REGION", "2"),
+            pair("LARDER_ALLOW_HTTP", "maybe"),
+        ];
+        source.layer(Origin::File, file);
+        source.check();
+        assert_eq!(source.get(&settings::REGION).as_deref(), Some("1"));
+        assert_eq!(source.get(&settings::HTTP_ADDR), None);
         let mistakes = source.into_mistakes();
         assert_eq!(mistakes.len(), 2);
-        assert!(mistakes[0].starts_with("B (environment): "));
-        assert!(mistakes[1].starts_with("C (larder.toml): "));
+        assert!(mistakes[0].starts_with("LARDER_HTTP_ADDR (environment): "));
+        assert!(mistakes[1].starts_with("LARDER_ALLOW_HTTP (file): "));
     }
 }

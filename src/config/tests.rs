@@ -11,19 +11,22 @@ fn key() -> String {
     base64::engine::general_purpose::STANDARD.encode([7; 32])
 }
 
-fn surroundings(environment: &[(&str, &str)], file: Option<&str>) -> Surroundings {
+fn environment(environment: &[(&str, &str)], file: Option<&str>) -> Environment {
     let mut environment = pairs(environment);
     environment.push(("LARDER_MASTER_KEY".to_owned(), key()));
-    Surroundings {
+    for name in ["LARDER_HEROKU_PASSWORD", "LARDER_HEROKU_SSO_SALT"] {
+        environment.push((name.to_owned(), "0123456789abcdef".to_owned()));
+    }
+    Environment {
         environment,
         file: file.map(str::to_owned),
-        ..Surroundings::default()
+        ..Environment::default()
     }
 }
 
 #[test]
 fn defaults_are_those_of_the_contract() {
-    let config = Config::read(surroundings(&[], None)).unwrap();
+    let config = Config::read(environment(&[], None)).unwrap();
     assert_eq!(config.http_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9100");
     assert_eq!(config.memcached.addr.to_string(), "127.0.0.1:11211");
@@ -36,8 +39,36 @@ fn defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn the_product_is_the_manifest_s_unless_settings_say_otherwise() {
+    let config = Config::read(environment(&[], None)).unwrap();
+    assert_eq!(config.product.name, "Larder");
+    assert_eq!(config.product.regions, ["us", "eu"]);
+    let settings = [
+        ("LARDER_PRODUCT_NAME", "Pantry"),
+        ("LARDER_VARIABLES_PREFIX", "PANTRY"),
+        ("LARDER_REGIONS", "us, tokyo"),
+    ];
+    let config = Config::read(environment(&settings, None)).unwrap();
+    let product = &config.product;
+    assert_eq!((&*product.id, &*product.name), ("larder", "Pantry"));
+    assert_eq!(product.variables.servers, "PANTRY_SERVERS");
+    assert_eq!(product.regions, ["us", "tokyo"]);
+    assert_eq!(
+        config.heroku.variables.servers, "MEMCACHIER_SERVERS",
+        "Heroku refuses a variable that its manifest does not list"
+    );
+    for (name, bad) in [
+        ("LARDER_VARIABLES_PREFIX", "pan-try"),
+        ("LARDER_REGIONS", "us,,eu"),
+    ] {
+        let mistakes = Config::read(environment(&[(name, bad)], None)).unwrap_err();
+        assert!(mistakes.to_string().contains(name), "{mistakes}");
+    }
+}
+
+#[test]
 fn flags_win_over_environment_over_file() {
-    let mut layers = surroundings(
+    let mut layers = environment(
         &[
             ("LARDER_REGION", "env"),
             ("LARDER_ROTATION_OVERLAP_SECS", "60"),
@@ -54,7 +85,7 @@ fn flags_win_over_environment_over_file() {
 
 #[test]
 fn every_mistake_is_reported_at_once() {
-    let layers = surroundings(
+    let layers = environment(
         &[
             ("LARDER_HTTP_ADDR", "nowhere"),
             ("LARDER_PUBLIC_URL", "http://cache.example.com"),
@@ -74,7 +105,6 @@ fn every_mistake_is_reported_at_once() {
         "LARDER_ENGINE_MEMORY",
         "LARDER_DATABASE_URL",
         "LARDER_LOG_FORMAT",
-        "LARDER_HEROKU_PASSWORD is not set",
     ] {
         assert!(
             mistakes.iter().any(|mistake| mistake.contains(expected)),
@@ -83,9 +113,129 @@ fn every_mistake_is_reported_at_once() {
     }
 }
 
+/// security.md OP-1.
+#[test]
+fn metrics_beyond_this_machine_need_a_token() {
+    for (addr, is_local) in [
+        ("127.0.0.1:9100", true),
+        ("127.9.9.9:9100", true),
+        ("[::1]:9100", true),
+        ("0.0.0.0:9100", false),
+        ("[::]:9100", false),
+        ("10.0.0.7:9100", false),
+        ("[::ffff:10.0.0.7]:9100", false),
+    ] {
+        let addr = ("LARDER_METRICS_ADDR", addr);
+        let without = Config::read(environment(&[addr], None));
+        assert_eq!(without.is_ok(), is_local, "{addr:?}");
+        if let Err(Mistakes(mistakes)) = without {
+            assert!(
+                mistakes[0].contains("LARDER_METRICS_TOKEN must be set"),
+                "{mistakes:?}"
+            );
+        }
+        let token = ("LARDER_METRICS_TOKEN", "0123456789abcdef");
+        assert!(Config::read(environment(&[addr, token], None)).is_ok());
+    }
+}
+
+#[test]
+fn proxies_are_trusted_by_name_only() {
+    let config = Config::read(environment(&[], None)).unwrap();
+    assert!(config.trusted_proxies.is_empty());
+    let list = ("LARDER_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8");
+    let config = Config::read(environment(&[list], None)).unwrap();
+    let named: Vec<String> = config
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(named, ["127.0.0.1/32", "10.0.0.0/8"]);
+    let wrong = ("LARDER_TRUSTED_PROXIES", "caddy");
+    assert!(Config::read(environment(&[wrong], None)).is_err());
+}
+
+#[test]
+fn the_end_of_previous_secrets_is_a_time_with_its_zone() {
+    let given = |text| Config::read(environment(&[("LARDER_HEROKU_PREVIOUS_UNTIL", text)], None));
+    let config = given("2026-12-24T19:00:00+01:00").unwrap();
+    assert_eq!(
+        config.heroku.previous_until,
+        Some(Timestamp::from_secs(1_798_135_200))
+    );
+    for bad in [
+        "2026-12-24",
+        "2026-12-24T18:00:00",
+        "tomorrow",
+        "1798135200",
+    ] {
+        assert!(given(bad).is_err(), "{bad}");
+    }
+}
+
+/// security.md G-5: a limit that is set reaches what it bounds, and one that is not set is the product's.
+#[test]
+fn limits_have_the_product_s_defaults_and_can_be_set() {
+    let limits = Config::read(environment(&[], None)).unwrap().limits;
+    assert_eq!(
+        (limits.http_body_bytes, limits.http_request.as_secs()),
+        (65_536, 20)
+    );
+    assert_eq!(
+        (limits.session_idle.as_secs(), limits.session_age.as_secs()),
+        (1_800, 43_200)
+    );
+    assert_eq!(
+        (
+            limits.memcached_login.as_secs(),
+            limits.memcached_line_bytes
+        ),
+        (5, 2_048)
+    );
+    assert_eq!(
+        (
+            limits.memcached_request.as_secs(),
+            limits.memcached_unread.as_secs()
+        ),
+        (300, 30)
+    );
+    assert_eq!(limits.memcached_unread_bytes, 262_144);
+    for (name, good, bad) in [
+        (
+            "LARDER_HTTP_BODY_BYTES",
+            "1KiB",
+            &["0", "1023", "2GiB", "many"][..],
+        ),
+        (
+            "LARDER_HTTP_REQUEST_SECS",
+            "1",
+            &["0", "-1", "1.5", "18446744073709551616"],
+        ),
+        ("LARDER_SESSION_IDLE_SECS", "60", &["0", "never"]),
+        ("LARDER_SESSION_SECS", "60", &["0", "12h"]),
+        (
+            "LARDER_MEMCACHED_LINE_BYTES",
+            "4096",
+            &["0", "1000", "16KiB"],
+        ),
+        ("LARDER_MEMCACHED_UNREAD_BYTES", "1MiB", &["0", "4GiB"]),
+    ] {
+        assert!(
+            Config::read(environment(&[(name, good)], None)).is_ok(),
+            "{name}={good}"
+        );
+        for bad in bad {
+            assert!(
+                Config::read(environment(&[(name, bad)], None)).is_err(),
+                "{name}={bad}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_mistake_never_repeats_a_secret() {
-    let layers = surroundings(&[("LARDER_MASTER_KEY_PREVIOUS", "marker-secret")], None);
+    let layers = environment(&[("LARDER_MASTER_KEY_PREVIOUS", "marker-secret")], None);
     let mistakes = Config::read(layers).unwrap_err().to_string();
     assert!(mistakes.contains("LARDER_MASTER_KEY_PREVIOUS"));
     assert!(!mistakes.contains("marker-secret"));
@@ -93,7 +243,7 @@ fn a_mistake_never_repeats_a_secret() {
 
 #[test]
 fn serve_demands_a_master_key() {
-    let Mistakes(mistakes) = Config::read(Surroundings::default()).unwrap_err();
+    let Mistakes(mistakes) = Config::read(Environment::default()).unwrap_err();
     assert!(
         mistakes
             .iter()
@@ -106,18 +256,60 @@ fn serve_demands_a_master_key() {
 fn plans_in_the_file_replace_the_table() {
     let file = "[[plans]]\nslug = \"tiny\"\nmemory_mib = 1\nconnections = 5\ncredentials = 2\n\
                 sample_grain_secs = 60\nhistory_days = 7\nprice_cents = 0\n";
-    let config = Config::read(surroundings(&[], Some(file))).unwrap();
+    let config = Config::read(environment(&[], Some(file))).unwrap();
     assert!(config.plans.find("tiny").is_some());
     assert!(config.plans.find("dev").is_none());
 }
 
 #[test]
 fn misspelt_variables_are_told() {
-    let config = Config::read(surroundings(&[("LARDER_HTTP_ADRR", "x")], None)).unwrap();
+    let config = Config::read(environment(&[("LARDER_HTTP_ADRR", "x")], None)).unwrap();
     assert!(
         config
             .warnings
             .iter()
             .any(|warning| warning.contains("LARDER_HTTP_ADRR"))
+    );
+}
+
+/// Anybody can read the committed manifest, so what it holds opens nothing, on no address.
+#[test]
+fn a_placeholder_of_the_manifest_is_no_secret() {
+    let layers = Environment {
+        environment: pairs(&[("LARDER_MASTER_KEY", &key()), ("LARDER_ALLOW_HTTP", "on")]),
+        ..Environment::default()
+    };
+    let mistakes = Config::read(layers).unwrap_err().to_string();
+    assert!(mistakes.contains("LARDER_HEROKU_PASSWORD is not set"));
+    assert!(mistakes.contains("LARDER_HEROKU_SSO_SALT is not set"));
+}
+
+#[test]
+fn a_line_end_is_no_part_of_a_secret_and_is_told() {
+    use secrecy::ExposeSecret as _;
+    let mut layers = environment(&[], None);
+    layers.flags = pairs(&[("LARDER_HEROKU_CLIENT_SECRET", "secret\r\n")]);
+    let config = Config::read(layers).unwrap();
+    let secret = config.heroku.client_secret.unwrap();
+    assert_eq!(secret.expose_secret(), "secret");
+    let told = &config.warnings[0];
+    assert!(told.contains("LARDER_HEROKU_CLIENT_SECRET") && !told.contains("secret\r"));
+}
+
+#[test]
+fn the_public_url_follows_the_address_listened_on() {
+    for (addr, url) in [
+        ("127.0.0.1:28080", "http://127.0.0.1:28080"),
+        ("0.0.0.0:28080", "http://127.0.0.1:28080"),
+        ("[::]:28080", "http://[::1]:28080"),
+    ] {
+        let config = Config::read(environment(&[("LARDER_HTTP_ADDR", addr)], None)).unwrap();
+        assert_eq!(config.public_url.origin(), url);
+    }
+    let elsewhere = environment(&[("LARDER_HTTP_ADDR", "10.0.0.5:8080")], None);
+    let mistakes = Config::read(elsewhere).unwrap_err().to_string();
+    assert!(
+        mistakes.contains("LARDER_PUBLIC_URL"),
+        "the outside needs https"
     );
 }

@@ -1,4 +1,4 @@
-//! Emptying a cache: who asked, through which door, and what was lost.
+//! Emptying a cache: who asked, by which way, and what was lost.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use super::credential::Username;
 use super::ids::{CacheId, FlushId};
 use super::time::Timestamp;
 
-/// Through which door a flush came. The texts are a contract with customers' log readers.
+/// By which way a flush came. The texts are a contract with customers' log readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     MemcacheClient,

@@ -12,6 +12,7 @@ pub struct HostPattern {
     port: Option<u16>,
 }
 
+/// Why a text is no pattern of hosts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a host name or *.name")]
 pub struct BadHostPattern(String);

@@ -49,6 +49,10 @@ macro_rules! prefixed_id {
 }
 
 prefixed_id!(
+    /// One process that holds leases; a new one at each start.
+    WorkerId, "wrk", "worker"
+);
+prefixed_id!(
     /// One add-on instance, by our own name for it.
     ResourceId, "res", "resource"
 );

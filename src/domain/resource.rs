@@ -1,60 +1,15 @@
 //! One provisioned add-on instance.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::ids::{CacheId, ClusterName, ExternalId, ResourceId};
+use super::marketplace::Marketplace;
 use super::plan::PlanSlug;
+use super::region;
 use super::time::Timestamp;
-
-/// Who sold the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Marketplace {
-    Heroku,
-    Manifold,
-    /// Signed up with us, without a marketplace between.
-    Direct,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no marketplace is called {0}")]
-pub struct UnknownMarketplace(String);
-
-impl Marketplace {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Marketplace::Heroku => "heroku",
-            Marketplace::Manifold => "manifold",
-            Marketplace::Direct => "direct",
-        }
-    }
-}
-
-impl fmt::Display for Marketplace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Marketplace {
-    type Err = UnknownMarketplace;
-
-    fn from_str(text: &str) -> Result<Marketplace, UnknownMarketplace> {
-        [
-            Marketplace::Heroku,
-            Marketplace::Manifold,
-            Marketplace::Direct,
-        ]
-        .into_iter()
-        .find(|marketplace| marketplace.as_str() == text)
-        .ok_or_else(|| UnknownMarketplace(text.to_owned()))
-    }
-}
 
 /// Where a resource stands. A deprovisioned one stays as a tombstone, so that its id is never taken again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResourceState {
-    /// Accepted, with the provider still waiting for our word that it is ready.
+    /// Accepted, with the provider still waiting for our completion call.
     Provisioning,
     Provisioned,
     Deprovisioned {
@@ -64,7 +19,7 @@ pub enum ResourceState {
 
 /// What is still to be told about a resource that its provider knows as provisioning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupGoal {
+pub enum CompletionGoal {
     /// That it is ready, once it is.
     Finish,
     /// That it never will be. Not taken back, except when the provider turns out to know it as ready.
@@ -89,8 +44,35 @@ pub struct Resource {
     /// Short name in log lines and on pages: the user name of its first credential.
     pub label: String,
     pub plan: PlanSlug,
+    /// As the marketplace ordered it.
     pub region: String,
+    /// The region of its cluster.
+    pub served_from: String,
     pub state: ResourceState,
     pub cluster: ClusterName,
     pub created_at: Timestamp,
+}
+
+impl Resource {
+    /// Set when it stands in another region than was ordered.
+    pub fn elsewhere(&self) -> Option<Elsewhere> {
+        Elsewhere::found(&self.region, &self.served_from)
+    }
+}
+
+/// That a cache is served from another region than its customer ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub ordered: String,
+    pub served_from: String,
+}
+
+impl Elsewhere {
+    /// `None` when the one lies in the other.
+    pub fn found(ordered: &str, served_from: &str) -> Option<Elsewhere> {
+        (!region::is_in(served_from, ordered)).then(|| Elsewhere {
+            ordered: ordered.to_owned(),
+            served_from: served_from.to_owned(),
+        })
+    }
 }

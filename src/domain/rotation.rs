@@ -11,6 +11,7 @@ const DAY: u64 = 86_400;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RotationPeriod(u16);
 
+/// Why a number of days is no period of rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a period of rotation: 1 to 365 days are expected")]
 pub struct BadPeriod;

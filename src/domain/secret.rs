@@ -202,4 +202,33 @@ mod tests {
         assert!(!same_secret(b"abc", b"abd"));
         assert!(!same_secret(b"abc", b"abcd"));
     }
+
+    /// Whether `==` is there for a type: the method of the type itself goes before that of the trait.
+    struct Type<T>(std::marker::PhantomData<T>);
+
+    trait NotComparable {
+        fn is_comparable(&self) -> bool {
+            false
+        }
+    }
+
+    impl<T> NotComparable for Type<T> {}
+
+    impl<T: PartialEq> Type<T> {
+        fn is_comparable(&self) -> bool {
+            true
+        }
+    }
+
+    /// security.md G-2: whoever wants to compare secrets must come to [`same_secret`] or [`Verifier::matches`].
+    #[test]
+    fn secrets_have_no_equality() {
+        use std::marker::PhantomData;
+        assert!(Type(PhantomData::<String>).is_comparable());
+        assert!(!Type(PhantomData::<SecretString>).is_comparable());
+        assert!(!Type(PhantomData::<Password>).is_comparable());
+        assert!(!Type(PhantomData::<BearerSecret>).is_comparable());
+        assert!(!Type(PhantomData::<Verifier>).is_comparable());
+        assert!(!Type(PhantomData::<VerifierKey>).is_comparable());
+    }
 }

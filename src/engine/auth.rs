@@ -1,12 +1,12 @@
-//! Who a client is: the port to the known credentials, and the check of what it presents.
+//! Authentication: the port to the known credentials, and the check of what a client presents.
 //!
-//! A login is a look-up in memory and one keyed hash. An unknown user name costs the same work as a wrong password
-//! and gets the same answer.
+//! A login is a look-up in memory and one keyed hash. An unknown user name costs the same work as a wrong password and
+//! gets the same answer, so that a client cannot find out which user names exist.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::events::Gate;
+use super::events::EventThrottle;
 use super::sync::Mutex;
 use super::sync::atomic::{AtomicU32, Ordering};
 use super::tenancy::Tenancy;
@@ -14,43 +14,46 @@ use crate::domain::credential::LastUse;
 use crate::domain::secret::{Verifier, VerifierKey, random_bytes};
 use crate::domain::{Capabilities, CertificateSpec, Fingerprint, Timestamp, Username};
 
-/// Where credentials are found. Called on the engine's threads: it must neither block nor wait for a lock that a
-/// change holds.
+/// Finds credentials. It is called on the serving threads, so it must neither block nor wait for a lock that a change
+/// of credentials holds.
 pub trait Directory: Send + Sync {
     fn find(&self, username: &[u8]) -> Option<Arc<Account>>;
 }
 
-/// What opens an account.
+/// What a client must show to use an account.
 #[derive(Clone, Debug)]
 pub enum Proof {
     Password(Verifier),
-    /// Whose key the client has shown to have.
+    /// The TLS handshake has proved that the client holds the certificate's key.
     Certificate(CertificateSpec),
-    /// Coming through the open listener.
-    Door,
+    /// Nothing but connecting to the open listener.
+    OpenListener,
 }
 
-/// A credential on this node by one of its proofs, shared by the directory and all connections that came in with it.
+/// A credential on this node with one of its proofs. The directory and all connections that logged in with it share
+/// the account.
 ///
-/// In this order, because among thousands of tenants each cache line that a request touches is waited for.
+/// The order of the fields matters: with thousands of tenants each cache line that a request touches is a cache miss,
+/// so the fields that every request reads stand together at the front.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Account {
-    /// Capabilities, and [`REVOKED`]. Read before each command.
-    word: AtomicU32,
+    /// Capability bits, and [`REVOKED`]. Read before each command.
+    bits: AtomicU32,
     connections: AtomicU32,
     pub tenancy: Arc<Tenancy>,
-    /// `None` for those who come through the open listener.
+    /// `None` for the account of the open listener.
     pub username: Option<Username>,
     pub(super) proof: Proof,
     last_login: Mutex<Option<(Timestamp, Option<IpAddr>)>>,
-    pub(super) login_gate: Gate,
+    /// Limits how often logins are reported.
+    pub(super) login_events: EventThrottle,
 }
 
-/// The credential is gone. Above all capability bits.
+/// Set when the credential is revoked. Above all capability bits.
 const REVOKED: u32 = 1 << 31;
 
-/// What the capability word says now.
+/// What an account allows now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Valid(Capabilities),
@@ -67,68 +70,80 @@ impl Account {
         Account {
             username,
             proof,
-            word: AtomicU32::new(u32::from(capabilities.bits())),
+            bits: AtomicU32::new(u32::from(capabilities.bits())),
             tenancy,
             connections: AtomicU32::new(0),
             last_login: Mutex::new(None),
-            login_gate: Gate::default(),
+            login_events: EventThrottle::default(),
         }
     }
 
-    /// A relaxed load: a change reaches each connection with its next command.
+    /// What the account allows now. A relaxed load is enough: nothing else depends on its order, and a change becomes
+    /// visible to each connection at its next command.
     #[inline]
     pub fn standing(&self) -> Standing {
-        let word = self.word.load(Ordering::Relaxed);
-        if word & REVOKED == 0 {
-            Standing::Valid(Capabilities::from_bits(word as u8))
+        let bits = self.bits.load(Ordering::Relaxed);
+        if bits & REVOKED == 0 {
+            Standing::Valid(Capabilities::from_bits(bits as u8))
         } else {
             Standing::Revoked
         }
+    }
+
+    pub fn may_flush(&self) -> bool {
+        let flush = Capabilities::FLUSH;
+        matches!(self.standing(), Standing::Valid(granted) if granted.allows(flush))
     }
 
     pub fn is_revoked(&self) -> bool {
         self.standing() == Standing::Revoked
     }
 
-    /// Changes what live connections may do. A revoked account stays revoked.
+    /// Changes what open connections may do. A revoked account stays revoked, also when both happen at once: the bits
+    /// change in one atomic step.
     pub fn set_capabilities(&self, capabilities: Capabilities) {
-        let bits = u32::from(capabilities.bits());
-        let keep_revoked = |word| Some((word & REVOKED) | bits);
+        let granted = u32::from(capabilities.bits());
+        let keep_revoked = |bits| Some((bits & REVOKED) | granted);
         let _ = self
-            .word
+            .bits
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep_revoked);
+        self.tenancy.end_forbidden_flush();
     }
 
+    /// Ends the account for good. Its connections execute no further command, and the next sweep closes them. A delayed
+    /// flush that it asked for does not take place.
     pub fn revoke(&self) {
-        self.word.fetch_or(REVOKED, Ordering::SeqCst);
+        self.bits.fetch_or(REVOKED, Ordering::SeqCst);
+        self.tenancy.end_forbidden_flush();
     }
 
-    pub fn is_opened_by(&self, proof: &Proof) -> bool {
+    /// Whether this is the account of `proof`.
+    pub fn has_proof(&self, proof: &Proof) -> bool {
         match (&self.proof, proof) {
             (Proof::Password(own), Proof::Password(other)) => own.matches(other),
             (Proof::Certificate(own), Proof::Certificate(other)) => own == other,
-            (Proof::Door, Proof::Door) => true,
+            (Proof::OpenListener, Proof::OpenListener) => true,
             _ => false,
         }
     }
 
-    /// Whether its certificate has expired. Passwords do not.
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    /// Whether its certificate has expired. Passwords do not expire.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         matches!(&self.proof, Proof::Certificate(certificate) if certificate.expires_at <= now)
     }
 
-    /// The certificate that opens it, if one does.
+    /// The certificate of the account, if its proof is one.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match &self.proof {
             Proof::Certificate(certificate) => Some(certificate.fingerprint),
-            Proof::Password(_) | Proof::Door => None,
+            Proof::Password(_) | Proof::OpenListener => None,
         }
     }
 
     fn verifier(&self) -> Option<&Verifier> {
         match &self.proof {
             Proof::Password(verifier) => Some(verifier),
-            Proof::Certificate(_) | Proof::Door => None,
+            Proof::Certificate(_) | Proof::OpenListener => None,
         }
     }
 
@@ -136,6 +151,7 @@ impl Account {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// When and from where somebody last logged in.
     pub fn last_login(&self) -> Option<LastUse> {
         let (at, from) = (*self.last_login.lock())?;
         let from = from.map(|address| address.to_string()).unwrap_or_default();
@@ -147,12 +163,12 @@ impl Account {
     }
 }
 
-/// Checks what clients present.
+/// Checks user names and passwords.
 pub struct Authenticator {
     directory: Arc<dyn Directory>,
     key: VerifierKey,
-    /// Compared with when the user is unknown. No password has it.
-    nobody: Verifier,
+    /// Compared with when the user name is unknown. No password matches it.
+    of_nobody: Verifier,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -161,11 +177,11 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// What became of an attempt.
+/// The result of a login attempt.
 #[derive(Debug)]
 pub enum Verdict {
     Accepted(Arc<Account>),
-    /// A known user name with a wrong password: its tenant counts the error.
+    /// The user name is known, so its tenant counts the error.
     WrongPassword(Arc<Account>),
     Unknown,
 }
@@ -175,18 +191,18 @@ impl Authenticator {
         Authenticator {
             directory,
             key,
-            nobody: Verifier::from_bytes(random_bytes()),
+            of_nobody: Verifier::from_bytes(random_bytes()),
         }
     }
 
-    /// Hash, look-up and comparison are made in every case.
+    /// Checks an attempt. Hash, look-up and comparison are made in every case, so that all attempts take the same time.
     pub fn verify(&self, username: &[u8], password: &[u8]) -> Verdict {
         let presented = self.key.verifier(username, password);
         let found = self.directory.find(username);
         let stored = found
             .as_ref()
             .and_then(|account| account.verifier())
-            .unwrap_or(&self.nobody);
+            .unwrap_or(&self.of_nobody);
         let matches = stored.matches(&presented);
         match found {
             Some(account) if matches && !account.is_revoked() => Verdict::Accepted(account),
@@ -196,20 +212,21 @@ impl Authenticator {
     }
 }
 
-/// A connection's place in a cache: the identity it acts under. Leaving is dropping it.
+/// One of the connections that a cache may have, and the account that the connection acts under. Dropping it frees the
+/// slot.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ConnectionSlot {
     account: Arc<Account>,
 }
 
-impl Seat {
-    /// Takes a place; `None` when the cache has as many connections as it may have.
-    pub fn take(account: Arc<Account>) -> Option<Seat> {
-        if !account.tenancy.enter() {
+impl ConnectionSlot {
+    /// Takes a slot. `None` when all slots of the cache are taken.
+    pub fn take(account: Arc<Account>) -> Option<ConnectionSlot> {
+        if !account.tenancy.add_connection() {
             return None;
         }
         account.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { account })
+        Some(ConnectionSlot { account })
     }
 
     #[inline]
@@ -223,33 +240,34 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.account.connections.fetch_sub(1, Ordering::Relaxed);
-        self.account.tenancy.leave();
+        self.account.tenancy.remove_connection();
     }
 }
 
-/// The parts of SASL PLAIN's data: `[authzid] NUL username NUL password`. Acting for another user is not offered,
-/// so an authzid must be absent or the user name itself.
-pub fn plain_parts(data: &[u8]) -> Option<(&[u8], &[u8])> {
+/// User name and password from the data of SASL PLAIN: `[authzid] NUL username NUL password` (RFC 4616). `None` when the
+/// data has another form. Acting for another user is not supported, so the authzid must be absent or the user name.
+pub fn sasl_plain_parts(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = data.splitn(3, |&byte| byte == 0);
     let (authzid, username, password) = (parts.next()?, parts.next()?, parts.next()?);
     let acts_for_itself = authzid.is_empty() || authzid == username;
     (acts_for_itself && !username.is_empty()).then_some((username, password))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn plain_data_has_three_parts() {
+    fn sasl_plain_data_has_three_parts() {
         assert_eq!(
-            plain_parts(b"\0user\0pass"),
+            sasl_plain_parts(b"\0user\0pass"),
             Some((&b"user"[..], &b"pass"[..]))
         );
         assert_eq!(
-            plain_parts(b"user\0user\0p"),
+            sasl_plain_parts(b"user\0user\0p"),
             Some((&b"user"[..], &b"p"[..]))
         );
         for bad in [
@@ -259,7 +277,7 @@ mod tests {
             b"\0\0pass",
             b"other\0user\0pass",
         ] {
-            assert_eq!(plain_parts(bad), None, "{bad:?}");
+            assert_eq!(sasl_plain_parts(bad), None, "{bad:?}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-/// Digits of the largest number.
+/// Digits of `u64::MAX`.
 const DIGITS_MAX: usize = 20;
 
 /// A number in decimal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decimal {
-    /// The digits, with blanks behind.
+    /// The digits, then blanks.
     text: [u8; DIGITS_MAX],
     digits: usize,
 }
@@ -36,7 +36,7 @@ impl Decimal {
         &self.text[..self.digits]
     }
 
-    /// With blanks behind, up to `bytes_min` bytes.
+    /// The digits, padded with blanks to at least `bytes_min` bytes.
     pub fn padded(&self, bytes_min: usize) -> Cow<'_, [u8]> {
         if bytes_min > DIGITS_MAX {
             let mut long = self.as_bytes().to_vec();
@@ -55,7 +55,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn writes_as_the_standard_library_does(number in any::<u64>(), shift in 0u32..64, width in 0usize..40) {
+        fn digits_are_those_of_the_standard_library(number in any::<u64>(), shift in 0u32..64, width in 0usize..40) {
             let number = number >> shift;
             let decimal = Decimal::of(number);
             let plain = number.to_string();

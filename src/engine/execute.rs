@@ -1,12 +1,13 @@
-//! Command + principal + storage -> reply. The only place where capabilities are checked.
+//! Executes commands: command + principal + storage -> reply. Capabilities are checked here before each
+//! command; `session::upload` checks them earlier for a large value, before it is received.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::auth::{Seat, Standing};
+use super::auth::{ConnectionSlot, Standing};
 use super::events::EngineEvent;
-use super::node::Node;
-use super::protocol::{Command, PlainGet, Refusal, Reply, StatsGroup};
+use super::protocol::{Command, FastGet, Refusal, Reply, StatsGroup};
+use super::state::EngineState;
 use super::stats;
 use super::storage::{
     ArithOutcome, ArithRequest, DeleteOutcome, DeleteRequest, Exptime, GetOptions, HashedKey,
@@ -15,33 +16,33 @@ use super::storage::{
 use super::tenancy::FlushAuthor;
 use crate::domain::Capabilities;
 
-/// Who acts, and from where.
+/// The identity a connection acts under, and the address it comes from.
 #[derive(Debug)]
 pub struct Principal {
-    pub seat: Seat,
+    pub slot: ConnectionSlot,
     pub remote: Option<IpAddr>,
 }
 
-/// A run of commands of one connection. The lock of a shard is kept from one command to the next while they fall
-/// into the same shard; it ends with the run, which is bounded and never waits.
-pub struct Run<'t> {
-    node: &'t Node,
+/// Executes commands of one connection. The lock of a shard is kept from one command to the next while their keys fall
+/// into the same shard. It is released at the end of the visit at the latest, and a visit is bounded and never waits.
+pub struct Executor<'t> {
+    engine: &'t EngineState,
     principal: &'t Principal,
     guard: Option<ShardGuard<'t>>,
 }
 
-/// The credential is gone.
+/// The credential was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked;
 
-/// What `command` needs beyond reading, and how it is refused without.
+/// The capability that `command` needs beyond reading, and how it is refused without.
 #[inline]
 pub fn needs(command: &Command<'_>) -> Option<(Capabilities, Refusal)> {
     match command {
         Command::Get { options, .. } => {
             let changes = options.touch.is_some()
                 || options.vivify.is_some()
-                || options.recache_below_secs.is_some();
+                || options.recache_before.is_some();
             changes.then_some((Capabilities::WRITE, Refusal::Read))
         }
         Command::Store { .. } | Command::StoreTooLarge { .. } => {
@@ -59,7 +60,7 @@ pub fn needs(command: &Command<'_>) -> Option<(Capabilities, Refusal)> {
     }
 }
 
-/// Whether the principal may do it now.
+/// Checks whether `granted` allows `command`.
 ///
 /// # Errors
 /// The refusal to answer with.
@@ -71,19 +72,19 @@ pub fn permit(command: &Command<'_>, granted: Capabilities) -> Result<(), Refusa
     }
 }
 
-impl<'t> Run<'t> {
-    pub fn new(node: &'t Node, principal: &'t Principal) -> Run<'t> {
-        Run {
-            node,
+impl<'t> Executor<'t> {
+    pub fn new(engine: &'t EngineState, principal: &'t Principal) -> Executor<'t> {
+        Executor {
+            engine,
             principal,
             guard: None,
         }
     }
 
-    /// Carries out a get that asks for no change, which every credential may do as long as it is there.
+    /// Executes a get that changes nothing. Every credential may do that until it is revoked.
     #[inline(always)]
-    pub fn plain_get(&mut self, get: &PlainGet<'_>) -> Result<Option<ItemView<'_>>, Revoked> {
-        if self.principal.seat.account().is_revoked() {
+    pub fn fast_get(&mut self, get: &FastGet<'_>) -> Result<Option<ItemView<'_>>, Revoked> {
+        if self.principal.slot.account().is_revoked() {
             return Err(Revoked);
         }
         let options = GetOptions {
@@ -94,16 +95,16 @@ impl<'t> Run<'t> {
         Ok(shard.get(&key, options))
     }
 
-    /// Carries out one command. The reply may borrow the locked item.
+    /// Executes one command. The reply may borrow the locked item.
     ///
     /// # Errors
-    /// When the credential is gone: then nothing was done and nothing is answered.
+    /// When the credential was revoked. Then nothing was done and nothing is answered.
     pub fn execute(&mut self, command: Command<'_>) -> Result<Reply<'_>, Revoked> {
-        let Standing::Valid(granted) = self.principal.seat.account().standing() else {
+        let Standing::Valid(granted) = self.principal.slot.account().standing() else {
             return Err(Revoked);
         };
         if let Err(refusal) = permit(&command, granted) {
-            self.tell_refused(refusal);
+            self.report_refusal(refusal);
             return Ok(Reply::Refused(refusal));
         }
         Ok(match command {
@@ -122,7 +123,7 @@ impl<'t> Run<'t> {
         })
     }
 
-    /// Lets go of the lock: before anything that asks the tenant as a whole.
+    /// Releases the shard's lock. Needed before anything that locks other shards of the tenant.
     pub fn release(&mut self) {
         self.guard = None;
     }
@@ -130,7 +131,7 @@ impl<'t> Run<'t> {
     #[inline(always)]
     fn shard<'k>(&mut self, key: &'k [u8]) -> (HashedKey<'k>, &mut ShardGuard<'t>) {
         let principal: &'t Principal = self.principal;
-        let tenant = &principal.seat.tenancy().items;
+        let tenant = &principal.slot.tenancy().items;
         let key = tenant.key(key);
         if matches!(&self.guard, Some(guard) if !guard.serves(&key)) {
             self.guard = None;
@@ -170,7 +171,7 @@ impl<'t> Run<'t> {
         reply_of_store(shard.refuse_too_large(&key, removes_old))
     }
 
-    /// For a value that could not even be received.
+    /// Counts a store that found no memory to receive its value.
     pub fn refuse_no_memory(&mut self, key: &[u8], removes_old: bool) {
         let (key, shard) = self.shard(key);
         shard.refuse_no_memory(&key, removes_old);
@@ -206,21 +207,25 @@ impl<'t> Run<'t> {
 
     fn flush(&mut self, delay_secs: u32) -> Reply<'static> {
         self.release();
+        let account = self.principal.slot.account();
         let author = FlushAuthor {
-            credential: self.principal.seat.account().username.clone(),
+            credential: account.username.clone(),
             remote: self.principal.remote,
         };
-        self.node
-            .flush_for_client(self.principal.seat.tenancy(), delay_secs, author);
+        self.engine.flush_for_client(account, delay_secs, author);
         Reply::Flushed
     }
 
     fn stats(&mut self, group: StatsGroup) -> Reply<'static> {
         self.release();
-        let tenancy = self.principal.seat.tenancy();
+        let tenancy = self.principal.slot.tenancy();
         match group {
-            StatsGroup::General => Reply::Stats(stats::general(tenancy, self.node.clock.now())),
-            StatsGroup::Settings => Reply::Stats(stats::settings(tenancy, &self.node.limits)),
+            StatsGroup::General => Reply::Stats(stats::general(tenancy, self.engine.clock.now())),
+            StatsGroup::Settings => {
+                let may_flush = self.principal.slot.account().may_flush();
+                Reply::Stats(stats::settings(tenancy, &self.engine.limits, may_flush))
+            }
+            StatsGroup::Slabs => Reply::Stats(stats::slabs()),
             StatsGroup::Empty => Reply::Stats(Vec::new()),
             StatsGroup::Reset => {
                 tenancy.reset_stats();
@@ -230,18 +235,18 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// A refused flush must show somewhere: several clients report it as success.
-    fn tell_refused(&self, refusal: Refusal) {
-        let account = self.principal.seat.account();
+    /// Reports a refused flush, because several client libraries report it to their callers as success.
+    fn report_refusal(&self, refusal: Refusal) {
+        let account = self.principal.slot.account();
         let (Refusal::Flush, Some(credential)) = (refusal, &account.username) else {
             return;
         };
-        self.node.sink.record(EngineEvent::FlushRefused {
+        self.engine.sink.record(EngineEvent::FlushRefused {
             cache: account.tenancy.cache,
-            proxy: self.node.proxy_hostname.clone(),
+            proxy: self.engine.proxy_hostname.clone(),
             credential: credential.clone(),
             remote: self.principal.remote,
-            at: self.node.clock.now(),
+            at: self.engine.clock.now(),
         });
     }
 }
@@ -258,7 +263,7 @@ fn reply_of_store(outcome: StoreOutcome) -> Reply<'static> {
 }
 
 impl Principal {
-    pub fn new(seat: Seat, remote: Option<IpAddr>) -> Arc<Principal> {
-        Arc::new(Principal { seat, remote })
+    pub fn new(slot: ConnectionSlot, remote: Option<IpAddr>) -> Arc<Principal> {
+        Arc::new(Principal { slot, remote })
     }
 }

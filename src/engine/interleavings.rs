@@ -1,15 +1,16 @@
-//! Orders in which threads may meet, played through by shuttle. These run with
-//! `cargo test --lib --features shuttle interleavings`: in that build the engine's locks work only here.
+//! Tests that run threads in many different orders, with shuttle. They run with
+//! `cargo test --lib --features shuttle interleavings`; in that build the engine's locks work only in these tests.
 
 use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::auth::{Account, Proof, Seat};
+use super::auth::{Account, ConnectionSlot, Proof};
 use super::storage::{
     EngineClock, Exptime, GetOptions, NewValue, Pool, StoreOutcome, StoreRequest, Tenant,
 };
-use super::tenancy::Tenancy;
+use super::tenancy::{FlushAuthor, Tenancy};
+use super::{Limits, testing};
 use crate::domain::secret::Verifier;
 use crate::domain::{CacheId, Capabilities, Timestamp};
 
@@ -21,8 +22,11 @@ fn tenant(limit_bytes: u64, pool: &Pool, clock: &EngineClock) -> Tenant {
 
 fn account(connections_max: u32) -> Arc<Account> {
     let (pool, clock) = (Pool::new(1 << 30), EngineClock::manual(1_800_000_000));
+    account_in(tenant(1 << 20, &pool, &clock), connections_max)
+}
+
+fn account_in(items: Tenant, connections_max: u32) -> Arc<Account> {
     let since = Timestamp::from_secs(1_800_000_000);
-    let items = tenant(1 << 20, &pool, &clock);
     let tenancy = Tenancy::new(CacheId(1), items, connections_max, 1, since);
     let verifier = Verifier::from_bytes([0; 32]);
     Arc::new(Account::new(
@@ -33,7 +37,7 @@ fn account(connections_max: u32) -> Arc<Account> {
     ))
 }
 
-/// Stores `bytes` under `key` and says whether it was taken.
+/// Stores a value of `bytes` bytes under `key`. False when it was refused.
 fn set(tenant: &Tenant, key: &[u8], bytes: usize) -> bool {
     let key = tenant.key(key);
     let value = vec![b'v'; bytes];
@@ -48,22 +52,22 @@ fn has(tenant: &Tenant, key: &[u8]) -> bool {
     shard.get(&key, GetOptions::default()).is_some()
 }
 
-/// Never more seats than allowed, and one that has fallen free is given to whoever asks next.
+/// There are never more connections than allowed, and a slot that becomes free can be taken by the next connection.
 #[test]
-fn a_seat_that_is_free_is_given() {
+fn a_free_slot_can_be_taken() {
     shuttle::check_random(
         || {
             let account = account(1);
-            let held = Seat::take(Arc::clone(&account)).expect("the first");
+            let held = ConnectionSlot::take(Arc::clone(&account)).expect("the first");
             let rival = {
                 let account = Arc::clone(&account);
-                thread::spawn(move || Seat::take(account))
+                thread::spawn(move || ConnectionSlot::take(account))
             };
             drop(held);
-            let again = Seat::take(Arc::clone(&account));
+            let again = ConnectionSlot::take(Arc::clone(&account));
             let rival = rival.join().unwrap();
-            let seated = u32::from(again.is_some()) + u32::from(rival.is_some());
-            assert_eq!(seated, 1, "one place, and one who has it");
+            let taken = u32::from(again.is_some()) + u32::from(rival.is_some());
+            assert_eq!(taken, 1, "there is one slot, and one connection has it");
             drop((again, rival));
             assert_eq!(account.tenancy.connections(), 0);
             assert_eq!(account.connections(), 0);
@@ -72,7 +76,7 @@ fn a_seat_that_is_free_is_given() {
     );
 }
 
-/// A change of the rights and a revocation at the same time: it stays revoked.
+/// The capabilities change while the account is revoked: it stays revoked.
 #[test]
 fn a_revoked_account_stays_revoked() {
     shuttle::check_random(
@@ -94,8 +98,8 @@ fn a_revoked_account_stays_revoked() {
     );
 }
 
-/// Tenants that store at the same time never pass the ceiling of the process together, each keeps its own limit,
-/// one that has room is not refused, and nothing stays charged.
+/// Tenants that store at the same time never exceed the ceiling of the process together, and each stays under its own
+/// limit. A store that fits is not refused, and nothing stays charged.
 #[test]
 fn the_ceiling_holds_for_all_together() {
     const CEILING: u64 = 256 << 10;
@@ -130,7 +134,7 @@ fn the_ceiling_holds_for_all_together() {
     );
 }
 
-/// Two uploads beside one that is too large: what fits is not refused for a charge that is only being tried.
+/// An upload that fits, beside one that is too large: the failed charge of the one must not refuse the other.
 #[test]
 fn an_upload_that_fits_is_not_refused_for_one_that_does_not() {
     shuttle::check_random(
@@ -143,13 +147,13 @@ fn an_upload_that_fits_is_not_refused_for_one_that_does_not() {
                 thread::spawn(move || large.reserve(1 << 20).is_ok())
             };
             assert!(small.reserve(400_000).is_ok());
-            assert!(!trying.join().unwrap(), "the process has not so much");
+            assert!(!trying.join().unwrap(), "the process has less memory");
         },
         ROUNDS,
     );
 }
 
-/// A delayed flush is ordered while an older one takes effect: both take effect, and nobody reads an item of before.
+/// A delayed flush is requested while an older one takes effect. Both take effect, and no read returns an item from before.
 #[test]
 fn a_delayed_flush_is_not_lost_behind_another() {
     shuttle::check_random(
@@ -173,8 +177,32 @@ fn a_delayed_flush_is_not_lost_behind_another() {
     );
 }
 
-/// Two shards whose tenant has come down to what one large value takes: each store has to have the other shard's
-/// room, whoever holds it, and the limit holds in the end.
+/// A client asks for a delayed flush while its right to flush ends. Whichever comes first, the flush does not take place.
+#[test]
+fn a_delayed_flush_does_not_outlive_its_permission() {
+    shuttle::check_random(
+        || {
+            let engine = testing::engine(Limits::default());
+            let account = account_in(tenant(1 << 20, &engine.pool, &engine.engine_clock), 1);
+            let tenant = &account.tenancy.items;
+            assert!(set(tenant, b"key", 10));
+            let asking = {
+                let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+                thread::spawn(move || {
+                    engine.flush_for_client(&account, 5, FlushAuthor::default());
+                })
+            };
+            account.set_capabilities(Capabilities::WRITE);
+            asking.join().unwrap();
+            engine.engine_clock.advance(5);
+            assert!(has(tenant, b"key"), "the flush took place");
+        },
+        ROUNDS,
+    );
+}
+
+/// Two shards of a tenant whose limit was lowered to about one large value. Each store needs the other shard's memory, even
+/// while another thread holds that shard. In the end the tenant is under its limit.
 #[test]
 fn a_store_that_fits_is_not_refused_for_a_busy_shard() {
     const LIMIT: u64 = 400 << 10;

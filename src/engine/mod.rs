@@ -1,4 +1,4 @@
-//! Rank 1: the memcached server. Knows domain; nothing of SQL, HTTP or marketplaces.
+//! Rank 1: the memcached server. It knows `domain`, and nothing of SQL, HTTP or marketplaces.
 //!
 //! # Life of a request
 //!
@@ -13,52 +13,59 @@
 //!         net                           session, protocol   execute.rs, storage
 //! ```
 //!
-//! One thread per core, each with its own event loop and its own listening sockets. A connection stays on the
-//! thread that accepted it; nothing is handed between threads on the way of a request. An idle connection holds no
-//! buffer. All whole commands of a read are executed, then all replies are sent with one write.
+//! There is one serving thread per core, each with its own event loop and its own listening sockets. A connection
+//! stays on the thread that accepted it; a request is never handed to another thread. An idle connection holds no
+//! buffer. A thread executes all whole commands of a read, then sends all replies with one write.
 //!
-//! | file | knows |
+//! | file | contents |
 //! |---|---|
-//! | [`protocol`] | dialects: bytes to commands, replies to bytes |
-//! | [`session`] | one connection without its socket: detect, log in, serve, close |
+//! | [`protocol`] | the dialects: bytes to commands, replies to bytes |
+//! | [`session`] | one connection without its socket: detect the dialect, log in, serve, close |
 //! | [`net`], [`tls`] | sockets, serving threads, deadlines |
-//! | `upkeep` | the clock, and what tenants need done in the background |
-//! | `known_clients` | which client certificates a handshake accepts |
-//! | [`auth`], [`directory`] | who may come in |
-//! | [`execute`] | what they may do; the only check of capabilities |
+//! | `housekeeping` | the thread that moves the clock and does the tenants' background work |
+//! | `client_verifier` | which client certificates a TLS handshake accepts |
+//! | [`auth`], [`directory`] | who may log in |
+//! | [`execute`] | what a client may do; `session::upload` checks it earlier for a large value |
 //! | [`storage`] | items |
-//! | `shares` | which tenants do more than others on a thread |
-//! | [`tenancy`], [`stats`], [`events`] | what is counted and told |
+//! | `fairness` | which tenants use more of a thread than others |
+//! | [`state`] | what all threads share |
+//! | [`refused_logins`] | which refused logins are told, and to whom |
+//! | [`tenancy`], `figures`, [`stats`], [`events`] | what is counted and reported |
 //!
 //! # Lock order
 //!
-//! 1. `directory.caches` (changes and figures; never on the way of a request)
+//! 1. `directory.caches`, then `forgotten` within it (changes and figures; no request takes it)
 //! 2. a tenancy's `delayed_flush`, then the storage's own locks: a tenant's flush, a shard
-//! 3. the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
+//! 3. the pool's list of free segments, innermost
+//! 4. apart from these: the engine's `running`, then `authorities`, then the `parts` of its certificates (start, stop, reload, a new CA)
 //!
-//! A thread holds at most one shard lock, for the run of commands of one turn, and never while it waits.
+//! A thread holds at most one shard lock, for the commands of one visit, and never while it waits.
 //!
 //! # Memory
 //!
-//! What a tenant stores is charged to the tenant by the storage, values on their way in and large values in unsent
-//! replies included. A connection holds at most a cut-off request (a line, or a block below the size of an upload)
-//! and one turn's replies. What must never happen: a byte of one tenant in a reply to another; a command executed
-//! under an identity that has gone; a reply out of order; output that grows while the peer does not read.
-#![forbid(unsafe_code)]
+//! The storage charges a tenant for everything it stores, including values that are still arriving and large values in
+//! unsent replies, and for what its connections hold: unfinished requests, and replies that were not sent. A client that
+//! has not logged in may make a connection hold a fixed small amount, which nobody is charged for.
+//!
+//! What must never happen: a byte of one tenant in a reply to another; a command executed under an identity that has
+//! been revoked; a reply out of order; output that grows while the peer does not read.
 
 pub mod auth;
+mod client_verifier;
 mod decimal;
 pub mod directory;
 pub mod events;
 pub mod execute;
+mod fairness;
+mod figures;
+mod housekeeping;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
-mod known_clients;
 pub mod net;
-pub mod node;
 pub mod protocol;
+pub mod refused_logins;
 pub mod session;
-mod shares;
+pub mod state;
 pub mod stats;
 pub mod storage;
 mod sync;
@@ -66,25 +73,24 @@ pub mod tenancy;
 #[cfg(test)]
 mod testing;
 pub mod tls;
-mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::domain::credential::LastUse;
 use crate::domain::secret::VerifierKey;
-use crate::domain::{Authority, CacheId, CacheSpec, Clock, Fingerprint, Origin, Username};
-use auth::Account;
-use net::{Entrance, Guests, Server, bind};
-use node::Node;
+use crate::domain::{Authority, CacheId, CacheSpec, Clock, Origin};
+use housekeeping::{HousekeepingStop, spawn_housekeeping};
+use net::{BoundSocket, ListenerKind, Server, bind};
+use state::EngineState;
+use storage::monotonic_now;
+use sync::Mutex;
 use tls::{Certificates, TlsError};
-use upkeep::{UpkeepStop, spawn_upkeep};
 
+pub use directory::EngineTotals;
 pub use events::{EngineEvent, EventSink};
+pub use figures::{CredentialFigures, EngineFigures};
 pub use net::{Addresses, Listeners, OpenListener, TlsListener};
 pub use protocol::Limits;
 pub use storage::{Counters, EngineClock, Flushed};
@@ -93,14 +99,14 @@ pub use tenancy::TrafficSum;
 /// How an engine is made.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
-    /// Serving threads.
+    /// Number of serving threads.
     pub threads: usize,
     /// Ceiling over all tenants together.
     pub memory_max_bytes: u64,
     /// This node's name in flush events.
     pub proxy_hostname: String,
     pub limits: Limits,
-    /// A clock moved by hand, for tests; `None` for the machine's.
+    /// A clock that a test moves by hand; `None` for the machine's clock.
     pub engine_clock: Option<EngineClock>,
 }
 
@@ -125,40 +131,26 @@ pub enum EngineError {
 /// The memcached server of this process. Clones are handles to the same one.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    node: Arc<Node>,
+    state: Arc<EngineState>,
     running: Arc<Mutex<Option<Running>>>,
-    /// What client certificates are believed by. Locked after `running`.
+    /// The CAs whose client certificates are accepted. Locked after `running`.
     authorities: Arc<Mutex<Vec<Authority>>>,
 }
 
 #[derive(Debug)]
 struct Running {
     servers: Vec<Server>,
-    upkeep: JoinHandle<()>,
-    upkeep_stop: Arc<UpkeepStop>,
+    housekeeping: JoinHandle<()>,
+    housekeeping_stop: Arc<HousekeepingStop>,
     certificates: Option<Arc<Certificates>>,
 }
 
-/// What is known of one cache on this node. Counters go on rising; `stats reset` does not touch them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Figures {
-    pub counters: Counters,
-    pub traffic: TrafficSum,
-    pub used_bytes: u64,
-    pub limit_bytes: u64,
-    pub connections: u32,
-    pub connections_max: u32,
-    pub credentials: Vec<CredentialFigures>,
-    /// Connections made by each client certificate; those of its credential count them too.
-    pub certificates: Vec<(Fingerprint, u32)>,
-}
-
-/// The same of one credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialFigures {
-    pub username: Username,
-    pub connections: u32,
-    pub last_login: Option<LastUse>,
+/// Listeners that are bound, before a thread serves them.
+struct BoundListeners {
+    /// For each serving thread, one socket per listener.
+    by_thread: Vec<Vec<BoundSocket>>,
+    addresses: Addresses,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Engine {
@@ -169,7 +161,7 @@ impl Engine {
         sink: Arc<dyn EventSink>,
     ) -> Engine {
         Engine {
-            node: Arc::new(Node::new(settings, key, clock, sink)),
+            state: Arc::new(EngineState::new(settings, key, clock, sink)),
             running: Arc::default(),
             authorities: Arc::default(),
         }
@@ -178,87 +170,85 @@ impl Engine {
     /// Binds the listeners and starts the threads.
     ///
     /// # Errors
-    /// When an address cannot be bound, a certificate cannot be read, or the open listener would not be on
-    /// loopback. Nothing runs then.
+    /// When an address cannot be bound, a certificate cannot be read, or the open listener would not be on loopback.
+    /// No thread runs then.
     pub fn start(&self, listeners: Listeners) -> Result<Addresses, EngineError> {
         let mut running = self.running.lock();
         if running.is_some() {
             return Err(EngineError::Started);
         }
-        let (entrances, addresses, certificates) = self.open_doors(listeners)?;
+        let bound = self.bind_listeners(listeners)?;
         let mut servers = Vec::new();
-        for (number, entrances) in entrances.into_iter().enumerate() {
-            let node = Arc::clone(&self.node);
-            let server = Server::spawn(number, entrances, node);
+        for (number, sockets) in bound.by_thread.into_iter().enumerate() {
+            let server = Server::spawn(number, sockets, Arc::clone(&self.state));
             servers.push(server.map_err(EngineError::Thread)?);
         }
-        let upkeep_stop = Arc::new(UpkeepStop::default());
-        let upkeep = spawn_upkeep(Arc::clone(&self.node), Arc::clone(&upkeep_stop))
+        let stop = Arc::new(HousekeepingStop::default());
+        let housekeeping = spawn_housekeeping(Arc::clone(&self.state), Arc::clone(&stop))
             .map_err(EngineError::Thread)?;
         *running = Some(Running {
             servers,
-            upkeep,
-            upkeep_stop,
-            certificates,
+            housekeeping,
+            housekeeping_stop: stop,
+            certificates: bound.certificates,
         });
-        Ok(addresses)
+        Ok(bound.addresses)
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "the three results of one step of `start`"
-    )]
-    fn open_doors(
-        &self,
-        listeners: Listeners,
-    ) -> Result<(Vec<Vec<Entrance>>, Addresses, Option<Arc<Certificates>>), EngineError> {
-        let threads = self.node.threads;
-        let mut entrances: Vec<Vec<Entrance>> = (0..threads).map(|_| Vec::new()).collect();
-        let mut open = |addr: SocketAddr, guests: Guests| {
-            let sockets = bind(addr, threads, self.node.limits.keepalive)?;
+    fn bind_listeners(&self, listeners: Listeners) -> Result<BoundListeners, EngineError> {
+        let threads = self.state.threads;
+        let mut by_thread: Vec<Vec<BoundSocket>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut bind_all = |addr: SocketAddr, kind: ListenerKind| {
+            let sockets = bind(addr, threads, self.state.limits.keepalive)?;
             let bound = sockets[0].local_addr();
-            for (doors, socket) in entrances.iter_mut().zip(sockets) {
-                let guests = guests.clone();
-                doors.push(Entrance { socket, guests });
+            for (of_thread, socket) in by_thread.iter_mut().zip(sockets) {
+                let kind = kind.clone();
+                of_thread.push(BoundSocket { socket, kind });
             }
             bound.map_err(|source| EngineError::Listen { addr, source })
         };
         let mut addresses = Addresses::default();
         let mut certificates = None;
         if let Some(tls) = listeners.tls {
-            let (authorities, node) = (self.authorities.lock().clone(), Arc::clone(&self.node));
-            let loaded = Certificates::load(tls.cert, tls.key, authorities, node)?;
+            let (authorities, state) = (self.authorities.lock().clone(), Arc::clone(&self.state));
+            let loaded = Certificates::load(tls.cert, tls.key, authorities, state)?;
             let loaded = Arc::new(loaded);
-            addresses.tls = Some(open(tls.addr, Guests::Tls(Arc::clone(&loaded)))?);
+            addresses.tls = Some(bind_all(tls.addr, ListenerKind::Tls(Arc::clone(&loaded)))?);
             certificates = Some(loaded);
         }
         if let Some(addr) = listeners.plain {
-            let guests = match &certificates {
-                Some(loaded) if listeners.tls_on_plain => Guests::Either(Arc::clone(loaded)),
-                _ => Guests::Plain,
+            let kind = match &certificates {
+                Some(loaded) if listeners.tls_on_plain => {
+                    ListenerKind::PlainOrTls(Arc::clone(loaded))
+                }
+                _ => ListenerKind::Plain,
             };
-            addresses.plain = Some(open(addr, guests)?);
+            addresses.plain = Some(bind_all(addr, kind)?);
         }
         if let Some(OpenListener { addr, cache }) = listeners.open {
             if !addr.ip().is_loopback() {
                 return Err(EngineError::OpenToTheWorld(addr));
             }
-            addresses.open = Some(open(addr, Guests::Open(cache))?);
+            addresses.open = Some(bind_all(addr, ListenerKind::Open(cache))?);
         }
-        Ok((entrances, addresses, certificates))
+        Ok(BoundListeners {
+            by_thread,
+            addresses,
+            certificates,
+        })
     }
 
-    /// Makes this node know `spec`. Applying an older state over a newer one is the caller's to avoid; applying the
-    /// same twice changes nothing. Flush orders in it are carried out, each once; events go to the sink.
+    /// Makes this node know `spec`. Applying the same spec twice changes nothing; the caller must not apply an older
+    /// spec over a newer one. Each flush order in it is carried out once. Events go to the sink.
     pub fn apply(&self, spec: &CacheSpec) {
-        self.node.apply(spec);
+        self.state.apply(spec);
     }
 
-    /// Believes client certificates that these CAs issued, and no others. The doors need not be open yet, and stay
-    /// open; doing it again with the same changes nothing.
+    /// Accepts client certificates that these CAs issued, and no others. May be called before [`Engine::start`] and
+    /// while listeners are open. Calling it again with the same CAs changes nothing.
     ///
     /// # Errors
-    /// When one of them cannot be used; those before then stay.
+    /// When one of the CAs cannot be used. The CAs of before then stay in force.
     pub fn trust(&self, authorities: &[Authority]) -> Result<(), TlsError> {
         let running = self.running.lock();
         let mut known = self.authorities.lock();
@@ -275,53 +265,60 @@ impl Engine {
         Ok(())
     }
 
-    /// Drops a cache: logins are refused at once, connections close within a second. False when it was unknown.
+    /// Removes a cache: logins are refused at once, and its connections close within a second. False when it was
+    /// unknown here.
     pub fn forget(&self, cache: CacheId) -> bool {
-        self.node.directory.forget(cache)
+        self.state.directory.forget(cache)
     }
 
-    /// Empties a cache and records the event. `None` when the cache is unknown here.
+    /// Empties a cache and reports the event. `None` when the cache is unknown here.
     pub fn flush(&self, cache: CacheId, origin: Origin, reason: Option<String>) -> Option<Flushed> {
-        self.node.flush(cache, origin, reason)
+        self.state.flush(cache, origin, reason)
     }
 
-    pub fn figures(&self, cache: CacheId) -> Option<Figures> {
-        let tenancy = self.node.directory.tenancy(cache)?;
-        let accounts = self.node.directory.accounts(cache);
-        Some(Figures {
-            counters: tenancy.items.counters(),
-            traffic: tenancy.traffic_sum(),
-            used_bytes: tenancy.items.used_bytes(),
-            limit_bytes: tenancy.items.limit_bytes(),
-            connections: tenancy.connections(),
-            connections_max: tenancy.connections_max(),
-            credentials: by_credential(&accounts),
-            certificates: accounts
-                .iter()
-                .filter_map(|account| Some((account.fingerprint()?, account.connections())))
-                .collect(),
-        })
+    /// Figures of a cache. `None` when the cache is unknown here.
+    pub fn figures(&self, cache: CacheId) -> Option<EngineFigures> {
+        let tenancy = self.state.directory.tenancy(cache)?;
+        let accounts = self.state.directory.accounts(cache);
+        Some(EngineFigures::of(&tenancy, &accounts))
     }
 
-    /// Sockets now open, logged in or not.
+    /// Sockets that are open now, logged in or not.
     pub fn open_connections(&self) -> u32 {
-        self.node.connections()
+        self.state.connections()
     }
 
-    /// Turns of connections that ended in a panic. Any but 0 is a fault of the engine.
+    /// Visits of connections that ended in a panic. Anything but 0 is a bug of the engine.
     pub fn panics(&self) -> u64 {
-        self.node.panics()
+        self.state.panics()
     }
 
     /// Bytes held by all tenants together.
     pub fn memory_used_bytes(&self) -> u64 {
-        self.node.pool.used_bytes()
+        self.state.pool.used_bytes()
+    }
+
+    /// What all tenants together did and hold, for whoever watches the process.
+    pub fn totals(&self) -> EngineTotals {
+        let mut totals = self.state.directory.totals();
+        // Attempts that no cache counts: their user names are unknown.
+        let unnamed = self.state.refused_logins.unnamed();
+        totals.traffic.auth_cmds += unnamed;
+        totals.traffic.auth_errors += unnamed;
+        totals
+    }
+
+    /// The certificate that clients of the TLS listener are shown now, as DER. `None` without such a listener.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let running = self.running.lock();
+        let certificates = running.as_ref()?.certificates.as_ref()?;
+        Some(certificates.leaf())
     }
 
     /// Reads the certificate files again, if there is a TLS listener.
     ///
     /// # Errors
-    /// When they cannot be used; the old certificate then stays.
+    /// When they cannot be used. The old certificate then stays.
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         let running = self.running.lock();
         match running
@@ -333,48 +330,20 @@ impl Engine {
         }
     }
 
-    /// Winds down: accepts nobody, lets requests finish, closes between requests, and cuts off after `deadline`
+    /// Winds down: accepts no connection, lets requests finish, closes between requests, and closes after `deadline`
     /// what is left. Blocks until the threads have ended.
     pub fn stop(&self, deadline: Duration) {
         let Some(running) = self.running.lock().take() else {
             return;
         };
-        self.node.begin_stop();
-        let by = Instant::now() + deadline;
+        let by = monotonic_now() + deadline;
         for server in &running.servers {
             server.stop(by);
         }
         for server in running.servers {
             server.join();
         }
-        running.upkeep_stop.stop();
-        let _ = running.upkeep.join();
+        running.housekeeping_stop.stop();
+        let _ = running.housekeeping.join();
     }
-}
-
-/// A credential's accounts summed up: the one of its password and those of its certificates.
-fn by_credential(accounts: &[Arc<Account>]) -> Vec<CredentialFigures> {
-    let mut credentials: Vec<CredentialFigures> = Vec::new();
-    for account in accounts {
-        let Some(username) = &account.username else {
-            continue;
-        };
-        let (connections, last_login) = (account.connections(), account.last_login());
-        match credentials
-            .iter_mut()
-            .find(|credential| credential.username == *username)
-        {
-            Some(credential) => {
-                credential.connections += connections;
-                let later = credential.last_login.take().into_iter().chain(last_login);
-                credential.last_login = later.max_by_key(|login| login.at);
-            }
-            None => credentials.push(CredentialFigures {
-                username: username.clone(),
-                connections,
-                last_login,
-            }),
-        }
-    }
-    credentials
 }

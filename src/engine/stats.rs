@@ -1,16 +1,16 @@
-//! What `stats` answers: the caller's own cache and nothing else.
+//! The replies to `stats`. They describe the client's own cache and nothing else.
 //!
-//! Numbers of the process and the machine are left out or constant; they would tell about neighbours.
+//! Numbers of the process and the machine are left out or constant, because they would tell about other tenants.
 
 use super::protocol::{Limits, Stat, VERSION};
 use super::storage::Counters;
 use super::tenancy::{Tenancy, TrafficSum};
 use crate::domain::Timestamp;
 
-/// A name, and where its number stands.
+/// The name of a counter, and how to read its value.
 type Counter<S> = (&'static str, fn(&S) -> u64);
 
-/// Counters that `stats reset` starts again, under the names that tools read.
+/// Counters that `stats reset` sets to zero, under memcached's names.
 const COUNTED: [Counter<Counters>; 28] = [
     ("cmd_get", Counters::cmd_get),
     ("cmd_set", |counters| counters.cmd_set),
@@ -38,12 +38,12 @@ const COUNTED: [Counter<Counters>; 28] = [
     ("evicted_unfetched", |counters| counters.evicted_unfetched),
     ("expired", |counters| counters.expired),
     ("expired_unfetched", |counters| counters.expired_unfetched),
-    // The same under the name of memcached's own counter.
+    // memcached counts these apart; here they are the same events.
     ("reclaimed", |counters| counters.expired),
     ("malloc_fails", |counters| counters.store_no_memory),
 ];
 
-/// The same for what connections count.
+/// Counters of connections that `stats reset` sets to zero.
 const TRAFFIC: [Counter<TrafficSum>; 5] = [
     ("total_connections", |traffic| traffic.connections),
     ("bytes_read", |traffic| traffic.bytes_read),
@@ -52,7 +52,7 @@ const TRAFFIC: [Counter<TrafficSum>; 5] = [
     ("auth_errors", |traffic| traffic.auth_errors),
 ];
 
-/// Plain `stats`.
+/// `stats` without a group.
 pub fn general(tenancy: &Tenancy, now: Timestamp) -> Vec<Stat> {
     let (counters, traffic) = (tenancy.items.counters(), tenancy.traffic_sum());
     let base = tenancy.baseline();
@@ -68,6 +68,12 @@ pub fn general(tenancy: &Tenancy, now: Timestamp) -> Vec<Stat> {
         ("accepting_conns", "1".to_owned()),
         ("listen_disabled_num", "0".to_owned()),
         ("threads", "1".to_owned()),
+        // Of the process, so constant; monitoring pages divide by them or subtract them all the same.
+        ("rusage_user", "0.000000".to_owned()),
+        ("rusage_system", "0.000000".to_owned()),
+        ("connection_structures", tenancy.connections().to_string()),
+        ("conn_yields", "0".to_owned()),
+        ("direct_reclaims", "0".to_owned()),
     ];
     stats.extend(TRAFFIC.map(|(name, value)| {
         let counted = value(&traffic).saturating_sub(value(&base.traffic));
@@ -83,11 +89,24 @@ pub fn general(tenancy: &Tenancy, now: Timestamp) -> Vec<Stat> {
     stats
 }
 
-/// `stats settings`: the three that exporters read, all of them the cache's own.
-pub fn settings(tenancy: &Tenancy, limits: &Limits) -> Vec<Stat> {
+/// `stats slabs`: its totals. There are no slabs here.
+pub fn slabs() -> Vec<Stat> {
+    vec![
+        ("active_slabs", "0".to_owned()),
+        ("total_malloced", "0".to_owned()),
+    ]
+}
+
+/// `stats settings`: the settings that exporters read. A cache evicts and has CAS values; whether it can be flushed depends
+/// on who asks.
+pub fn settings(tenancy: &Tenancy, limits: &Limits, may_flush: bool) -> Vec<Stat> {
+    let flush_enabled = if may_flush { "yes" } else { "no" };
     vec![
         ("maxbytes", tenancy.items.limit_bytes().to_string()),
         ("maxconns", tenancy.connections_max().to_string()),
         ("item_size_max", limits.item_bytes_max.to_string()),
+        ("evictions", "on".to_owned()),
+        ("cas_enabled", "yes".to_owned()),
+        ("flush_enabled", flush_enabled.to_owned()),
     ]
 }

@@ -1,5 +1,7 @@
-//! What threads of the engine share: the machine's atomics and locks, or shuttle's where a test plays through the
-//! orders in which threads may meet (`interleavings.rs`).
+//! The locks and atomics of the engine. No other file of the engine names `std::sync::Mutex` or `parking_lot`.
+//!
+//! With the feature `shuttle` they are shuttle's, which runs the tests of `interleavings.rs` through many orders of
+//! the threads.
 
 #[cfg(not(all(test, feature = "shuttle")))]
 pub use parking_lot::{Mutex, MutexGuard};
@@ -7,13 +9,18 @@ pub use parking_lot::{Mutex, MutexGuard};
 pub use std::sync::atomic;
 
 #[cfg(all(test, feature = "shuttle"))]
-pub use played::{Mutex, MutexGuard};
+pub use scheduled::{Mutex, MutexGuard};
 #[cfg(all(test, feature = "shuttle"))]
 pub use shuttle::sync::atomic;
 
-/// Shuttle's lock with the methods of `parking_lot` that are used here.
+/// A lock with a condition variable, for threads that sleep. The interleaving tests run no such thread.
+pub mod parking {
+    pub use parking_lot::{Condvar, Mutex};
+}
+
+/// Shuttle's lock, with those methods of `parking_lot` that the engine uses.
 #[cfg(all(test, feature = "shuttle"))]
-mod played {
+mod scheduled {
     use std::time::Duration;
 
     pub use shuttle::sync::MutexGuard;
@@ -30,7 +37,7 @@ mod played {
             self.0.lock().unwrap()
         }
 
-        /// Time does not pass here: it is there at once or not at all.
+        /// Shuttle has no time: the lock is free at once, or the attempt fails.
         pub fn try_lock_for(&self, _: Duration) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock().ok()
         }

@@ -1,20 +1,22 @@
-//! A tenant as connections see it: its items, its connections, its traffic.
+//! One cache on this node, with its items, its connections and its traffic.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::ops::AddAssign;
+use std::sync::{OnceLock, Weak};
 
-use super::events::Gate;
-use super::shares::Share;
+use super::auth::Account;
+use super::events::EventThrottle;
+use super::fairness::RecentWork;
 use super::storage::{Counters, Tenant};
 use super::sync::Mutex;
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::domain::{CacheId, Timestamp, Username};
 
-/// One cache on this node. What each request touches comes first.
+/// One cache on this node. The fields that each request reads come first, to touch few cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Tenancy {
-    /// One per engine thread, so that counting shares no cache line. Made by the first login.
+    /// One per serving thread, so that threads share no cache line when they count. Allocated by the first login.
     traffic: OnceLock<Box<[Traffic]>>,
     pub items: Tenant,
     pub cache: CacheId,
@@ -22,23 +24,39 @@ pub struct Tenancy {
     connections: AtomicU32,
     connections_max: AtomicU32,
     threads: usize,
-    /// Where the counters stood at the last `stats reset`. The meters themselves are never reset.
+    /// The counters at the last `stats reset`. The counters themselves are never reset, because billing reads them.
     baseline: Mutex<Baseline>,
-    /// Who asked for the flush that is still to come.
-    pub(super) delayed_flush: Mutex<Option<FlushAuthor>>,
-    pub(super) over_limit: Gate,
-    pub(super) memory_full: Gate,
-    pub(super) evictions_told: AtomicU64,
+    /// The delayed flush that is pending, or that took effect and was not reported yet.
+    pub(super) delayed_flush: Mutex<Option<DelayedFlush>>,
+    pub(super) over_limit: EventThrottle,
+    pub(super) memory_full: EventThrottle,
+    pub(super) evictions_reported: AtomicU64,
 }
 
-/// A client that asked for a flush.
+/// Who asked for a delayed flush. It takes effect only while the account may flush.
+#[derive(Debug)]
+pub(super) struct DelayedFlush {
+    pub author: FlushAuthor,
+    /// Weak, because the account holds the tenancy.
+    pub account: Weak<Account>,
+}
+
+impl DelayedFlush {
+    fn is_permitted(&self) -> bool {
+        self.account
+            .upgrade()
+            .is_some_and(|account| account.may_flush())
+    }
+}
+
+/// The client that asked for a flush. Empty when the control plane did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushAuthor {
     pub credential: Option<Username>,
     pub remote: Option<IpAddr>,
 }
 
-/// Counters that one thread keeps of one tenant's connections. Only that thread writes them.
+/// What one serving thread counts for one tenant. Only that thread writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Traffic {
@@ -47,44 +65,58 @@ pub struct Traffic {
     connections: AtomicU64,
     auth_cmds: AtomicU64,
     auth_errors: AtomicU64,
-    /// How much of the thread's work is for it.
-    pub(super) share: Share,
+    /// How much of the thread's work was for this tenant.
+    pub(super) recent_work: RecentWork,
 }
 
-/// A sum of [`Traffic`].
+/// A sum of [`Traffic`] over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficSum {
     pub bytes_read: u64,
     pub bytes_written: u64,
-    /// Logged-in connections ever.
+    /// All connections that ever logged in.
     pub connections: u64,
     pub auth_cmds: u64,
     pub auth_errors: u64,
 }
 
+impl AddAssign for TrafficSum {
+    fn add_assign(&mut self, other: TrafficSum) {
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.connections += other.connections;
+        self.auth_cmds += other.auth_cmds;
+        self.auth_errors += other.auth_errors;
+    }
+}
+
+/// Counters at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Baseline {
     pub counters: Counters,
     pub traffic: TrafficSum,
 }
 
-/// A counter with a single writer needs no locked addition.
+/// Adds to a counter that only one thread writes. A load and a store are enough then, and cheaper than an atomic
+/// addition.
 fn add(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
 }
 
 impl Traffic {
+    /// Counts bytes read from and written to clients.
     pub fn moved(&self, read: usize, written: usize) {
         add(&self.bytes_read, read as u64);
         add(&self.bytes_written, written as u64);
     }
 
+    /// Counts a login.
     pub fn logged_in(&self) {
         add(&self.connections, 1);
         add(&self.auth_cmds, 1);
     }
 
-    /// A connection that needed no login.
+    /// Counts a connection of the open listener, which needs no login.
     pub fn admitted(&self) {
         add(&self.connections, 1);
     }
@@ -113,9 +145,9 @@ impl Tenancy {
             threads: threads.max(1),
             baseline: Mutex::default(),
             delayed_flush: Mutex::default(),
-            over_limit: Gate::default(),
-            memory_full: Gate::default(),
-            evictions_told: AtomicU64::new(0),
+            over_limit: EventThrottle::default(),
+            memory_full: EventThrottle::default(),
+            evictions_reported: AtomicU64::new(0),
         }
     }
 
@@ -127,26 +159,37 @@ impl Tenancy {
         self.connections_max.load(Ordering::Relaxed)
     }
 
-    /// A lowered limit closes nobody; it holds for new connections.
+    /// Changes the limit. A lower one closes no connection; it applies to new ones.
     pub fn set_connections_max(&self, connections: u32) {
         self.connections_max.store(connections, Ordering::Relaxed);
     }
 
-    /// Counts a connection in; false when the cache has as many as it may have.
-    pub(super) fn enter(&self) -> bool {
+    /// Counts a new connection. False when the cache has as many as its limit allows.
+    pub(super) fn add_connection(&self) -> bool {
         let max = self.connections_max();
-        // In one step: a count that is taken back would turn away whoever comes meanwhile.
+        // In one atomic step. Counting first and taking the count back would refuse others in between.
         let one_more = |now| (now < max).then_some(now + 1);
         self.connections
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .is_ok()
     }
 
-    pub(super) fn leave(&self) {
+    pub(super) fn remove_connection(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The counters of engine thread `thread`.
+    /// Drops the pending delayed flush if the account that asked for it may not flush any more. Called after each change
+    /// that can take the right away.
+    pub(super) fn end_forbidden_flush(&self) {
+        let mut delayed = self.delayed_flush.lock();
+        let forbidden = delayed.as_ref().is_some_and(|flush| !flush.is_permitted());
+        // One that has taken effect already keeps its author until it is reported.
+        if forbidden && self.items.drop_delayed() {
+            *delayed = None;
+        }
+    }
+
+    /// What serving thread `thread` counts.
     pub fn traffic(&self, thread: usize) -> &Traffic {
         let stripes = self
             .traffic
@@ -167,11 +210,12 @@ impl Tenancy {
         sum
     }
 
+    /// The counters at the last `stats reset`.
     pub fn baseline(&self) -> Baseline {
         *self.baseline.lock()
     }
 
-    /// What `stats` counts starts again from here.
+    /// `stats reset`: `stats` counts from zero again.
     pub fn reset_stats(&self) {
         let now = Baseline {
             counters: self.items.counters(),

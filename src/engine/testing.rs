@@ -1,13 +1,14 @@
-//! A node without threads or sockets, for unit tests that play those themselves.
+//! An engine without threads and sockets, for unit tests that drive it themselves.
 
 use std::sync::Arc;
 
-use super::node::Node;
+use super::state::EngineState;
 use super::storage::EngineClock;
 use super::{EngineEvent, EngineSettings, EventSink, Limits};
 use crate::domain::secret::VerifierKey;
 use crate::domain::{CacheId, CacheSpec, Clock, Timestamp};
 
+/// A clock that stands still, and a sink that drops events.
 struct Still;
 
 impl Clock for Still {
@@ -20,8 +21,8 @@ impl EventSink for Still {
     fn record(&self, _: EngineEvent) {}
 }
 
-/// For one thread, and with time standing still.
-pub fn node(limits: Limits) -> Arc<Node> {
+/// The state of an engine with one thread and clocks that stand still.
+pub fn engine(limits: Limits) -> Arc<EngineState> {
     let settings = EngineSettings {
         threads: 1,
         memory_max_bytes: 1 << 30,
@@ -30,12 +31,17 @@ pub fn node(limits: Limits) -> Arc<Node> {
         engine_clock: Some(EngineClock::manual(1_800_000_000)),
     };
     let key = VerifierKey::from_bytes(&[1; 32]);
-    Arc::new(Node::new(settings, key, Arc::new(Still), Arc::new(Still)))
+    Arc::new(EngineState::new(
+        settings,
+        key,
+        Arc::new(Still),
+        Arc::new(Still),
+    ))
 }
 
-/// A cache that needs no login.
-pub fn add_cache(node: &Node, cache: CacheId, limit_bytes: u64) {
-    node.apply(&CacheSpec {
+/// Adds a cache without credentials, for the open listener.
+pub fn add_cache(engine: &EngineState, cache: CacheId, limit_bytes: u64) {
+    engine.apply(&CacheSpec {
         cache,
         label: format!("A{:05}", cache.0),
         limit_bytes,

@@ -28,8 +28,8 @@ pub const EXCHANGE: Backoff = Backoff {
     most: Duration::from_secs(30),
 };
 
-/// Looks at a resource: 5 s doubling to an hour, because nobody waits for them.
-pub const LOOK: Backoff = Backoff {
+/// Reconciles: 5 s doubling to an hour, because nobody waits for them.
+pub const RECONCILE: Backoff = Backoff {
     first: Duration::from_secs(5),
     most: Duration::from_secs(3600),
 };

@@ -21,25 +21,34 @@ impl Provisioning {
         plan: &str,
     ) -> Result<PlanChange, ProvisioningError> {
         let found = self.live(marketplace, id).await?;
-        let known = self.plans.find(plan);
-        let offered = known.filter(|known| !known.hidden || known.slug == found.plan);
-        let to = offered.ok_or_else(|| ProvisioningError::UnknownPlan(plan.to_owned()))?;
+        let own = || self.plans.find(plan).filter(|own| own.slug == found.plan);
+        let offered = self.offered(marketplace, plan).or_else(own);
+        let to = offered.ok_or_else(|| self.unknown_plan(marketplace, plan))?;
 
         let (mut tx, resource) = self.lock_live(found.cache).await?;
         let now = self.clock.now();
         let change = PlanChange {
             from: resource.plan.clone(),
             to: to.slug.clone(),
+            elsewhere: resource.elsewhere(),
         };
         if change.from == change.to {
             return Ok(change);
+        }
+        if let Some(at) = change.elsewhere.clone()
+            && self.cluster.is_region_strict()
+        {
+            drop(tx);
+            let offered = self.cluster.regions_offered().await?;
+            return Err(ProvisioningError::Elsewhere { at, offered });
         }
         tx.set_plan(resource.cache, &to.slug).await?;
         let event = Event::PlanChanged {
             from: change.from.to_string(),
             to: change.to.to_string(),
         };
-        outbox::announce(&mut tx, resource.cache, &resource.label, &event, now).await?;
+        let (label, actor) = (&resource.label, marketplace.into());
+        outbox::announce(&mut tx, resource.cache, label, &event, &actor, now).await?;
         let detail = format!("{} to {}", change.from, change.to);
         let entry = audit(resource.cache, marketplace, "resource.change_plan", detail);
         tx.audit(&entry, now).await?;
@@ -64,7 +73,8 @@ impl Provisioning {
         let cache = resource.cache;
         let now = self.clock.now();
         tx.end_resource(cache, now).await?;
-        outbox::announce(&mut tx, cache, &resource.label, &Event::Deprovisioned, now).await?;
+        let (event, actor) = (Event::Deprovisioned, marketplace.into());
+        outbox::announce(&mut tx, cache, &resource.label, &event, &actor, now).await?;
         let detail = id.to_string();
         let entry = audit(cache, marketplace, "resource.deprovision", detail);
         tx.audit(&entry, now).await?;
@@ -82,7 +92,8 @@ impl Provisioning {
         id: &ExternalId,
     ) -> Result<Resource, ProvisioningError> {
         let mut tx = self.store.begin().await?;
-        tx.note_early_end(marketplace, id, self.clock.now()).await?;
+        tx.note_early_deprovision(marketplace, id, self.clock.now())
+            .await?;
         tx.commit().await?;
         self.live(marketplace, id).await
     }
@@ -91,7 +102,7 @@ impl Provisioning {
     pub async fn tidy(&self) -> Result<(), StoreError> {
         let before = self.clock.now().minus(EARLY_END_KEPT);
         let mut tx = self.store.begin().await?;
-        tx.prune_early_ends(before).await?;
+        tx.prune_early_deprovisions(before).await?;
         tx.commit().await
     }
 

@@ -4,19 +4,20 @@
 //! external id) of the database: one insert wins, everybody else reads what it wrote.
 
 mod lifecycle;
-mod news;
 mod provision;
+mod webhook_events;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 
 use crate::cluster::Cluster;
-use crate::domain::secret::Password;
 use crate::domain::{
-    CacheId, Clock, ExternalId, Marketplace, PlanSlug, Plans, Resource, Timestamp, Username,
+    AbilityTable, CacheId, Catalogue, Clock, ConfigValues, Elsewhere, ExternalId, Marketplace,
+    Plan, PlanSlug, Plans, Resource, Timestamp,
 };
-use crate::store::audit::AuditEntry;
+use crate::store::service::audit::AuditEntry;
 use crate::store::{Store, StoreError};
 
 /// The lifecycle of resources. Cheap to clone.
@@ -26,8 +27,11 @@ pub struct Provisioning {
     cluster: Cluster,
     plans: Arc<Plans>,
     clock: Arc<dyn Clock>,
+    abilities: Arc<AbilityTable>,
+    catalogues: Arc<BTreeMap<Marketplace, Catalogue>>,
 }
 
+/// A marketplace's order for a new resource, parsed.
 #[derive(Debug)]
 pub struct ProvisionRequest {
     pub marketplace: Marketplace,
@@ -49,14 +53,11 @@ pub struct GrantCode {
     pub expires_at: Timestamp,
 }
 
-/// What the app needs to reach its cache.
+/// A cache whose credentials work.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Ready {
     pub resource: Resource,
-    /// Value of the SERVERS variable.
-    pub servers: String,
-    pub username: Username,
-    pub password: Password,
+    pub values: ConfigValues,
     /// False when the same request had been answered before.
     pub created: bool,
 }
@@ -64,23 +65,38 @@ pub struct Connection {
 /// What a marketplace is answered.
 #[derive(Debug)]
 pub enum Provisioned {
-    Ready(Connection),
+    Ready(Ready),
     /// Accepted: the marketplace is told when it is ready, or that it will never be.
     Pending(Resource),
 }
 
+/// A marketplace's order for another plan, parsed.
 #[derive(Debug)]
 pub struct PlanChange {
     pub from: PlanSlug,
     pub to: PlanSlug,
+    /// Set when the cache stands in another region than was ordered.
+    pub elsewhere: Option<Elsewhere>,
 }
 
+/// Why an order was refused or did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisioningError {
-    #[error("there is no plan called {0}")]
-    UnknownPlan(String),
-    #[error("there is no capacity in region {0}")]
-    UnknownRegion(String),
+    #[error("there is no plan called {asked}")]
+    UnknownPlan {
+        asked: String,
+        /// What the marketplace may order.
+        offered: Vec<PlanSlug>,
+    },
+    #[error("no cache is served from region {asked}")]
+    UnknownRegion {
+        asked: String,
+        /// What the marketplace may order instead.
+        offered: Vec<String>,
+    },
+    /// It stands where it was not ordered, and the operator wants no such cache.
+    #[error("the cache was ordered in region {} and stands in {}", .at.ordered, .at.served_from)]
+    Elsewhere { at: Elsewhere, offered: Vec<String> },
     /// There may be room later, but this marketplace gave no means to be told then.
     #[error("no node of region {0} has room at the moment")]
     NoRoom(String),
@@ -109,7 +125,47 @@ impl Provisioning {
             cluster,
             plans,
             clock,
+            abilities: Arc::default(),
+            catalogues: Arc::default(),
         }
+    }
+
+    /// What the marketplaces can do; without this, none can do anything.
+    pub fn with_abilities(self, abilities: AbilityTable) -> Provisioning {
+        Provisioning {
+            abilities: Arc::new(abilities),
+            ..self
+        }
+    }
+
+    /// What each marketplace may order. One that has no catalogue may order every plan that is on sale.
+    pub fn with_catalogues(self, catalogues: BTreeMap<Marketplace, Catalogue>) -> Provisioning {
+        Provisioning {
+            catalogues: Arc::new(catalogues),
+            ..self
+        }
+    }
+
+    /// The plans that a marketplace may order, in the order of the plan table.
+    pub fn plans_for(&self, marketplace: Marketplace) -> impl Iterator<Item = &Plan> {
+        let catalogue = self.catalogues.get(&marketplace);
+        let offered = move |plan: &&Plan| {
+            !plan.hidden && catalogue.is_none_or(|catalogue| catalogue.offers(plan))
+        };
+        self.plans.iter().filter(offered)
+    }
+
+    fn unknown_plan(&self, marketplace: Marketplace, asked: &str) -> ProvisioningError {
+        let offered = self.plans_for(marketplace);
+        ProvisioningError::UnknownPlan {
+            asked: asked.to_owned(),
+            offered: offered.map(|plan| plan.slug.clone()).collect(),
+        }
+    }
+
+    fn offered(&self, marketplace: Marketplace, slug: &str) -> Option<&Plan> {
+        self.plans_for(marketplace)
+            .find(|plan| plan.slug.as_str() == slug)
     }
 
     /// A resource by the marketplace's id, dead ones included.
@@ -138,9 +194,8 @@ impl Provisioning {
 fn audit(cache: CacheId, marketplace: Marketplace, action: &str, detail: String) -> AuditEntry {
     AuditEntry {
         cache: Some(cache),
-        actor: marketplace.to_string(),
+        actor: marketplace.into(),
         action: action.to_owned(),
         detail,
-        remote: None,
     }
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Sandbox;
-use super::applog::LogLine;
-use super::calls::{ProviderError, ProviderReply};
-use super::faults::{CallFaults, EndpointGroup, Fault};
-use super::hub::ProviderUrls;
-use super::lifecycle::NotPossible;
-use super::market::{Addon, AddonId, AppId, Market, Release};
-use super::recorder::RecordedRequest;
-use super::resources::{self, ProvisionOptions};
-use super::sso::{self, User};
+use crate::sandbox::heroku::calls::{ProviderError, ProviderReply};
+use crate::sandbox::heroku::resources::{self, ProvisionOptions};
+use crate::sandbox::heroku::sso::{self};
+use crate::sandbox::platform::faults::{CallFaults, EndpointGroup, Fault};
+use crate::sandbox::platform::hub::ProviderUrls;
+use crate::sandbox::platform::ids::{AddonId, AppId};
+use crate::sandbox::platform::log_line::LogLine;
+use crate::sandbox::platform::market::{Addon, Market, Release};
+use crate::sandbox::platform::recorder::RecordedRequest;
+use crate::sandbox::platform::refusal::NotPossible;
+use crate::sandbox::platform::user::User;
+use crate::sandbox::running::Sandbox;
 
 /// A condition did not come true before its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +128,7 @@ impl Sandbox {
         self.hub.change(|market, _| market.renew_log_inputs(addon))
     }
 
-    /// Takes an add-on away without a word to the provider, as when a removal was lost for good.
+    /// Takes an add-on away without telling the provider, as when a removal was lost for good.
     pub fn forget(&self, addon: AddonId) {
         self.hub
             .change(|market, around| market.remove_addon(addon, around));
@@ -169,9 +171,9 @@ impl Sandbox {
 
 /// What a test wants to know.
 impl Sandbox {
-    /// Looks at everything at once.
-    pub fn read<T>(&self, look: impl FnOnce(&Market) -> T) -> T {
-        self.hub.read(look)
+    /// Reconcile at everything at once.
+    pub fn read<T>(&self, read: impl FnOnce(&Market) -> T) -> T {
+        self.hub.read(read)
     }
 
     /// The environment of an app; empty for an unknown one.
@@ -213,7 +215,7 @@ impl Sandbox {
                 if let Some(found) = self.read(&mut what) {
                     return Some(found);
                 }
-                // The hub outlives this borrow, so its news never end.
+                // The hub outlives this borrow, so its changes never end.
                 changes.changed().await.ok()?;
             }
         };
@@ -253,7 +255,7 @@ impl Sandbox {
     }
 }
 
-/// Bad weather.
+/// Faults on demand.
 impl Sandbox {
     /// Stands until set otherwise.
     pub fn set_fault(&self, group: EndpointGroup, fault: Option<Fault>) {

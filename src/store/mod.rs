@@ -1,71 +1,38 @@
 //! Rank 1: the only room that knows SQL.
 //!
 //! Reads are methods of [`Store`]; writes are methods of [`Tx`], so a caller that changes two things changes
-//! both or neither. Rows become domain types here and never leave. One file per aggregate:
+//! both or neither. Rows become domain types here and never leave. One file per aggregate,
+//! in five folders:
 //!
-//! | file | holds |
+//! | folder | holds |
 //! |---|---|
-//! | `dialect` | each place SQLite and PostgreSQL differ |
-//! | [`seal`] | secrets at rest |
-//! | `connect` | opening, migrating and checking a database |
-//! | [`resources`], [`credentials`], [`nodes`] | what is, where it lives, who may use it |
-//! | [`uses`] | when each credential was last used |
-//! | [`certificates`] | our CAs, and the client certificates they issued |
-//! | [`changes`] | what nodes must know, in order |
-//! | [`flushes`], [`events`], [`audit`] | what happened |
-//! | [`sessions`] | browsers signed in |
-//! | [`config_sync`] | how far the provider's variables are from the primary |
-//! | [`attachments`], [`deliveries`] | apps with their log inputs, and lines on their way there |
-//! | [`grants`] | the provider's tokens |
-//! | `early_ends` | ids that ended before they began |
-//! | [`rotations`] | the schedule by which primaries are replaced |
-//! | [`setups`] | resources that were accepted and are not ready yet |
-//! | [`watches`] | looks at what the provider knows, and the news that asks for one |
-//! | [`censuses`] | installs of a marketplace, theirs against ours |
-//! | `outbound` | the end of all that is on its way out |
-//! | [`overview`] | what an operator looks at |
-//! | [`rekey`] | sealing everything again under a new master key |
-//! | `tidy` | what is kept for a while only |
+//! | [`db`] | opening and migrating, the places where SQLite and PostgreSQL differ, sealing of secrets |
+//! | [`caches`] | a resource with its credentials, certificates, attachments and rotation; its flushes and events |
+//! | [`outbox`] | promises to the outside: config vars, tokens, log lines, reconciliation, asynchronous provisions |
+//! | [`fleet`] | nodes, where caches live, and what nodes must know, in order |
+//! | [`service`] | browser sessions, audit, what an operator reads, housekeeping |
 //!
 //! Never hold a [`Tx`] across a network call: on SQLite it is the only writer.
 
-pub mod attachments;
-pub mod audit;
-pub mod censuses;
-pub mod certificates;
-pub mod changes;
-pub mod claims;
-pub mod config_sync;
-mod connect;
-pub mod credentials;
-pub mod deliveries;
-mod dialect;
-mod early_ends;
-pub mod events;
-pub mod flushes;
-pub mod grants;
-pub mod nodes;
-mod outbound;
-pub mod overview;
-pub mod rekey;
-pub mod resources;
-pub mod rotations;
-mod row;
-pub mod seal;
-pub mod sessions;
-pub mod setups;
-mod tidy;
-pub mod uses;
-pub mod watches;
+pub mod caches;
+pub mod db;
+pub mod fleet;
+pub mod outbox;
+pub mod service;
 
 use std::sync::Arc;
 
-pub use connect::{OpenError, Schema, StoreSettings};
-use dialect::{Db, DbTx};
-use seal::{KeyRing, SealError};
-use tokio::sync::Notify;
+pub use db::connect::{OpenError, Schema, StoreSettings};
+use db::dialect::{Db, DbTx};
+pub use db::file_lock::{FileLock, FileLockError};
+use db::seal::{KeyRing, SealError};
+use outbox::promised::{PromiseKinds, Promised};
 
 use crate::domain::secret::VerifierKey;
+use crate::domain::{CacheId, EventKind};
+
+/// PostgreSQL's code for a byte sequence that is no text: `character_not_in_repertoire`.
+const BAD_TEXT: &str = "22021";
 
 /// The database, with the keys that open what is sealed in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,18 +40,36 @@ pub struct Store {
     db: Db,
     keys: Arc<KeyRing>,
     verifier_key: VerifierKey,
-    promised: Arc<Notify>,
+    promised: Arc<Promised>,
+}
+
+impl Store {
+    /// Whether several processes may work on this database at once.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.db, Db::Pg(_))
+    }
 }
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), it leaves no trace.
 pub struct Tx {
     db_tx: DbTx,
     keys: Arc<KeyRing>,
-    /// Woken after the commit when something was promised to the outside.
-    promised: Arc<Notify>,
-    promises: bool,
+    /// Woken after the commit, of the kinds that this transaction promises.
+    promised: Arc<Promised>,
+    promises: PromiseKinds,
+    /// Told in the log once they are true.
+    recorded: Vec<Recorded>,
 }
 
+/// An event of a cache, on its way to the operator's log.
+struct Recorded {
+    cache: CacheId,
+    kind: EventKind,
+    by: String,
+    fields: String,
+}
+
+/// Why the store gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A uniqueness rule refused the row: somebody else was first.
@@ -111,6 +96,10 @@ impl From<sqlx::Error> for StoreError {
             {
                 StoreError::BadRow(refused.message().to_owned())
             }
+            // A text with a NUL, which PostgreSQL takes in no column: it will not take it the next time either.
+            sqlx::Error::Database(refused) if refused.code().as_deref() == Some(BAD_TEXT) => {
+                StoreError::BadRow("a text with a character that PostgreSQL cannot hold".to_owned())
+            }
             sqlx::Error::Decode(why) => StoreError::BadRow(why.to_string()),
             sqlx::Error::ColumnDecode { index, source } => {
                 StoreError::BadRow(format!("{index}: {source}"))
@@ -132,12 +121,13 @@ impl Store {
             db_tx,
             keys: Arc::clone(&self.keys),
             promised: Arc::clone(&self.promised),
-            promises: false,
+            promises: PromiseKinds::default(),
+            recorded: Vec::new(),
         })
     }
 
-    /// Woken in this process after each commit that leaves something to send: the outbox waits for it.
-    pub fn promised(&self) -> &Notify {
+    /// Wakes the outbox of this process after each commit that leaves something to send.
+    pub fn promised(&self) -> &Promised {
         &self.promised
     }
 
@@ -157,8 +147,21 @@ impl Tx {
             DbTx::Lite(transaction) => transaction.commit().await?,
             DbTx::Pg(transaction) => transaction.commit().await?,
         }
-        if self.promises {
-            self.promised.notify_waiters();
+        self.promised.wake(self.promises);
+        for Recorded {
+            cache,
+            kind,
+            by,
+            fields,
+        } in self.recorded
+        {
+            tracing::info!(
+                cache = cache.0,
+                event = kind.as_str(),
+                by,
+                fields,
+                "recorded"
+            );
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
-use super::error::Fault;
+use super::error::PageError;
 use crate::domain::secret::digest_hex;
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -73,11 +73,11 @@ pub fn icon() -> &'static str {
 }
 
 /// `GET /assets/{file}`
-pub async fn serve(Path(file): Path<String>) -> Result<Response, Fault> {
+pub async fn serve(Path(file): Path<String>) -> Result<Response, PageError> {
     let asset = [&ASSETS.style, &ASSETS.script, &ASSETS.icon]
         .into_iter()
         .find(|asset| asset.path.strip_prefix("/assets/") == Some(file.as_str()))
-        .ok_or(Fault::NotFound)?;
+        .ok_or(PageError::NotFound)?;
     let headers = [
         (CONTENT_TYPE, asset.content_type.clone()),
         (CACHE_CONTROL, FOR_EVER),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 
-use super::notice::Notice;
+use super::flash::Flash;
 use super::settings::WebSettings;
 use crate::domain::CacheId;
 use crate::domain::secret::BearerSecret;
@@ -23,7 +23,8 @@ fn prefix(settings: &WebSettings) -> &'static str {
     }
 }
 
-fn cookie(settings: &WebSettings, name: String, value: String) -> Cookie<'static> {
+/// A cookie with every guard, until the browser closes.
+pub fn cookie(settings: &WebSettings, name: String, value: String) -> Cookie<'static> {
     Cookie::build((name, value))
         .path("/")
         .http_only(true)
@@ -31,14 +32,6 @@ fn cookie(settings: &WebSettings, name: String, value: String) -> Cookie<'static
         // Strict would drop the cookie on the redirect that follows the marketplace's cross-site post.
         .same_site(SameSite::Lax)
         .build()
-}
-
-/// The name that marketplaces of the first generation look for.
-const NAV_DATA: &str = "heroku-nav-data";
-
-/// Gives a marketplace of the first generation its navigation data back.
-pub fn keep_nav_data(jar: CookieJar, settings: &WebSettings, nav_data: String) -> CookieJar {
-    jar.add(cookie(settings, NAV_DATA.to_owned(), nav_data))
 }
 
 fn session_name(settings: &WebSettings, cache: CacheId) -> String {
@@ -94,36 +87,36 @@ pub fn sign_out(jar: CookieJar, settings: &WebSettings, cache: CacheId) -> Cooki
     ))
 }
 
-fn notice_name(settings: &WebSettings) -> String {
-    format!("{}notice", prefix(settings))
+fn flash_name(settings: &WebSettings) -> String {
+    format!("{}flash", prefix(settings))
 }
 
 /// Leaves a message for the page behind the redirect.
-pub fn leave_notice(
+pub fn leave_flash(
     jar: CookieJar,
     settings: &WebSettings,
     cache: CacheId,
-    notice: &Notice,
+    flash: &Flash,
 ) -> CookieJar {
-    let value = format!("{cache}:{}", notice.to_text());
-    jar.add(cookie(settings, notice_name(settings), value))
+    let value = format!("{cache}:{flash}");
+    jar.add(cookie(settings, flash_name(settings), value))
 }
 
 /// The message left for this cache's page, taken away with it.
-pub fn take_notice(
+pub fn take_flash(
     jar: CookieJar,
     settings: &WebSettings,
     cache: CacheId,
-) -> (CookieJar, Option<Notice>) {
-    let name = notice_name(settings);
+) -> (CookieJar, Option<Flash>) {
+    let name = flash_name(settings);
     let Some(value) = jar.get(&name).map(|cookie| cookie.value().to_owned()) else {
         return (jar, None);
     };
-    let notice = value
+    let flash = value
         .split_once(':')
         .filter(|(owner, _)| owner.parse() == Ok(cache))
-        .and_then(|(_, text)| Notice::parse(text));
-    (jar.remove(cookie(settings, name, String::new())), notice)
+        .map(|(_, text)| Flash::presented(text));
+    (jar.remove(cookie(settings, name, String::new())), flash)
 }
 
 #[cfg(test)]
@@ -216,10 +209,11 @@ mod tests {
     #[test]
     fn a_notice_is_shown_once_and_only_by_its_cache() {
         let settings = settings(true);
-        let left = leave_notice(browser("a=b"), &settings, CacheId(7), &Notice::SsoRotated);
-        assert!(take_notice(left.clone(), &settings, CacheId(8)).1.is_none());
-        let (jar, notice) = take_notice(left, &settings, CacheId(7));
-        assert_eq!(notice, Some(Notice::SsoRotated));
-        assert!(take_notice(jar, &settings, CacheId(7)).1.is_none());
+        let flash = Flash::new("settings", &["sso-rotated"]);
+        let left = leave_flash(browser("a=b"), &settings, CacheId(7), &flash);
+        assert!(take_flash(left.clone(), &settings, CacheId(8)).1.is_none());
+        let (jar, taken) = take_flash(left, &settings, CacheId(7));
+        assert_eq!(taken, Some(flash));
+        assert!(take_flash(jar, &settings, CacheId(7)).1.is_none());
     }
 }

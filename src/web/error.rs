@@ -1,6 +1,6 @@
 //! The one place where errors of other rooms become answers for people.
 //!
-//! A [`Fault`] holds what the reader may know and no more. The cause goes to the log, here, where it is turned
+//! A [`PageError`] holds what the reader may know and no more. The cause goes to the log, here, where it is turned
 //! into a fault; both carry the same request id. Providers get their errors in their own wire formats.
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::settings::WebSettings;
+use super::settings::{Console, WebSettings};
 use crate::access::AccessError;
 use crate::domain::CacheId;
 use crate::provisioning::ProvisioningError;
@@ -18,10 +18,12 @@ use crate::store::StoreError;
 
 /// Why a page was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum PageError {
     /// No such page, or none that this reader may know of: the two look the same.
     NotFound,
     LoginNeeded,
+    /// There was a sign-in to this cache, and it is over.
+    LoginEnded,
     /// A sign-on whose proof does not hold, for whatever reason.
     SignOnRefused,
     /// A form that did not come from one of our pages, or from an older login.
@@ -43,89 +45,95 @@ pub enum Fault {
     Internal,
 }
 
-impl Fault {
+impl PageError {
     pub const fn status(self) -> StatusCode {
         match self {
-            Fault::NotFound | Fault::UnknownCredential => StatusCode::NOT_FOUND,
-            Fault::LoginNeeded => StatusCode::UNAUTHORIZED,
-            Fault::SignOnRefused | Fault::Forged => StatusCode::FORBIDDEN,
-            Fault::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Fault::PrimaryStays | Fault::TooManyCertificates { .. } | Fault::NoTls => {
+            PageError::NotFound | PageError::UnknownCredential => StatusCode::NOT_FOUND,
+            PageError::LoginNeeded | PageError::LoginEnded => StatusCode::UNAUTHORIZED,
+            PageError::SignOnRefused | PageError::Forged => StatusCode::FORBIDDEN,
+            PageError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            PageError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            PageError::PrimaryStays | PageError::TooManyCertificates { .. } | PageError::NoTls => {
                 StatusCode::CONFLICT
             }
             // What partners of the marketplace use for an action over the plan (product reference, section 2).
-            Fault::TooManyCredentials { .. } => StatusCode::PAYMENT_REQUIRED,
-            Fault::Unavailable | Fault::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            PageError::TooManyCredentials { .. } => StatusCode::PAYMENT_REQUIRED,
+            PageError::Unavailable | PageError::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
+            PageError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     const fn title(self) -> &'static str {
         match self {
-            Fault::NotFound => "There is nothing here",
-            Fault::LoginNeeded => "Please sign in",
-            Fault::SignOnRefused => "This sign-on was not accepted",
-            Fault::Forged => "This form has gone stale",
-            Fault::MethodNotAllowed => "This address takes a form",
-            Fault::TooLarge => "That was too much",
-            Fault::UnknownCredential => "No such credential",
-            Fault::PrimaryStays => "The primary credential stays",
-            Fault::TooManyCredentials { .. } => "Your plan's credentials are all in use",
-            Fault::TooManyCertificates { .. } => "This credential has all its certificates",
-            Fault::NoTls => "There is no TLS address",
-            Fault::Unavailable | Fault::TooSlow => "We cannot answer right now",
-            Fault::Internal => "Something went wrong on our side",
+            PageError::NotFound => "There is nothing here",
+            PageError::LoginNeeded => "Please sign in",
+            PageError::LoginEnded => "Your sign-in has ended",
+            PageError::SignOnRefused => "This sign-on was not accepted",
+            PageError::Forged => "This form has gone stale",
+            PageError::MethodNotAllowed => "This address takes a form",
+            PageError::TooLarge => "That was too much",
+            PageError::UnknownCredential => "No such credential",
+            PageError::PrimaryStays => "The primary credential stays",
+            PageError::TooManyCredentials { .. } => "Your plan's credentials are all in use",
+            PageError::TooManyCertificates { .. } => "This credential has all its certificates",
+            PageError::NoTls => "There is no TLS address",
+            PageError::Unavailable | PageError::TooSlow => "We cannot answer right now",
+            PageError::Internal => "Something went wrong on our side",
         }
     }
 
     fn text(self) -> String {
         let text = match self {
-            Fault::NotFound => {
+            PageError::NotFound => {
                 "The address may be mistyped or out of date. If you are looking for your cache, open its \
                  dashboard from your provider's console."
             }
-            Fault::LoginNeeded => {
-                "You are not signed in to this cache, or your sign-in has ended. Open the dashboard from your \
+            PageError::LoginNeeded => {
+                "This browser is not signed in to a cache here. Open the dashboard from your provider's console, or \
+                 with your cache's own dashboard address."
+            }
+            PageError::LoginEnded => {
+                "A sign-in lasts 12 hours at most and ends after 30 minutes without use, when you sign out, and for \
+                 everybody else when somebody rotates the cache's SSO secret. Open the dashboard again from your \
                  provider's console, or with your cache's own dashboard address."
             }
-            Fault::SignOnRefused => {
+            PageError::SignOnRefused => {
                 "A sign-on works once and only for a few minutes. Go back to your provider's console and open \
                  the dashboard again."
             }
-            Fault::Forged => {
+            PageError::Forged => {
                 "It belongs to an earlier sign-in or did not come from this site, so nothing was changed. \
                  Reload the dashboard and try again."
             }
-            Fault::MethodNotAllowed => {
+            PageError::MethodNotAllowed => {
                 "It cannot be opened like a page. Use the buttons on the dashboard instead."
             }
-            Fault::TooLarge => "The request was larger than we accept. Nothing was changed.",
-            Fault::UnknownCredential => {
+            PageError::TooLarge => "The request was larger than we accept. Nothing was changed.",
+            PageError::UnknownCredential => {
                 "This cache has no credential of that name; perhaps it was deleted a moment ago. Nothing was \
                  changed."
             }
-            Fault::PrimaryStays => {
+            PageError::PrimaryStays => {
                 "Your app is using it. Promote another credential first, then delete this one."
             }
-            Fault::TooManyCredentials { max } => {
+            PageError::TooManyCredentials { max } => {
                 return format!(
                     "It has room for {max}. Delete one that is no longer used, or move to a larger plan."
                 );
             }
-            Fault::TooManyCertificates { max } => {
+            PageError::TooManyCertificates { max } => {
                 return format!(
                     "It may have {max}. Revoke one that is no longer used, then issue another."
                 );
             }
-            Fault::NoTls => {
+            PageError::NoTls => {
                 "A client certificate is of use only on a TLS address, which this service does not offer. Nothing \
                  was issued."
             }
-            Fault::Unavailable | Fault::TooSlow => {
+            PageError::Unavailable | PageError::TooSlow => {
                 "Your cache itself goes on working. Please try again in a few seconds."
             }
-            Fault::Internal => {
+            PageError::Internal => {
                 "It has been written down. Your cache itself goes on working. If it happens again, please tell \
                  us when it was."
             }
@@ -133,11 +141,15 @@ impl Fault {
         text.to_owned()
     }
 
-    /// Whether a way back to the dashboard helps: the reader was on it when this happened.
+    /// Whether a way back to the dashboard helps: the reader was on it when this happened. To the others it is said
+    /// where dashboards are opened.
     const fn leads_back(self) -> bool {
         !matches!(
             self,
-            Fault::NotFound | Fault::LoginNeeded | Fault::SignOnRefused
+            PageError::NotFound
+                | PageError::LoginNeeded
+                | PageError::LoginEnded
+                | PageError::SignOnRefused
         )
     }
 
@@ -148,7 +160,10 @@ impl Fault {
             status: self.status().as_u16(),
             title: self.title(),
             text: self.text(),
-            back: dashboard.filter(|_| self.leads_back()),
+            links: match self.leads_back() {
+                true => dashboard.map(Link::back_to).into_iter().collect(),
+                false => settings.consoles.iter().map(Link::to_console).collect(),
+            },
         };
         let mut response = (self.status(), html(&page)).into_response();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -161,7 +176,7 @@ impl Fault {
 }
 
 /// Leaves the fault for [`layers`](super::layers), which knows the settings and makes the page.
-impl IntoResponse for Fault {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -169,52 +184,52 @@ impl IntoResponse for Fault {
     }
 }
 
-impl From<AccessError> for Fault {
-    fn from(error: AccessError) -> Fault {
+impl From<AccessError> for PageError {
+    fn from(error: AccessError) -> PageError {
         match error {
-            AccessError::UnknownCredential(_) => Fault::UnknownCredential,
-            AccessError::PrimaryStays => Fault::PrimaryStays,
-            AccessError::TooManyCredentials { max } => Fault::TooManyCredentials { max },
-            AccessError::TooManyCertificates { max } => Fault::TooManyCertificates { max },
+            AccessError::UnknownCredential(_) => PageError::UnknownCredential,
+            AccessError::PrimaryStays => PageError::PrimaryStays,
+            AccessError::TooManyCredentials { max } => PageError::TooManyCredentials { max },
+            AccessError::TooManyCertificates { max } => PageError::TooManyCertificates { max },
             AccessError::Signing(error) => internal(&error),
-            AccessError::UsedProof => Fault::SignOnRefused,
-            AccessError::Gone => Fault::NotFound,
-            AccessError::Store(error) => Fault::from(error),
+            AccessError::UsedProof => PageError::SignOnRefused,
+            AccessError::Gone => PageError::NotFound,
+            AccessError::Store(error) => PageError::from(error),
         }
     }
 }
 
-impl From<ProvisioningError> for Fault {
-    fn from(error: ProvisioningError) -> Fault {
+impl From<ProvisioningError> for PageError {
+    fn from(error: ProvisioningError) -> PageError {
         match error {
-            ProvisioningError::Store(error) => Fault::from(error),
-            ProvisioningError::Unknown | ProvisioningError::Gone => Fault::NotFound,
+            ProvisioningError::Store(error) => PageError::from(error),
+            ProvisioningError::Unknown | ProvisioningError::Gone => PageError::NotFound,
             other => internal(&other),
         }
     }
 }
 
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Fault {
+impl From<StoreError> for PageError {
+    fn from(error: StoreError) -> PageError {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::error!(%error, "page not given");
-                Fault::Unavailable
+                PageError::Unavailable
             }
             other => internal(&other),
         }
     }
 }
 
-impl From<askama::Error> for Fault {
-    fn from(error: askama::Error) -> Fault {
+impl From<askama::Error> for PageError {
+    fn from(error: askama::Error) -> PageError {
         internal(&error)
     }
 }
 
-fn internal(error: &(dyn Error + 'static)) -> Fault {
+fn internal(error: &(dyn Error + 'static)) -> PageError {
     tracing::error!(error = %error, "page not given");
-    Fault::Internal
+    PageError::Internal
 }
 
 /// A page with a title and a sentence or two.
@@ -225,7 +240,30 @@ struct MessagePage<'a> {
     status: u16,
     title: &'static str,
     text: String,
-    back: Option<CacheId>,
+    /// Where to go on.
+    links: Vec<Link>,
+}
+
+/// A button that leads on.
+pub struct Link {
+    pub href: String,
+    pub text: String,
+}
+
+impl Link {
+    fn back_to(cache: CacheId) -> Link {
+        Link {
+            href: format!("/caches/{cache}"),
+            text: "Back to the dashboard".to_owned(),
+        }
+    }
+
+    pub fn to_console(console: &Console) -> Link {
+        Link {
+            href: console.url.clone(),
+            text: format!("Go to {}", console.name),
+        }
+    }
 }
 
 /// The page after signing out.
@@ -234,10 +272,10 @@ pub fn signed_out(settings: &WebSettings) -> Response {
         product: &settings.product_name,
         status: 200,
         title: "You are signed out",
-        text: "All dashboards that were open in this browser are closed. Open them again from your provider's \
-               console."
+        text: "You signed out, and with that all dashboards that were open in this browser are closed. Open them \
+               again from your provider's console, or with your cache's own dashboard address."
             .to_owned(),
-        back: None,
+        links: settings.consoles.iter().map(Link::to_console).collect(),
     })
 }
 
@@ -245,7 +283,7 @@ pub fn signed_out(settings: &WebSettings) -> Response {
 pub fn html(page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => axum::response::Html(text).into_response(),
-        Err(error) => Fault::from(error).into_response(),
+        Err(error) => PageError::from(error).into_response(),
     }
 }
 
@@ -257,24 +295,25 @@ mod tests {
     use crate::domain::ConfigVarNames;
     use crate::web::assets;
 
-    const ALL: [Fault; 14] = [
-        Fault::NotFound,
-        Fault::LoginNeeded,
-        Fault::SignOnRefused,
-        Fault::Forged,
-        Fault::MethodNotAllowed,
-        Fault::TooLarge,
-        Fault::UnknownCredential,
-        Fault::PrimaryStays,
-        Fault::TooManyCredentials { max: 10 },
-        Fault::TooManyCertificates { max: 5 },
-        Fault::NoTls,
-        Fault::Unavailable,
-        Fault::TooSlow,
-        Fault::Internal,
+    const ALL: [PageError; 15] = [
+        PageError::NotFound,
+        PageError::LoginNeeded,
+        PageError::LoginEnded,
+        PageError::SignOnRefused,
+        PageError::Forged,
+        PageError::MethodNotAllowed,
+        PageError::TooLarge,
+        PageError::UnknownCredential,
+        PageError::PrimaryStays,
+        PageError::TooManyCredentials { max: 10 },
+        PageError::TooManyCertificates { max: 5 },
+        PageError::NoTls,
+        PageError::Unavailable,
+        PageError::TooSlow,
+        PageError::Internal,
     ];
 
-    async fn page(fault: Fault, dashboard: Option<CacheId>) -> String {
+    async fn page(fault: PageError, dashboard: Option<CacheId>) -> String {
         let settings = WebSettings::new(
             "https://cache.example.com".parse().unwrap(),
             true,
@@ -287,6 +326,30 @@ mod tests {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
+    /// A rule that forbids is told as the rule, not as a fault of ours.
+    #[test]
+    fn refusals_of_access_keep_their_meaning() {
+        let told = |error: AccessError| PageError::from(error).title();
+        let (too_many, certificates) = (
+            told(AccessError::TooManyCredentials { max: 3 }),
+            told(AccessError::TooManyCertificates { max: 5 }),
+        );
+        assert_eq!(too_many, PageError::TooManyCredentials { max: 3 }.title());
+        assert_eq!(
+            certificates,
+            PageError::TooManyCertificates { max: 5 }.title()
+        );
+        assert_eq!(
+            told(AccessError::PrimaryStays),
+            PageError::PrimaryStays.title()
+        );
+        assert_eq!(
+            told(AccessError::UsedProof),
+            PageError::SignOnRefused.title()
+        );
+        assert_eq!(told(AccessError::Gone), PageError::NotFound.title());
+    }
+
     #[tokio::test]
     async fn what_people_read() {
         let mut texts = String::new();
@@ -295,7 +358,7 @@ mod tests {
             texts += &format!("{status} {}\n    {}\n", fault.title(), fault.text());
         }
         insta::assert_snapshot!("texts", texts);
-        let not_found = page(Fault::NotFound, None)
+        let not_found = page(PageError::NotFound, None)
             .await
             .replace(assets::style(), "/assets/larder.css")
             .replace(assets::script(), "/assets/larder.js")
@@ -307,11 +370,15 @@ mod tests {
     /// not.
     #[tokio::test]
     async fn what_is_hidden_does_not_depend_on_the_address() {
-        for fault in [Fault::NotFound, Fault::LoginNeeded, Fault::SignOnRefused] {
+        for fault in [
+            PageError::NotFound,
+            PageError::LoginNeeded,
+            PageError::SignOnRefused,
+        ] {
             assert_eq!(page(fault, None).await, page(fault, Some(CacheId(7))).await);
         }
         assert!(
-            page(Fault::Forged, Some(CacheId(7)))
+            page(PageError::Forged, Some(CacheId(7)))
                 .await
                 .contains("/caches/7")
         );
@@ -321,11 +388,17 @@ mod tests {
     async fn causes_stay_in_the_log() {
         let inner = std::io::Error::other("host=db.internal password=hunter2");
         for (error, fault) in [
-            (StoreError::Unavailable(inner.into()), Fault::Unavailable),
-            (StoreError::BadRow("hunter2".to_owned()), Fault::Internal),
-            (StoreError::Taken("hunter2".to_owned()), Fault::Internal),
+            (
+                StoreError::Unavailable(inner.into()),
+                PageError::Unavailable,
+            ),
+            (
+                StoreError::BadRow("hunter2".to_owned()),
+                PageError::Internal,
+            ),
+            (StoreError::Taken("hunter2".to_owned()), PageError::Internal),
         ] {
-            let made = Fault::from(AccessError::Store(error));
+            let made = PageError::from(AccessError::Store(error));
             assert_eq!(made, fault);
             assert!(!page(made, Some(CacheId(7))).await.contains("hunter2"));
         }

@@ -1,4 +1,5 @@
-//! Who is there, and did they mean it: extractors that hand a handler its [`Owner`].
+//! Who is there, and did they mean it: extractors that hand a handler its
+//! [`Owner`](crate::access::Owner).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,34 +12,34 @@ use serde::de::DeserializeOwned;
 
 use super::Web;
 use super::cookies;
-use super::error::Fault;
+use super::error::PageError;
 use super::form::{Envelope, comes_from_us};
-use crate::access::Owner;
+use crate::access::{RefusedCall, SignedIn};
 use crate::domain::secret::{BearerSecret, same_secret};
 use crate::domain::{CacheId, Username};
 
-/// The owner of the cache named by `{id}` in the path, by the session cookie of that cache.
+/// A browser that is signed in to the cache named by `{id}` in the path, by the session cookie of that cache.
 ///
 /// Without a session the answer is the same for every id; with a session of another cache only, a cache that
 /// exists looks like one that does not (security.md SD-12).
-impl FromRequestParts<Web> for Owner {
-    type Rejection = Fault;
+impl FromRequestParts<Web> for SignedIn {
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Owner, Fault> {
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<SignedIn, PageError> {
         let cache: CacheId = path_part(parts, web, "id")
             .await
             .and_then(|id| id.parse().ok())
-            .ok_or(Fault::NotFound)?;
+            .ok_or(PageError::NotFound)?;
         let jar = CookieJar::from_headers(&parts.headers);
         let Some(cookie) = cookies::session(&jar, &web.settings, cache) else {
-            return Err(if cookies::sessions(&jar, &web.settings).is_empty() {
-                Fault::LoginNeeded
-            } else {
-                Fault::NotFound
-            });
+            if cookies::sessions(&jar, &web.settings).is_empty() {
+                return Err(PageError::LoginNeeded);
+            }
+            note_refused(web, RefusedCall::Session, remote(parts));
+            return Err(PageError::NotFound);
         };
-        let owner = web.access.owner(&cookie, cache, remote(parts)).await?;
-        owner.ok_or(Fault::LoginNeeded)
+        let owner = web.access.signed_in(&cookie, cache, remote(parts)).await?;
+        owner.ok_or(PageError::LoginEnded)
     }
 }
 
@@ -46,52 +47,63 @@ impl FromRequestParts<Web> for Owner {
 pub struct Named(pub Username);
 
 impl FromRequestParts<Web> for Named {
-    type Rejection = Fault;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Named, Fault> {
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Named, PageError> {
         path_part(parts, web, "username")
             .await
             .and_then(|name| name.parse().ok())
             .map(Named)
-            .ok_or(Fault::UnknownCredential)
+            .ok_or(PageError::UnknownCredential)
     }
 }
 
 /// A form that the owner sent from one of our pages. Every handler that changes something takes one.
 pub struct Signed<F> {
-    pub owner: Owner,
+    pub owner: SignedIn,
     pub fields: F,
 }
 
 impl<F: DeserializeOwned> FromRequest<Web> for Signed<F> {
-    type Rejection = Fault;
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, web: &Web) -> Result<Signed<F>, Fault> {
+    async fn from_request(request: Request, web: &Web) -> Result<Signed<F>, PageError> {
         let (mut parts, body) = request.into_parts();
-        let owner = Owner::from_request_parts(&mut parts, web).await?;
-        let form = read_form(Request::from_parts(parts, body), web).await?;
-        if !is_token_of(&form.csrf, &owner.session().csrf) {
-            return Err(Fault::Forged);
+        let owner = SignedIn::from_request_parts(&mut parts, web).await?;
+        let remote = remote(&parts);
+        let form = match read_form(Request::from_parts(parts, body), web).await {
+            Ok(form) if !is_token_of(&form.csrf, &owner.session().csrf) => Err(PageError::Forged),
+            read => read,
+        };
+        if matches!(form, Err(PageError::Forged)) {
+            note_refused(web, RefusedCall::Form, remote);
         }
         Ok(Signed {
             owner,
-            fields: form.fields,
+            fields: form?.fields,
         })
     }
+}
+
+fn note_refused(web: &Web, call: RefusedCall, remote: Option<IpAddr>) {
+    let refused = web.access.refused_calls();
+    refused.note(call, None, remote, web.clock.now());
 }
 
 /// The form of a request that comes from our own pages. Its token is still to be compared with a session's.
 pub async fn read_form<F: DeserializeOwned>(
     request: Request,
     web: &Web,
-) -> Result<Envelope<F>, Fault> {
+) -> Result<Envelope<F>, PageError> {
     if !comes_from_us(request.headers(), &web.settings.public_url) {
-        return Err(Fault::Forged);
+        return Err(PageError::Forged);
     }
     match Form::<Envelope<F>>::from_request(request, web).await {
         Ok(Form(form)) => Ok(form),
-        Err(refused) if refused.status() == Fault::TooLarge.status() => Err(Fault::TooLarge),
-        Err(_) => Err(Fault::Forged),
+        Err(refused) if refused.status() == PageError::TooLarge.status() => {
+            Err(PageError::TooLarge)
+        }
+        Err(_) => Err(PageError::Forged),
     }
 }
 
@@ -102,8 +114,8 @@ pub fn is_token_of(presented: &secrecy::SecretString, token: &BearerSecret) -> b
     )
 }
 
-/// Where a request comes from: the peer of the connection. No forwarding header is believed (security.md
-/// PA-14).
+/// Where a request comes from: the peer of the connection, or whom a proxy of ours names in its place
+/// ([`crate::http::forwarded`]). Nobody else's forwarding header is believed (security.md PA-14).
 pub struct Remote(pub Option<IpAddr>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Remote {

@@ -10,8 +10,11 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the database answers as well.
+/// `GET /readyz`: the database answers as well, and the process is not about to stop.
 pub async fn ready(State(web): State<Web>) -> (StatusCode, &'static str) {
+    if web.stopping.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
     match web.store.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n"),
         Err(error) => {

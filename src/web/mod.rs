@@ -1,33 +1,34 @@
-//! Rank 3: pages, forms and the table of routes.
+//! Rank 3: pages, forms and their routes. It knows no marketplace: whoever signs people on does so in its own routes,
+//! which this room mounts, and hands them over by [`Web::enter`].
 //!
 //! ```text
 //!  request ─▶ layers (headers, id and log, fault pages, time limit, panic, size limit)
 //!          ─▶ router (every route on one page) ─▶ guard (Owner, Signed) ─▶ handler ─▶ Access
 //!                                                                            │
-//!                                          templates ◀── view structs ◀── present
+//!                                                          templates ◀── panels
 //! ```
 //!
 //! - A handler cannot reach a cache without an [`Owner`](crate::access::Owner), and a handler that changes
 //!   something takes [`guard::Signed`], which also checks where the form came from.
-//! - Handlers return [`error::Fault`]; the one page for it is made in [`layers`], so that all faults of a kind
+//! - Handlers return [`error::PageError`]; the one page for it is made in [`layers`], so that all faults of a kind
 //!   look the same to the byte.
-//! - Templates see plain view structs of texts and numbers. `dashboard::present` is the one place where domain
-//!   types become views.
+//! - Templates see texts, numbers and choices already made. Each of [`dashboard::panels`] makes its own from domain
+//!   types.
 //! - No secret is ever in a page before its owner asked for it with a form, nor in any address but the
 //!   long-lived one that the owner keeps.
 
 pub mod assets;
 mod cookies;
 pub mod dashboard;
+mod enter;
 pub mod error;
+mod flash;
 mod form;
 pub mod guard;
 pub mod health;
+pub mod home;
 pub mod layers;
-mod notice;
-mod pace;
 pub mod router;
-pub mod server;
 pub mod settings;
 pub mod signin;
 
@@ -36,12 +37,15 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use crate::access::{RefusedCall, RefusedCalls};
+pub use enter::{SignOn, Visitor};
 pub use router::app;
-pub use settings::{BadPublicUrl, PublicUrl, WebSettings};
+pub use settings::{BadPublicUrl, Console, MarketplaceFace, PublicUrl, WebSettings};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::domain::{Clock, Plans};
-use crate::marketplace::heroku::sso::SsoSettings;
 use crate::provisioning::Provisioning;
 use crate::store::Store;
 
@@ -52,8 +56,8 @@ pub struct Web {
     pub provisioning: Provisioning,
     pub store: Store,
     pub plans: Arc<Plans>,
-    /// What Heroku's signed sign-on forms are checked against.
-    pub heroku_sso: SsoSettings,
     pub clock: Arc<dyn Clock>,
+    /// Cancelled when the process was told to stop, some time before it takes no more requests.
+    pub stopping: CancellationToken,
     pub settings: Arc<WebSettings>,
 }

@@ -1,4 +1,4 @@
-//! Every route of the program, on one page, grouped by who uses it.
+//! Every route of this room, grouped by who uses it. Those of the dashboard stand in its panels.
 
 use axum::Router;
 use axum::handler::Handler;
@@ -6,9 +6,8 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
-use super::dashboard::{caches, certificates, credentials, flush, link, rotation};
-use super::error::Fault;
-use super::{Web, assets, health, layers, signin};
+use super::error::PageError;
+use super::{Web, assets, dashboard, health, home, layers, signin};
 
 /// Who may use a route, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,107 +33,43 @@ pub struct Route {
 /// All routes but the marketplaces' own, which [`app`] is given. Tests walk this table, so that a route added
 /// here is held to the rules of its kind.
 pub fn table() -> Vec<Route> {
-    use Who::{Anyone, OwnerActs, OwnerLooks, Visitor};
-    vec![
+    use Who::{Anyone, Visitor};
+    let mut routes = vec![
         // Load balancers
         on_get(Anyone, "/healthz", health::alive),
         on_get(Anyone, "/readyz", health::ready),
         // Browsers
+        on_get(Visitor, "/", home::show),
         asset("/assets/{file}"),
         // Ways in and out
         on_get(Visitor, "/d/{sso_hash}", signin::by_link),
-        on_post(Visitor, "/heroku/sso", signin::by_heroku),
         on_post(Visitor, "/logout", signin::leave),
-        // Owners: the dashboard
-        on_get(OwnerLooks, "/caches/{id}", caches::show),
-        on_get(OwnerLooks, "/caches/{id}/flush", flush::ask),
-        on_post(OwnerActs, "/caches/{id}/flush", flush::flush),
-        on_post(OwnerActs, "/caches/{id}/credentials", credentials::add),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/reveal",
-            credentials::reveal,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/promote",
-            credentials::promote,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/rotate",
-            credentials::rotate,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/capabilities",
-            credentials::restrict,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/config-vars/push",
-            credentials::push,
-        ),
-        on_post(OwnerActs, "/caches/{id}/rotation", rotation::schedule),
-        on_get(
-            OwnerLooks,
-            "/caches/{id}/credentials/{username}/delete",
-            credentials::ask_to_delete,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/delete",
-            credentials::delete,
-        ),
-        on_get(
-            OwnerLooks,
-            "/caches/{id}/credentials/{username}/certificates",
-            certificates::show,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/certificates",
-            certificates::issue,
-        ),
-        on_post(
-            OwnerActs,
-            "/caches/{id}/credentials/{username}/certificates/revoke",
-            certificates::revoke,
-        ),
-        on_post(OwnerActs, "/caches/{id}/sso-secret/rotate", link::rotate),
-        on_post(OwnerActs, "/caches/{id}/dashboard-url/reveal", link::reveal),
-    ]
+    ];
+    // Owners: each panel of the dashboard has its own
+    routes.extend(dashboard::routes());
+    routes
 }
 
-/// The program's HTTP face. `marketplaces` are the providers' routes, such as `/heroku/resources`, with their
-/// state inside and without a fallback of their own; they share the layers around everything.
+/// The program's HTTP face. `marketplaces` are the marketplaces' routes, with their state inside and without a fallback
+/// of their own; they share the layers around everything.
 pub fn app(web: Web, marketplaces: Router) -> Router {
-    let marketplaces = match web.heroku_sso.legacy {
-        // An address that the marketplace's own calls use too, with their own answer to other methods.
-        true => marketplaces.merge(old_address(web.clone())),
-        false => marketplaces,
-    };
     let routes = table()
         .into_iter()
         .fold(Router::new(), |router, route| {
             router.route(route.path, route.handler)
         })
-        .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
+        .method_not_allowed_fallback(async || PageError::MethodNotAllowed)
         .with_state(web.clone())
         .merge(marketplaces)
-        .fallback(async || Fault::NotFound);
+        .fallback(async || PageError::NotFound);
     layers::around(routes, &web.settings)
 }
 
-/// The sign-on of marketplaces of the first generation.
-fn old_address(web: Web) -> Router {
-    let sign_on = get(signin::by_old_address);
-    Router::new()
-        .route("/heroku/resources/{id}", sign_on)
-        .with_state(web)
-}
-
-fn on_get<T: 'static>(who: Who, path: &'static str, handler: impl Handler<T, Web>) -> Route {
+pub(super) fn on_get<T: 'static>(
+    who: Who,
+    path: &'static str,
+    handler: impl Handler<T, Web>,
+) -> Route {
     Route {
         method: Method::GET,
         path,
@@ -143,7 +78,11 @@ fn on_get<T: 'static>(who: Who, path: &'static str, handler: impl Handler<T, Web
     }
 }
 
-fn on_post<T: 'static>(who: Who, path: &'static str, handler: impl Handler<T, Web>) -> Route {
+pub(super) fn on_post<T: 'static>(
+    who: Who,
+    path: &'static str,
+    handler: impl Handler<T, Web>,
+) -> Route {
     Route {
         method: Method::POST,
         path,

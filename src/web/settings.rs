@@ -1,12 +1,13 @@
 //! What the web room needs to be told.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
 
-use crate::domain::ConfigVarNames;
+use crate::domain::{ConfigVarNames, Marketplace};
 
 /// Settings of the pages. `config` fills them in.
 #[derive(Clone, Debug)]
@@ -17,10 +18,14 @@ pub struct WebSettings {
     /// The name over every page.
     pub product_name: String,
     pub variables: ConfigVarNames,
-    /// Whether pages have the place for the header of marketplaces of the first generation.
-    pub legacy_header: bool,
+    /// How each marketplace appears to the owners of its caches.
+    pub marketplaces: BTreeMap<Marketplace, MarketplaceFace>,
     /// Where the caches' servers take TLS, if they do.
     pub tls_port: Option<u16>,
+    /// What clients must be told to trust there, where no authority that they know has signed: a path for the samples.
+    pub tls_ca_file: Option<String>,
+    /// Where customers open their dashboards.
+    pub consoles: Vec<Console>,
     /// How many caches one browser may be signed in to; the oldest sign-in gives way.
     pub sessions_per_browser_max: usize,
     /// Length of the Events list.
@@ -44,14 +49,55 @@ impl WebSettings {
             secure_cookies,
             product_name,
             variables,
-            legacy_header: false,
+            marketplaces: BTreeMap::new(),
             tls_port: None,
+            tls_ca_file: None,
+            consoles: Vec::new(),
             sessions_per_browser_max: 20,
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,
             request_timeout: Duration::from_secs(20),
         }
     }
+
+    /// A marketplace's name in sentences. One that is not registered any more goes by its own name.
+    pub fn shown_as<'a>(&'a self, marketplace: &'a Marketplace) -> &'a str {
+        match self.marketplaces.get(marketplace) {
+            Some(face) => &face.shown_as,
+            None => marketplace.as_str(),
+        }
+    }
+
+    /// The config vars that an app of this marketplace reads.
+    pub fn variables_of(&self, marketplace: Marketplace) -> &ConfigVarNames {
+        let face = self.marketplaces.get(&marketplace);
+        let own = face.and_then(|face| face.variables.as_ref());
+        own.unwrap_or(&self.variables)
+    }
+
+    /// What a marketplace wants at the top of the pages of its caches.
+    pub fn header(&self, marketplace: Marketplace) -> Option<&'static str> {
+        self.marketplaces.get(&marketplace)?.header
+    }
+}
+
+/// What pages show of a marketplace; this room knows no more of one.
+#[derive(Clone, Debug)]
+pub struct MarketplaceFace {
+    /// Its name in sentences.
+    pub shown_as: String,
+    /// HTML that it wants at the top of the pages of its caches.
+    pub header: Option<&'static str>,
+    /// The config vars of its customers' apps, where they are not the product's.
+    pub variables: Option<ConfigVarNames>,
+}
+
+/// A marketplace's pages for its customers.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// The marketplace's name in sentences.
+    pub name: String,
+    pub url: String,
 }
 
 /// How the outside reaches us: scheme and host, without a path.
@@ -61,6 +107,7 @@ pub struct PublicUrl {
     https: bool,
 }
 
+/// Why a text is no public address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a public address: http or https, a host and nothing behind it are expected")]
 pub struct BadPublicUrl;

@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-use larder::access::{Access, AccessError, ConfigState, FlushResult, Owner, Reach, SsoVisit};
+use larder::access::{
+    Access, AccessError, ConfigState, DONE_WAIT, FlushResult, Owner, Reach, SsoVisit,
+};
 use larder::domain::secret::BearerSecret;
-use larder::domain::{CacheId, Capabilities, Username};
+use larder::domain::{CacheId, CameBy, Capabilities, Identity, Username};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
+use crate::support::control_plane::{ControlPlane, plans};
 use crate::support::db::on_each;
-use crate::support::world::{World, plans};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn cache_with_owner(world: &World) -> (CacheId, Owner) {
-    let cache = world.provision("r-1").await.resource.cache;
-    (cache, world.owner(cache, "proof").await)
+async fn cache_with_owner(control: &ControlPlane) -> (CacheId, Owner) {
+    let cache = control.provision("r-1").await.resource.cache;
+    (cache, control.owner(cache, "proof").await)
 }
 
-async fn primary(world: &World, owner: &Owner) -> Username {
-    let credentials = world.access.credentials(owner).await.expect("a list");
+async fn primary(control: &ControlPlane, owner: &Owner) -> Username {
+    let credentials = control.access.credentials(owner).await.expect("a list");
     assert!(credentials[0].primary);
     assert!(credentials[1..].iter().all(|other| !other.primary));
     credentials[0].username.clone()
@@ -29,17 +31,17 @@ async fn primary(world: &World, owner: &Owner) -> Username {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_of_one_cache_and_ends_in_time() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let other = world.provision("r-2").await.resource.cache;
-        let hash = world.store.sso_secret(cache).await.expect("answers");
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let other = control.provision("r-2").await.resource.cache;
+        let hash = control.store.sso_secret(cache).await.expect("answers");
         let open = async || {
             let hash = hash.as_ref().expect("a hash");
-            let session = world.access.open_by_link(hash, None).await;
+            let session = control.access.open_by_link(hash, |_| None, None).await;
             session.expect("answers").expect("a session")
         };
         let alive = async |cookie: &BearerSecret, cache| {
-            let owner = world.access.owner(cookie, cache, None).await;
+            let owner = control.access.signed_in(cookie, cache, None).await;
             owner.expect("answers").is_some()
         };
 
@@ -49,27 +51,98 @@ async fn a_session_is_of_one_cache_and_ends_in_time() {
         assert!(!alive(&session.cookie, other).await, "another cache");
         assert!(!alive(&BearerSecret::generate(), cache).await);
 
-        world.clock.advance(MINUTE * 29);
+        control.clock.advance(MINUTE * 29);
         assert!(alive(&session.cookie, cache).await, "used, so it lives on");
-        world.clock.advance(MINUTE * 29);
+        control.clock.advance(MINUTE * 29);
         assert!(alive(&session.cookie, cache).await);
-        world.clock.advance(MINUTE * 31);
+        control.clock.advance(MINUTE * 31);
         assert!(!alive(&session.cookie, cache).await, "idle");
 
         let session = open().await;
         for _ in 0..35 {
-            world.clock.advance(MINUTE * 20);
+            control.clock.advance(MINUTE * 20);
             assert!(alive(&session.cookie, cache).await);
         }
-        world.clock.advance(MINUTE * 20);
+        control.clock.advance(MINUTE * 20);
         assert!(!alive(&session.cookie, cache).await, "12 hours old");
 
         let session = open().await;
-        let owner = world.access.owner(&session.cookie, cache, None).await;
+        let owner = control.access.signed_in(&session.cookie, cache, None).await;
         let owner = owner.expect("answers").expect("alive");
-        world.access.close_session(&owner).await.expect("closed");
+        control.access.close_session(&owner).await.expect("closed");
         assert!(!alive(&session.cookie, cache).await, "logged out");
-        world.access.tidy().await.expect("tidied");
+        control.access.tidy().await.expect("tidied");
+    })
+    .await;
+}
+
+/// Whichever way the machine's clock jumps, no session gets longer (security.md SD-11).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_lengthens_no_session() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let hash = control.store.sso_secret(cache).await.expect("answers");
+        let hash = hash.expect("a hash");
+        let open = async || {
+            let session = control.access.open_by_link(&hash, |_| None, None).await;
+            session.expect("answers").expect("a session").cookie
+        };
+        let alive = async |cookie: &BearerSecret| {
+            let owner = control.access.signed_in(cookie, cache, None).await;
+            owner.expect("answers").is_some()
+        };
+        let session = open().await;
+        control.clock.set_back(MINUTE / 2);
+        assert!(alive(&session).await, "clocks may differ by as much");
+        control.clock.set_back(MINUTE * 60);
+        assert!(!alive(&session).await, "set back by an hour");
+        control.clock.advance(MINUTE * 60);
+        assert!(
+            alive(&session).await,
+            "right again, and thirty minutes are not over"
+        );
+        control.clock.advance(MINUTE * 60 * 13);
+        assert!(!alive(&session).await, "set ahead");
+
+        // Used ahead of the time, then set back: what counts is the later of the two.
+        let session = open().await;
+        control.clock.advance(MINUTE * 20);
+        assert!(alive(&session).await);
+        control.clock.set_back(MINUTE * 15);
+        assert!(!alive(&session).await, "used in a time to come");
+    })
+    .await;
+}
+
+/// A clock is set ahead, what is old is dropped, and the clock is set right: a proof of before is still a used one
+/// (security.md SD-4).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_makes_no_proof_new() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let come = async || {
+            let visit = SsoVisit {
+                cache,
+                proof_digest: "digest".to_owned(),
+                weaker_digest: None,
+                person: None,
+                context_app: None,
+            };
+            control.access.open_by_sso(visit, None).await
+        };
+        come().await.expect("the first time");
+        for hours in [1, 24] {
+            control.clock.advance(MINUTE * 60 * hours);
+            control.access.tidy().await.expect("tidied");
+            control.clock.set_back(MINUTE * 60 * hours);
+            let again = come().await;
+            assert!(
+                matches!(again, Err(AccessError::UsedProof)),
+                "{hours} hours ahead"
+            );
+        }
     })
     .await;
 }
@@ -78,13 +151,13 @@ async fn a_session_is_of_one_cache_and_ends_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_on_proof_opens_one_session() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let (store, cluster) = (db.opened_again().await, world.cluster.clone());
-        let other = Access::new(store.clone(), cluster, plans(), world.clock.clone());
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let (store, cluster) = (db.opened_again().await, control.cluster.clone());
+        let other = Access::new(store.clone(), cluster, plans(), control.clock.clone());
         let visits = (0..20).map(|count| {
             let process = if count % 2 == 0 {
-                &world.access
+                &control.access
             } else {
                 &other
             };
@@ -116,8 +189,8 @@ async fn a_sign_on_proof_opens_one_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_visit_uses_up_its_weaker_proof_too() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
         let come = async |proof: &str, weaker: Option<&str>| {
             let visit = SsoVisit {
                 cache,
@@ -126,7 +199,7 @@ async fn a_visit_uses_up_its_weaker_proof_too() {
                 person: None,
                 context_app: None,
             };
-            world.access.open_by_sso(visit, None).await
+            control.access.open_by_sso(visit, None).await
         };
         come("ann", Some("second")).await.expect("Ann is in");
         come("ben", Some("second")).await.expect("Ben is in");
@@ -141,26 +214,26 @@ async fn a_visit_uses_up_its_weaker_proof_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotating_the_url_ends_every_other_session() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (cache, owner) = cache_with_owner(&world).await;
-        let old = world.access.sso_hash(&owner).await.expect("a hash");
-        let other = world.access.open_by_link(&old, None).await;
+        let control = ControlPlane::start(db).await;
+        let (cache, owner) = cache_with_owner(&control).await;
+        let old = control.access.sso_hash(&owner).await.expect("a hash");
+        let other = control.access.open_by_link(&old, |_| None, None).await;
         let other = other.expect("answers").expect("a session");
 
-        let new = world.access.rotate_sso(&owner).await.expect("rotated");
+        let new = control.access.rotate_sso(&owner).await.expect("rotated");
         let known = async |hash: &BearerSecret| {
-            let session = world.access.open_by_link(hash, None).await;
+            let session = control.access.open_by_link(hash, |_| None, None).await;
             session.expect("answers").is_some()
         };
         assert!(!known(&old).await);
         assert!(known(&new).await);
-        let ended = world.access.owner(&other.cookie, cache, None).await;
+        let ended = control.access.signed_in(&other.cookie, cache, None).await;
         assert!(ended.expect("answers").is_none());
         assert!(
-            world.access.rotate_sso(&owner).await.is_ok(),
+            control.access.rotate_sso(&owner).await.is_ok(),
             "its own session lives"
         );
-        let kinds = world.history(cache).await;
+        let kinds = control.history(cache).await;
         assert_eq!(
             kinds,
             ["provisioned", "sso_secret_rotated", "sso_secret_rotated"]
@@ -172,32 +245,32 @@ async fn rotating_the_url_ends_every_other_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_is_created_promoted_and_removed() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (cache, owner) = cache_with_owner(&world).await;
-        let first = primary(&world, &owner).await;
-        let (second, reach) = world.access.create(&owner).await.expect("created");
+        let control = ControlPlane::start(db).await;
+        let (cache, owner) = cache_with_owner(&control).await;
+        let first = primary(&control, &owner).await;
+        let (second, reach) = control.access.create(&owner).await.expect("created");
         assert_eq!(reach, Reach::Everywhere);
         assert!(
-            world
+            control
                 .plane
                 .usernames(cache)
                 .contains(&second.username.to_string())
         );
-        let state = world.access.config_state(&owner).await.expect("a state");
+        let state = control.access.config_state(&owner).await.expect("a state");
         assert_eq!(state, ConfigState::Applied);
 
-        world
+        control
             .access
             .promote(&owner, &second.username)
             .await
             .expect("promoted");
-        world
+        control
             .access
             .promote(&owner, &second.username)
             .await
             .expect("twice is once");
-        assert_eq!(primary(&world, &owner).await, second.username);
-        let state = world.access.config_state(&owner).await.expect("a state");
+        assert_eq!(primary(&control, &owner).await, second.username);
+        let state = control.access.config_state(&owner).await.expect("a state");
         assert!(
             matches!(
                 state,
@@ -209,46 +282,49 @@ async fn a_credential_is_created_promoted_and_removed() {
             "{state:?}"
         );
         assert_eq!(
-            world.plane.usernames(cache).len(),
+            control.plane.usernames(cache).len(),
             2,
             "the old one keeps working"
         );
 
-        let refused = world.access.remove(&owner, &second.username).await;
+        let refused = control.access.remove(&owner, &second.username).await;
         assert!(matches!(refused, Err(AccessError::PrimaryStays)));
         for click in ["first", "second"] {
-            let reach = world.access.remove(&owner, &first).await.expect(click);
+            let reach = control.access.remove(&owner, &first).await.expect(click);
             assert_eq!(reach, Reach::Everywhere);
         }
-        assert_eq!(world.plane.usernames(cache), [second.username.to_string()]);
+        assert_eq!(
+            control.plane.usernames(cache),
+            [second.username.to_string()]
+        );
         assert!(matches!(
-            world.access.reveal(&owner, &first).await,
+            control.access.reveal(&owner, &first).await,
             Err(AccessError::UnknownCredential(_))
         ));
-        let shown = world
+        let shown = control
             .access
             .reveal(&owner, &second.username)
             .await
             .expect("shown");
-        let spec = world.plane.spec(cache).expect("served");
-        let verifier = shown.verifier(world.store.verifier_key(), &second.username);
+        let spec = control.plane.spec(cache).expect("served");
+        let verifier = shown.verifier(control.store.verifier_key(), &second.username);
         assert!(spec.credentials[0].verifier.matches(&verifier));
 
-        let kinds = world.history(cache).await;
+        let kinds = control.history(cache).await;
         assert_eq!(
             kinds,
             [
                 "provisioned",
-                "credentials_created",
+                "credential_added",
                 "credentials_promoted",
-                "credentials_removed"
+                "credential_removed"
             ]
         );
-        let audit = world.store.audit_of(cache, 100).await.expect("an audit");
+        let audit = control.store.audit_of(cache, 100).await.expect("an audit");
         let actions: Vec<&str> = audit
             .iter()
             .rev()
-            .map(|(_, entry)| entry.action.as_str())
+            .map(|row| row.entry.action.as_str())
             .collect();
         assert_eq!(
             actions,
@@ -261,11 +337,19 @@ async fn a_credential_is_created_promoted_and_removed() {
                 "credential.reveal",
             ]
         );
-        assert!(
-            audit
-                .iter()
-                .any(|(_, entry)| entry.actor == "ann@example.com")
-        );
+        let ann = Identity::Browser {
+            person: Some("ann@example.com".to_owned()),
+            came_by: CameBy::Marketplace(owner.resource().marketplace),
+        };
+        let by_ann = audit.iter().filter(|row| row.entry.actor.identity == ann);
+        assert_eq!(by_ann.count(), 5, "{audit:?}");
+        let events = control.store.events(cache, 10).await.expect("a timeline");
+        let actors: Vec<_> = events
+            .into_iter()
+            .map(|event| event.actor.expect("an actor").identity)
+            .collect();
+        let heroku = Identity::Marketplace(owner.resource().marketplace);
+        assert_eq!(actors, [ann.clone(), ann.clone(), ann, heroku]);
     })
     .await;
 }
@@ -273,27 +357,27 @@ async fn a_credential_is_created_promoted_and_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn capabilities_reach_the_node_and_the_plan_bounds_credentials() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (cache, owner) = cache_with_owner(&world).await;
-        let name = primary(&world, &owner).await;
+        let control = ControlPlane::start(db).await;
+        let (cache, owner) = cache_with_owner(&control).await;
+        let name = primary(&control, &owner).await;
         let read_only = Capabilities::NONE;
         for click in ["first", "second"] {
-            let reach = world
+            let reach = control
                 .access
                 .set_capabilities(&owner, &name, read_only)
                 .await;
             assert_eq!(reach.expect(click), Reach::Everywhere);
         }
-        let spec = world.plane.spec(cache).expect("served");
+        let spec = control.plane.spec(cache).expect("served");
         assert_eq!(spec.credentials[0].capabilities, read_only);
         assert_eq!(
-            world.history(cache).await,
+            control.history(cache).await,
             ["provisioned", "capabilities_changed"]
         );
 
         // The plan allows four. Of six that ask at once for a further one, three get it.
         let asks = (0..6).map(|_| {
-            let (access, owner) = (world.access.clone(), owner.clone());
+            let (access, owner) = (control.access.clone(), owner.clone());
             tokio::spawn(async move { access.create(&owner).await })
         });
         let mut refused = 0;
@@ -305,7 +389,7 @@ async fn capabilities_reach_the_node_and_the_plan_bounds_credentials() {
             }
         }
         assert_eq!(refused, 3);
-        assert_eq!(world.plane.usernames(cache).len(), 4);
+        assert_eq!(control.plane.usernames(cache).len(), 4);
     })
     .await;
 }
@@ -313,21 +397,21 @@ async fn capabilities_reach_the_node_and_the_plan_bounds_credentials() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_caches_credential_is_unknown() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (_, owner) = cache_with_owner(&world).await;
-        let theirs = world.provision("r-2").await.username;
+        let control = ControlPlane::start(db).await;
+        let (_, owner) = cache_with_owner(&control).await;
+        let theirs = control.provision("r-2").await.values.username;
         let unknown = |result: Result<(), AccessError>| {
             assert!(
                 matches!(result, Err(AccessError::UnknownCredential(_))),
                 "{result:?}"
             );
         };
-        unknown(world.access.promote(&owner, &theirs).await);
-        unknown(world.access.remove(&owner, &theirs).await.map(|_| ()));
-        unknown(world.access.reveal(&owner, &theirs).await.map(|_| ()));
+        unknown(control.access.promote(&owner, &theirs).await);
+        unknown(control.access.remove(&owner, &theirs).await.map(|_| ()));
+        unknown(control.access.reveal(&owner, &theirs).await.map(|_| ()));
         let none = Capabilities::NONE;
         unknown(
-            world
+            control
                 .access
                 .set_capabilities(&owner, &theirs, none)
                 .await
@@ -340,51 +424,65 @@ async fn another_caches_credential_is_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_is_done_once_and_told_once() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (cache, owner) = cache_with_owner(&world).await;
-        let done = world.access.flush(&owner).await.expect("flushed");
-        assert_eq!(done, FlushResult::Done { items: 3, bytes: 300 });
+        let control = ControlPlane::start(db).await;
+        let (cache, owner) = cache_with_owner(&control).await;
+        let done = control
+            .access
+            .flush(&owner, None, DONE_WAIT)
+            .await
+            .expect("flushed");
+        assert_eq!(
+            done,
+            FlushResult::Done {
+                items: 3,
+                bytes: 300
+            }
+        );
 
         // A double click while the node is slow: both clicks see the one flush.
-        world.hang();
+        control.hang();
         let click = || {
-            let (access, owner) = (world.access.clone(), owner.clone());
-            tokio::spawn(async move { access.flush(&owner).await })
+            let (access, owner) = (control.access.clone(), owner.clone());
+            tokio::spawn(async move { access.flush(&owner, None, DONE_WAIT).await })
         };
         let clicks = [click(), click()];
         for click in clicks {
             let result = click.await.expect("no panic").expect("ordered");
             assert_eq!(result, FlushResult::Ordered, "the node hangs");
         }
-        world.go_on();
-        crate::support::world::eventually("the flush is reported", async || {
-            world.store.flush_count(cache).await.expect("a count") == 2
+        control.go_on();
+        crate::support::control_plane::eventually("the flush is reported", async || {
+            control.store.flush_count(cache).await.expect("a count") == 2
         })
         .await;
-        assert_eq!(world.plane.flushed.lock().len(), 2);
-        assert_eq!(world.history(cache).await, ["provisioned", "flush", "flush"]);
-        let line = world.store.events(cache, 1).await.expect("events")[0].line.clone();
-        let label = &owner.resource().label;
-        let expected = format!(
-            "event=flush origin=\"web interface\" proxy=p1.example.net cache={label} items=3 bytes=300"
+        assert_eq!(control.plane.flushed.lock().len(), 2);
+        assert_eq!(
+            control.history(cache).await,
+            ["provisioned", "flush", "flush"]
         );
-        assert_eq!(line, expected);
+        let events = control.store.events(cache, 1).await.expect("events");
+        let expected = "origin=\"web interface\" proxy=p1.example.net items=3 bytes=300";
+        assert_eq!(events[0].detail(), expected);
+        assert_eq!(events[0].actor.as_ref(), Some(owner.actor()), "who pressed");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_on_a_hanging_node_says_so() {
-    let db = crate::support::db::sqlite().await;
-    let world = World::start(&db).await;
-    let (_, owner) = cache_with_owner(&world).await;
-    world.hang();
-    let (_, reach) = world.access.create(&owner).await.expect("created");
-    let partial = Reach::Partial {
-        applied: 0,
-        nodes: 1,
-    };
-    assert_eq!(reach, partial);
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let (_, owner) = cache_with_owner(&control).await;
+        control.hang();
+        let (_, reach) = control.access.create(&owner).await.expect("created");
+        let partial = Reach::Partial {
+            applied: 0,
+            nodes: 1,
+        };
+        assert_eq!(reach, partial);
+        control.go_on();
+    })
+    .await;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -407,14 +505,14 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_always_exactly_one_primary() {
     on_each(async |db| {
-        let world = World::start(db).await;
+        let control = ControlPlane::start(db).await;
         let mut runner = TestRunner::deterministic();
         for case in 0..16 {
             let deeds = deeds().new_tree(&mut runner).expect("a case").current();
-            let cache = world.provision(&format!("r-{case}")).await.resource.cache;
-            let owner = world.owner(cache, &format!("proof-{case}")).await;
+            let cache = control.provision(&format!("r-{case}")).await.resource.cache;
+            let owner = control.owner(cache, &format!("proof-{case}")).await;
             let tasks = deeds.iter().map(|deed| {
-                let (access, store) = (world.access.clone(), world.store.clone());
+                let (access, store) = (control.access.clone(), control.store.clone());
                 let (owner, deed) = (owner.clone(), *deed);
                 tokio::spawn(async move {
                     let seen = store.credentials(cache).await.expect("a list");
@@ -442,12 +540,12 @@ async fn there_is_always_exactly_one_primary() {
             for task in tasks.collect::<Vec<_>>() {
                 task.await.expect("no panic");
             }
-            primary(&world, &owner).await;
-            let stored = world.store.credentials(cache).await.expect("a list");
+            primary(&control, &owner).await;
+            let stored = control.store.credentials(cache).await.expect("a list");
             let mut stored: Vec<String> =
                 stored.iter().map(|one| one.username.to_string()).collect();
             stored.sort();
-            assert_eq!(world.plane.usernames(cache), stored, "{deeds:?}");
+            assert_eq!(control.plane.usernames(cache), stored, "{deeds:?}");
         }
     })
     .await;

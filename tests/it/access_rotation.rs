@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use larder::access::{AccessError, AccessSettings, Owner};
 use larder::domain::{Capabilities, Credential, Username};
-use larder::outbox::ports::SendErrorKind;
+use larder::http::CallErrorKind;
 
-use crate::outbox_bed::Bed;
+use crate::outbox_fixture::OutboxFixture;
 use crate::support::db::on_each;
 
 const HOUR: u64 = 3_600;
 
-async fn credentials(bed: &Bed, owner: &Owner) -> Vec<Credential> {
-    let credentials = bed.world.access.credentials(owner).await;
+async fn credentials(fixture: &OutboxFixture, owner: &Owner) -> Vec<Credential> {
+    let credentials = fixture.control.access.credentials(owner).await;
     credentials.expect("a list")
 }
 
-async fn primary(bed: &Bed, owner: &Owner) -> Username {
-    let credentials = credentials(bed, owner).await;
+async fn primary(fixture: &OutboxFixture, owner: &Owner) -> Username {
+    let credentials = credentials(fixture, owner).await;
     assert_eq!(credentials.iter().filter(|one| one.primary).count(), 1);
     credentials[0].username.clone()
 }
@@ -25,26 +25,29 @@ async fn primary(bed: &Bed, owner: &Owner) -> Username {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clicks_rotate_once() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        let old = primary(&bed, &owner).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        let old = primary(&fixture, &owner).await;
         let restricted = Capabilities::ALL.with(Capabilities::FLUSH, false);
-        let set = bed.world.access.set_capabilities(&owner, &old, restricted);
+        let set = fixture
+            .control
+            .access
+            .set_capabilities(&owner, &old, restricted);
         set.await.expect("restricted");
         let click = || {
-            let (access, owner, old) = (bed.world.access.clone(), owner.clone(), old.clone());
+            let (access, owner, old) = (fixture.control.access.clone(), owner.clone(), old.clone());
             tokio::spawn(async move { access.rotate(&owner, &old).await })
         };
         for click in [click(), click(), click(), click()] {
             click.await.expect("no panic").expect("a rotation");
         }
-        let both = credentials(&bed, &owner).await;
+        let both = credentials(&fixture, &owner).await;
         let names: Vec<_> = both.iter().map(|one| one.username.clone()).collect();
         assert_eq!(names[1..], [old], "the old one stays, as a secondary");
         assert_eq!(both[0].capabilities, restricted);
-        bed.work().await;
-        assert_eq!(*bed.provider.effects.lock(), [names[0].to_string()]);
-        let history = bed.world.history(owner.cache()).await;
+        fixture.work().await;
+        assert_eq!(*fixture.provider.effects.lock(), [names[0].to_string()]);
+        let history = fixture.control.history(owner.cache()).await;
         let promoted = history
             .iter()
             .filter(|kind| *kind == "credentials_promoted");
@@ -56,21 +59,21 @@ async fn many_clicks_rotate_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_plan_rotates_only_after_a_deletion() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        let old = primary(&bed, &owner).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        let old = primary(&fixture, &owner).await;
         for _ in 0..3 {
-            bed.world.access.create(&owner).await.expect("room");
+            fixture.control.access.create(&owner).await.expect("room");
         }
-        let refused = bed.world.access.rotate(&owner, &old).await;
+        let refused = fixture.control.access.rotate(&owner, &old).await;
         assert!(matches!(
             refused,
             Err(AccessError::TooManyCredentials { max: 4 })
         ));
-        assert_eq!(primary(&bed, &owner).await, old);
-        assert_eq!(bed.work().await, 1, "only the grant's exchange");
-        let stranger = "ABCDEF".parse().expect("a user name");
-        let answer = bed.world.access.rotate(&owner, &stranger).await;
+        assert_eq!(primary(&fixture, &owner).await, old);
+        assert_eq!(fixture.work().await, 1, "only the grant's exchange");
+        let unknown = "ABCDEF".parse().expect("a user name");
+        let answer = fixture.control.access.rotate(&owner, &unknown).await;
         assert_eq!(answer.expect("no effect"), old);
     })
     .await;
@@ -79,41 +82,42 @@ async fn a_full_plan_rotates_only_after_a_deletion() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_overlap_begins_when_the_provider_has_the_new_values() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
         let settings = AccessSettings {
             overlap: Duration::from_secs(2 * HOUR),
+            ..AccessSettings::default()
         };
-        let access = bed.world.access.clone().with_settings(settings);
-        let old = primary(&bed, &owner).await;
+        let access = fixture.control.access.clone().with_settings(settings);
+        let old = primary(&fixture, &owner).await;
         access.rotate(&owner, &old).await.expect("a rotation");
-        bed.provider.fail([SendErrorKind::Retry {
+        fixture.provider.fail([CallErrorKind::Retry {
             after: Some(Duration::from_secs(HOUR)),
         }]);
-        bed.work().await;
-        bed.pass(3 * HOUR);
-        bed.work().await;
-        assert_eq!(bed.provider.pushes().len(), 2);
+        fixture.work().await;
+        fixture.pass(3 * HOUR);
+        fixture.work().await;
+        assert_eq!(fixture.provider.pushes().len(), 2);
 
-        let now = larder::domain::Clock::now(bed.world.clock.as_ref());
-        let both = credentials(&bed, &owner).await;
+        let now = larder::domain::Clock::now(fixture.control.clock.as_ref());
+        let both = credentials(&fixture, &owner).await;
         assert_eq!(access.overlap_ends(&both[0]), None, "the primary stays");
         let ends = access.overlap_ends(&both[1]).expect("a former primary");
         let ahead = ends.since(now).as_secs();
         assert!((2 * HOUR - 1..=2 * HOUR).contains(&ahead), "{ahead}");
 
         // A later push begins the overlap of its own predecessor only, and a primary again has none.
-        bed.pass(600);
+        fixture.pass(600);
         access.promote(&owner, &old).await.expect("a promotion");
-        bed.work().await;
-        let both = credentials(&bed, &owner).await;
+        fixture.work().await;
+        let both = credentials(&fixture, &owner).await;
         assert_eq!(both[0].username, old);
         assert_eq!(access.overlap_ends(&both[0]), None);
-        bed.pass(600);
+        fixture.pass(600);
         let third = access.rotate(&owner, &old).await.expect("a rotation");
-        bed.work().await;
-        let all = credentials(&bed, &owner).await;
+        fixture.work().await;
+        let all = credentials(&fixture, &owner).await;
         assert_eq!(all[0].username, third);
         let ends = |one: &Credential| access.overlap_ends(one).expect("a former primary");
         let apart = ends(&all[1]).since(ends(&all[2])).as_secs();

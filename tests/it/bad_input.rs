@@ -10,9 +10,11 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::db::Database;
+use crate::support::full_service::{
+    FullService, PASSWORD, SALT, Wishes, free_port, setting, settings,
+};
 use crate::support::on_both_databases;
 use crate::support::process::{Process, larder};
-use crate::support::scene::{PASSWORD, SALT, Scene, Wishes, free_port, setting, settings};
 
 on_both_databases!(a_marketplace_s_mistakes_are_refused);
 on_both_databases!(sign_ons_that_prove_nothing_are_refused);
@@ -21,9 +23,9 @@ on_both_databases!(another_program_s_schema_is_left_alone);
 
 /// Somebody who is not the marketplace, and a marketplace that sends rubbish.
 async fn a_marketplace_s_mistakes_are_refused(database: Database) {
-    let world = Scene::start(database, Wishes::default()).await;
+    let service = FullService::start(database, Wishes::default()).await;
     let http = client();
-    let url = format!("{}/heroku/resources", world.base);
+    let url = format!("{}/heroku/resources", service.base);
     let post = |password: &str| http.post(&url).basic_auth("larder", Some(password));
     let sound = json!({
         "uuid": "01234567-89ab-cdef-0123-456789abcdef", "plan": "dev", "region": "amazon-web-services::us-east-1",
@@ -114,7 +116,7 @@ async fn a_marketplace_s_mistakes_are_refused(database: Database) {
             "{what}: {body}"
         );
     }
-    let resources = world.database.number("SELECT count(*) FROM resources");
+    let resources = service.database.number("SELECT count(*) FROM resources");
     assert_eq!(resources.await, 0, "none of it left anything behind");
 
     let answer = post(PASSWORD).json(&sound).send().await.expect("an answer");
@@ -123,25 +125,25 @@ async fn a_marketplace_s_mistakes_are_refused(database: Database) {
         StatusCode::CREATED,
         "and what is sound still works"
     );
-    world.stop().await;
+    service.stop().await;
 }
 
 /// Mallory has a sign-on form of Shop's owner, and tries what can be done with it.
 async fn sign_ons_that_prove_nothing_are_refused(database: Database) {
-    let world = Scene::start(database, Wishes::default()).await;
-    let shop = world.sandbox.create_app("shop").expect("a new app");
-    let addon = world
+    let service = FullService::start(database, Wishes::default()).await;
+    let shop = service.sandbox.create_app("shop").expect("a new app");
+    let addon = service
         .sandbox
         .provision(shop, "dev", ProvisionOptions::default())
         .await;
     let addon = addon.expect("a cache").id;
     let http = client();
-    let url = format!("{}/heroku/sso", world.base);
+    let url = format!("{}/heroku/sso", service.base);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
         .as_secs();
-    let stranger = AddonId::generate();
+    let anonymous = AddonId::generate();
 
     let refusals = [
         ("forged", signed(addon, now, "not-the-salt")),
@@ -154,7 +156,7 @@ async fn sign_ons_that_prove_nothing_are_refused(database: Database) {
             changed(
                 signed(addon, now, SALT),
                 "resource_id",
-                &stranger.to_string(),
+                &anonymous.to_string(),
             ),
         ),
         (
@@ -178,7 +180,7 @@ async fn sign_ons_that_prove_nothing_are_refused(database: Database) {
         "all refusals look the same"
     );
 
-    let (_, form) = world
+    let (_, form) = service
         .sandbox
         .sso_form(addon, &User::default())
         .expect("a form");
@@ -186,13 +188,13 @@ async fn sign_ons_that_prove_nothing_are_refused(database: Database) {
     assert_eq!(first.status(), StatusCode::SEE_OTHER);
     let again = refused("reused", http.post(&url).form(&form), 403).await;
     assert_eq!(again, pages[0]);
-    let sessions = world.database.number("SELECT count(*) FROM sessions");
+    let sessions = service.database.number("SELECT count(*) FROM sessions");
     assert_eq!(sessions.await, 1, "only the first opened a session");
 
     let large = vec![("email", "x".repeat(64 * 1024))];
     let page = refused("more than 64 KiB", http.post(&url).form(&large), 413).await;
     assert!(page.contains("That was too much"), "{page}");
-    let dashboard = format!("{}/caches/1", world.base);
+    let dashboard = format!("{}/caches/1", service.base);
     refused("no session", http.get(&dashboard), 401).await;
     refused(
         "a form from nowhere",
@@ -202,17 +204,17 @@ async fn sign_ons_that_prove_nothing_are_refused(database: Database) {
     .await;
     refused(
         "a guessed address",
-        http.get(format!("{}/d/guess", world.base)),
+        http.get(format!("{}/d/guess", service.base)),
         404,
     )
     .await;
     refused(
         "no such page",
-        http.get(format!("{}/../etc/passwd", world.base)),
+        http.get(format!("{}/../etc/passwd", service.base)),
         404,
     )
     .await;
-    world.stop().await;
+    service.stop().await;
 }
 
 /// An operator misspells things in `larder.toml` and gets many variables wrong: one run tells all of it.

@@ -7,8 +7,8 @@ use crate::certificates::tls_settings;
 use crate::engine_tls::make_certificate;
 use crate::support::browser::{Browser, chromedriver};
 use crate::support::db::Database;
+use crate::support::full_service::{FullService, PATIENCE, Wishes, free_port};
 use crate::support::needs;
-use crate::support::scene::{PATIENCE, Scene, Wishes, free_port};
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 390;
@@ -24,21 +24,21 @@ async fn an_owner_s_day_in_a_browser() {
         settings: tls_settings(folder.path(), free_port()),
         ..Wishes::default()
     };
-    let world = Scene::start(Database::sqlite(), wishes).await;
+    let service = FullService::start(Database::sqlite(), wishes).await;
     let browser = Browser::start(chromedriver).await;
-    order(&world, &browser).await;
-    rotate(&world, &browser).await;
+    order(&service, &browser).await;
+    rotate(&service, &browser).await;
     certify(&browser).await;
     restrict_and_flush(&browser).await;
-    change_the_address(&world, &browser).await;
-    watch_the_app(&world, &browser).await;
+    change_the_address(&service, &browser).await;
+    watch_the_app(&service, &browser).await;
     browser.stop().await;
-    world.stop().await;
+    service.stop().await;
 }
 
 /// Shop's developer makes an app, orders a cache for it, and opens its dashboard.
-async fn order(world: &Scene, browser: &Browser) {
-    browser.open(world.sandbox.url()).await;
+async fn order(service: &FullService, browser: &Browser) {
+    browser.open(service.sandbox.url()).await;
     browser.reads("No apps yet").await;
     looks_right(browser, "console-empty").await;
     let name = browser.find("//input[@name='name']").await;
@@ -58,17 +58,21 @@ async fn order(world: &Scene, browser: &Browser) {
     browser.click("Open dashboard").await;
     browser.newest_tab().await;
     browser.reads("Config vars: Applied").await;
+    assert!(
+        !browser.text().await.contains("API"),
+        "no right for what is not there"
+    );
     let address = browser.driver.current_url().await.expect("an address");
     assert_eq!(
         address.as_str(),
-        format!("{}/caches/1", world.base),
+        format!("{}/caches/1", service.base),
         "nothing but a clean address"
     );
     looks_right(browser, "dashboard").await;
 }
 
 /// Adds a credential, looks at its password, and promotes it while the provider is in trouble.
-async fn rotate(world: &Scene, browser: &Browser) {
+async fn rotate(service: &FullService, browser: &Browser) {
     browser.click("Add new credentials").await;
     browser.reads("was added").await;
     looks_right(browser, "dashboard-added").await;
@@ -78,7 +82,7 @@ async fn rotate(world: &Scene, browser: &Browser) {
     looks_right(browser, "dashboard-revealed").await;
 
     let trouble = Some(Fault::ServerError);
-    world.sandbox.set_fault(EndpointGroup::Config, trouble);
+    service.sandbox.set_fault(EndpointGroup::Config, trouble);
     let row = browser
         .find("//tr[not(contains(@class, 'is-primary')) and starts-with(@id, 'credential-')]")
         .await;
@@ -90,17 +94,24 @@ async fn rotate(world: &Scene, browser: &Browser) {
     browser.reads("Config vars: Pending").await;
     looks_right(browser, "dashboard-pending").await;
 
-    world.sandbox.set_fault(EndpointGroup::Config, None);
-    let shop = world
+    service.sandbox.set_fault(EndpointGroup::Config, None);
+    let shop = service
         .sandbox
         .read(|market| market.app_named("shop").map(|app| app.id));
     let shop = shop.expect("the app");
-    let pushed = world
+    let pushed = service
         .sandbox
         .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE);
     pushed.await.expect("the push arrives");
     refresh_until(browser, "Config vars: Applied").await;
+    // Advice for the former primary, and a password in the same table: the widest it gets.
+    browser.reads("Safe to delete from").await;
+    browser
+        .click(&format!("Reveal the password of {new}"))
+        .await;
+    browser.reads("Safe to delete from").await;
     looks_right(browser, "dashboard-applied").await;
+    keyboard_reaches(browser).await;
 }
 
 /// Issues a certificate to the primary, sees it once, and revokes it.
@@ -120,8 +131,28 @@ async fn certify(browser: &Browser) {
     browser.find(link).await.click().await.expect("a page");
     browser.reads("1 of 5 in use.").await;
     assert!(!browser.text().await.contains("PRIVATE KEY"));
-    browser.click("Revoke").await;
-    browser.reads("was revoked").await;
+    browser.click("Issue and download").await;
+    // The download leaves the page as it is: its buttons work on, and the next one shows the list as it is now.
+    let again = browser
+        .find("//button[normalize-space()='Issue certificate']")
+        .await;
+    assert!(again.is_enabled().await.expect("a button"));
+    again.click().await.expect("clicked");
+    browser.reads("2 of 5 in use.").await;
+    looks_right(browser, "certificates-two").await;
+    for _ in 0..2 {
+        browser
+            .find("//button[normalize-space()='Revoke']")
+            .await
+            .click()
+            .await
+            .expect("revoked");
+        browser.reads("was revoked").await;
+        browser.find(link).await.click().await.expect("a page");
+        browser.reads("in use.").await;
+    }
+    browser.click("Back to the dashboard").await;
+    browser.reads("Config vars").await;
 }
 
 /// Takes a right from the old credential, flushes after being asked, and deletes the old credential on a phone.
@@ -165,23 +196,38 @@ async fn restrict_and_flush(browser: &Browser) {
     browser.set_width(DESK).await;
 }
 
-/// Rotates the SSO secret: this window goes on, and whoever came in by the old one is out.
-async fn change_the_address(world: &Scene, browser: &Browser) {
+/// Rotates the SSO secret: this window goes on, as the same person, and whoever came in by the old one is out.
+async fn change_the_address(service: &FullService, browser: &Browser) {
     let here = browser.driver.window().await.expect("this tab");
+    let person = browser.find("//span[@class='person']").await;
+    let person = person.text().await.expect("text");
     browser.click("Rotate SSO secret").await;
     browser.reads("The SSO secret was rotated").await;
+    let text = browser.text().await;
+    assert!(
+        text.contains(&person) && text.contains("opened from shop"),
+        "{text}"
+    );
     let address = browser.driver.current_url().await.expect("an address");
     assert_eq!(
         address.as_str(),
-        format!("{}/caches/1", world.base),
+        format!("{}/caches/1", service.base),
         "the secret stays in no address bar"
     );
     looks_right(browser, "dashboard-rotated").await;
+    browser.click("Show the new address").await;
+    browser.reads(&format!("{}/d/", service.base)).await;
+    looks_right(browser, "dashboard-new-address").await;
+    browser.open(&service.base).await;
+    browser.reads("Open in this browser").await;
+    looks_right(browser, "home").await;
+    browser.open(&format!("{}/caches/1", service.base)).await;
     browser.click("Sign out").await;
     browser.reads("signed out").await;
+    browser.reads("Go to Heroku").await;
     looks_right(browser, "signed-out").await;
 
-    browser.open(&format!("{}/caches/1", world.base)).await;
+    browser.open(&format!("{}/caches/1", service.base)).await;
     browser.reads("Please sign in").await;
     let complaints = browser.complaints().await;
     assert!(
@@ -199,8 +245,8 @@ async fn change_the_address(world: &Scene, browser: &Browser) {
 }
 
 /// The console shows what it came to: two releases and the flush in the app's log, without reloading.
-async fn watch_the_app(world: &Scene, browser: &Browser) {
-    browser.open(world.sandbox.url()).await;
+async fn watch_the_app(service: &FullService, browser: &Browser) {
+    browser.open(service.sandbox.url()).await;
     browser.click("shop").await;
     browser.reads("release v2").await;
     browser.reads("origin=\"web interface\"").await;
@@ -208,6 +254,23 @@ async fn watch_the_app(world: &Scene, browser: &Browser) {
     browser.click("Faults").await;
     browser.reads("When the provider calls the platform").await;
     looks_right(browser, "console-faults").await;
+}
+
+/// Everything an owner can do is a stop of the tab key.
+async fn keyboard_reaches(browser: &Browser) {
+    let stops = browser.tab_stops().await;
+    for name in [
+        "Sign out",
+        "Flush Cache",
+        "Rotate now",
+        "Add new credentials",
+        "Rotate SSO secret",
+        "write",
+        "every_days",
+    ] {
+        let found = stops.iter().any(|stop| stop.contains(name));
+        assert!(found, "{name} is not among {stops:#?}");
+    }
 }
 
 async fn refresh_until(browser: &Browser, text: &str) {
@@ -219,15 +282,19 @@ async fn refresh_until(browser: &Browser, text: &str) {
         .await;
 }
 
-/// No complaint of the browser, and nothing to scroll sideways for, light and dark, on a desk and on a phone.
+/// No complaint of the browser, nothing to scroll sideways for, and no barrier, light and dark, from the smallest phone
+/// to a large desk.
 async fn looks_right(browser: &Browser, name: &str) {
+    for width in [320, PHONE, 768, 1024, 1181, DESK, 1600] {
+        browser.set_width(width).await;
+        let over = browser.overflow().await;
+        assert_eq!(over, 0, "{name} is too wide for {width}");
+        assert_eq!(browser.bursts().await, [""; 0], "{name} at {width}");
+    }
+    let barriers = browser.barriers().await;
+    assert!(barriers.is_empty(), "{name}: {barriers:#?}");
     for (width, device) in [(PHONE, "phone"), (DESK, "desk")] {
         browser.set_width(width).await;
-        assert_eq!(
-            browser.overflow().await,
-            0,
-            "{name} is too wide for a {device}"
-        );
         for dark in [true, false] {
             browser.set_dark(dark).await;
             let light = if dark { "dark" } else { "light" };

@@ -15,33 +15,34 @@ use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use crate::engine_tls::make_certificate;
+use crate::support::HEROKU;
 use crate::support::authority::{Identity, TlsClient, TlsTalk};
+use crate::support::control_plane::{ControlPlane, eventually};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::{Database, on_each};
+use crate::support::full_service::{free_port, sandbox_settings, settings};
 use crate::support::looping::python;
 use crate::support::process::Process;
-use crate::support::scene::{free_port, sandbox_settings, settings};
-use crate::support::world::{World, eventually};
 use crate::support::{needs, on_both_databases};
 
 on_both_databases!(a_client_that_cannot_log_in_comes_in_by_certificate);
 
 /// Shop's app runs on a library that knows no login. Its owner gives it a certificate.
 async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database) {
-    let house = House::start(&database).await;
-    let process = Process::start(&house.base, &house.settings).await;
-    let addon = house.provision().await;
-    let mut owner = Dashboard::open(&house.sandbox, addon, &house.base).await;
+    let fixture = CertificateFixture::start(&database).await;
+    let process = Process::start(&fixture.base, &fixture.settings).await;
+    let addon = fixture.provision().await;
+    let mut owner = Dashboard::open(&fixture.sandbox, addon, &fixture.base).await;
     let primary = owner.usernames().await.remove(0);
-    assert!(owner.page().await.contains(&house.tls.to_string()));
+    assert!(owner.page().await.contains(&fixture.tls.to_string()));
 
     let pem = owner.issue_certificate(&primary).await;
     let shop = Identity::from_pem(&pem);
-    let mut client = house.connect(&shop);
+    let mut client = fixture.connect(&shop);
     client.talk("version\r\n", "VERSION ");
-    let mut client = house.connect(&shop);
+    let mut client = fixture.connect(&shop);
     client.talk("ms k 5\r\nhello\r\n", "HD\r\n");
-    house.real_clients(&pem).await;
+    fixture.real_clients(&pem).await;
     let list = owner.certificates_page(&primary).await;
     assert!(list.contains(&shop.fingerprint().to_string()));
     assert!(!list.contains("PRIVATE KEY"), "shown once");
@@ -52,8 +53,8 @@ async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database)
 
     // Restarting the service changes nothing for it.
     assert!(process.terminate().await.success());
-    let process = Process::start(&house.base, &house.settings).await;
-    let mut client = house.connect(&shop);
+    let process = Process::start(&fixture.base, &fixture.settings).await;
+    let mut client = fixture.connect(&shop);
     client.talk("ms k 5\r\nhello\r\n", "HD\r\n");
 
     // The owner takes writing away, and gives it back.
@@ -65,11 +66,20 @@ async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database)
 
     // A second certificate replaces the first without a gap.
     let next = Identity::from_pem(&owner.issue_certificate(&primary).await);
-    let mut newer = house.connect(&next);
+    let mut newer = fixture.connect(&next);
     newer.talk("mg k v\r\n", "VA 5\r\nagain\r\n");
     let fingerprint = shop.fingerprint().to_string();
     let revoke = format!("credentials/{primary}/certificates/revoke");
     let form = [("fingerprint", fingerprint.as_str())];
+    let asked = owner
+        .act(&revoke, &form)
+        .await
+        .location
+        .expect("a question");
+    let question = owner.get(&asked).await.body;
+    assert!(question.contains("closes <strong>1 live connection</strong>"));
+    client.talk("mn\r\n", "MN\r\n");
+    let form = [form[0], ("confirmed", "yes")];
     assert!(owner.act(&revoke, &form).await.status.is_redirection());
     assert!(
         owner
@@ -78,7 +88,7 @@ async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database)
             .contains(&format!("A certificate of {primary} was revoked"))
     );
     client.closed();
-    assert!(house.connect(&shop).refusal().contains("Revoked"));
+    assert!(fixture.connect(&shop).refusal().contains("Revoked"));
     newer.talk("mn\r\n", "MN\r\n");
     // A second click is no error.
     assert!(owner.act(&revoke, &form).await.status.is_redirection());
@@ -86,23 +96,23 @@ async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database)
     // A secondary's certificate goes with it.
     let secondary = owner.add_credentials().await;
     let third = Identity::from_pem(&owner.issue_certificate(&secondary).await);
-    let mut by_secondary = house.connect(&third);
+    let mut by_secondary = fixture.connect(&third);
     by_secondary.talk("mn\r\n", "MN\r\n");
     owner.delete(&secondary).await;
     by_secondary.closed();
-    assert!(house.connect(&third).refusal().contains("Revoked"));
+    assert!(fixture.connect(&third).refusal().contains("Revoked"));
     newer.talk("mn\r\n", "MN\r\n");
     let events = owner.page().await;
     assert_eq!(events.matches("Certificate issued").count(), 3);
     assert_eq!(events.matches("Certificate revoked").count(), 1);
 
     assert!(process.terminate().await.success());
-    house.sandbox.stop().await;
+    fixture.sandbox.stop().await;
     database.drop().await;
 }
 
 /// What a service of its own process is told, and where it is found.
-struct House {
+struct CertificateFixture {
     sandbox: Sandbox,
     base: String,
     settings: Vec<(String, String)>,
@@ -110,8 +120,8 @@ struct House {
     folder: TempDir,
 }
 
-impl House {
-    async fn start(database: &Database) -> House {
+impl CertificateFixture {
+    async fn start(database: &Database) -> CertificateFixture {
         let folder = tempfile::tempdir().expect("a folder");
         make_certificate(folder.path(), "server");
         let sandbox = Sandbox::start(sandbox_settings(None)).await;
@@ -124,7 +134,7 @@ impl House {
         let tls = free_port();
         let mut settings = settings(&base, sandbox.url(), database, &folder);
         settings.extend(tls_settings(folder.path(), tls));
-        House {
+        CertificateFixture {
             sandbox,
             base,
             settings,
@@ -197,8 +207,8 @@ pub fn tls_settings(folder: &Path, port: u16) -> Vec<(String, String)> {
 }
 
 /// Fingerprints that the node knows for this credential.
-fn known(world: &World, cache: CacheId, username: &Username) -> Vec<Fingerprint> {
-    let spec = world.plane.spec(cache).expect("a cache");
+fn known(control: &ControlPlane, cache: CacheId, username: &Username) -> Vec<Fingerprint> {
+    let spec = control.plane.spec(cache).expect("a cache");
     let mut credentials = spec.credentials.iter();
     let found = credentials.find(|credential| credential.username == *username);
     let certificates = found.map(|credential| credential.certificates.clone());
@@ -211,16 +221,16 @@ fn known(world: &World, cache: CacheId, username: &Username) -> Vec<Fingerprint>
 
 /// One after whatever there is.
 async fn issue(
-    world: &World,
+    control: &ControlPlane,
     owner: &Owner,
     username: &Username,
 ) -> Result<IssuedCertificate, AccessError> {
-    let all = world.access.certificates(owner).await?;
+    let all = control.access.certificates(owner).await?;
     let newest = all
         .iter()
         .find(|certificate| certificate.username == *username);
     let newest = newest.map(|certificate| certificate.fingerprint);
-    let issued = world.access.issue_certificate(owner, username, newest);
+    let issued = control.access.issue_certificate(owner, username, newest);
     let (issued, _) = issued.await?.expect("nobody came in between");
     Ok(issued)
 }
@@ -228,52 +238,65 @@ async fn issue(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_few_and_each_page_issues_one() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let made = world.provision("r-1").await;
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
         let cache = made.resource.cache;
-        let owner = world.owner(cache, "visit").await;
-        let name = world.access.credentials(&owner).await.expect("a list")[0]
+        let owner = control.owner(cache, "visit").await;
+        let name = control.access.credentials(&owner).await.expect("a list")[0]
             .username
             .clone();
-        assert!(world.plane.authorities.lock().is_empty(), "made on need");
+        assert!(control.plane.authorities.lock().is_empty(), "made on need");
 
-        let first = issue(&world, &owner, &name).await.expect("issued");
+        let first = issue(&control, &owner, &name).await.expect("issued");
         let print = first.certificate.fingerprint;
-        assert_eq!(known(&world, cache, &name), [print]);
-        assert_eq!(world.plane.authorities.lock().len(), 1);
+        assert_eq!(known(&control, cache, &name), [print]);
+        assert_eq!(control.plane.authorities.lock().len(), 1);
         let pem = first.pem.expose_secret();
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
         assert_eq!(Fingerprint::of(&der), print);
-        let life = first.certificate.expires_at.since(world.clock.now());
-        assert_eq!(life.as_secs() / 86_400, 364, "a year, begun");
+        let validity = first.certificate.expires_at.since(control.clock.now());
+        assert_eq!(validity.as_secs() / 86_400, 364, "a year, begun");
 
         // The same page again: nothing.
-        let again = world.access.issue_certificate(&owner, &name, None);
+        let again = control.access.issue_certificate(&owner, &name, None);
         assert!(again.await.expect("answers").is_none());
         for _ in 1..CERTIFICATES_MAX {
-            issue(&world, &owner, &name).await.expect("issued");
+            issue(&control, &owner, &name).await.expect("issued");
         }
-        let full = issue(&world, &owner, &name).await.expect_err("full");
+        let full = issue(&control, &owner, &name).await.expect_err("full");
         assert!(matches!(full, AccessError::TooManyCertificates { max: 5 }));
-        assert_eq!(known(&world, cache, &name).len(), 5);
-        assert_eq!(world.plane.authorities.lock().len(), 1, "one CA for all");
+        assert_eq!(known(&control, cache, &name).len(), 5);
+        assert_eq!(control.plane.authorities.lock().len(), 1, "one CA for all");
 
-        let revoked = world.access.revoke_certificate(&owner, &name, print).await;
+        let revoked = control
+            .access
+            .revoke_certificate(&owner, &name, print)
+            .await;
         revoked.expect("revoked");
-        assert!(!known(&world, cache, &name).contains(&print));
-        issue(&world, &owner, &name).await.expect("room again");
+        assert!(!known(&control, cache, &name).contains(&print));
+        issue(&control, &owner, &name).await.expect("room again");
         // Expired ones give room, and leave the list a month later.
-        world.clock.advance(Duration::from_secs(366 * 86_400));
-        issue(&world, &owner, &name).await.expect("room again");
+        control.clock.advance(Duration::from_secs(366 * 86_400));
+        issue(&control, &owner, &name).await.expect("room again");
         assert_eq!(
-            world.access.certificates(&owner).await.expect("list").len(),
+            control
+                .access
+                .certificates(&owner)
+                .await
+                .expect("list")
+                .len(),
             6
         );
-        world.clock.advance(Duration::from_secs(31 * 86_400));
-        world.access.tidy().await.expect("tidied");
-        let owner = world.owner(cache, "another visit").await;
+        control.clock.advance(Duration::from_secs(31 * 86_400));
+        control.access.tidy().await.expect("tidied");
+        let owner = control.owner(cache, "another visit").await;
         assert_eq!(
-            world.access.certificates(&owner).await.expect("list").len(),
+            control
+                .access
+                .certificates(&owner)
+                .await
+                .expect("list")
+                .len(),
             1
         );
     })
@@ -283,23 +306,26 @@ async fn certificates_are_few_and_each_page_issues_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_ends_anothers_certificate_and_all_end_with_what_they_stand_for() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let (mine, theirs) = (world.provision("r-1").await, world.provision("r-2").await);
+        let control = ControlPlane::start(db).await;
+        let (mine, theirs) = (
+            control.provision("r-1").await,
+            control.provision("r-2").await,
+        );
         let (mine, theirs) = (mine.resource.cache, theirs.resource.cache);
         let (me, they) = (
-            world.owner(mine, "me").await,
-            world.owner(theirs, "they").await,
+            control.owner(mine, "me").await,
+            control.owner(theirs, "they").await,
         );
-        let (secondary, _) = world.access.create(&me).await.expect("a credential");
-        let primary = &world.access.credentials(&me).await.expect("a list")[0].username;
-        let other = &world.access.credentials(&they).await.expect("a list")[0].username;
-        let issued = issue(&world, &me, primary).await.expect("issued");
+        let (secondary, _) = control.access.create(&me).await.expect("a credential");
+        let primary = &control.access.credentials(&me).await.expect("a list")[0].username;
+        let other = &control.access.credentials(&they).await.expect("a list")[0].username;
+        let issued = issue(&control, &me, primary).await.expect("issued");
         let print = issued.certificate.fingerprint;
-        issue(&world, &me, &secondary.username)
+        issue(&control, &me, &secondary.username)
             .await
             .expect("issued");
 
-        let access = &world.access;
+        let access = &control.access;
         let foreign = access.revoke_certificate(&they, primary, print).await;
         assert!(matches!(foreign, Err(AccessError::UnknownCredential(_))));
         // by a name of their own, and by the wrong name of mine: without effect
@@ -307,7 +333,7 @@ async fn nobody_ends_anothers_certificate_and_all_end_with_what_they_stand_for()
             let without_effect = access.revoke_certificate(owner, name, print).await;
             without_effect.expect("no error");
         }
-        assert_eq!(known(&world, mine, primary), [print]);
+        assert_eq!(known(&control, mine, primary), [print]);
         let foreign = access.issue_certificate(&they, primary, Some(print)).await;
         assert!(matches!(foreign, Err(AccessError::UnknownCredential(_))));
 
@@ -315,11 +341,9 @@ async fn nobody_ends_anothers_certificate_and_all_end_with_what_they_stand_for()
         removed.expect("removed");
         assert_eq!(access.certificates(&me).await.expect("a list").len(), 1);
         let id = "r-1".parse().expect("an id");
-        let gone = world
-            .provisioning
-            .deprovision(larder::domain::Marketplace::Heroku, &id);
+        let gone = control.provisioning.deprovision(HEROKU, &id);
         gone.await.expect("gone");
-        let left = world.store.certificates(mine).await.expect("a list");
+        let left = control.store.certificates(mine).await.expect("a list");
         assert!(left.is_empty(), "{left:?}");
     })
     .await;
@@ -328,19 +352,23 @@ async fn nobody_ends_anothers_certificate_and_all_end_with_what_they_stand_for()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_ca_comes_before_the_last_one_ends() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let owner = world.owner(cache, "visit").await;
-        let name = &world.access.credentials(&owner).await.expect("a list")[0].username;
-        issue(&world, &owner, name).await.expect("issued");
-        world.clock.advance(Duration::from_secs(3_200 * 86_400));
-        let owner = world.owner(cache, "second visit").await;
-        issue(&world, &owner, name).await.expect("issued");
-        assert_eq!(world.plane.authorities.lock().len(), 1);
-        world.clock.advance(Duration::from_secs(100 * 86_400));
-        let owner = world.owner(cache, "third visit").await;
-        issue(&world, &owner, name).await.expect("issued");
-        assert_eq!(world.plane.authorities.lock().len(), 2, "both are believed");
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let owner = control.owner(cache, "visit").await;
+        let name = &control.access.credentials(&owner).await.expect("a list")[0].username;
+        issue(&control, &owner, name).await.expect("issued");
+        control.clock.advance(Duration::from_secs(3_200 * 86_400));
+        let owner = control.owner(cache, "second visit").await;
+        issue(&control, &owner, name).await.expect("issued");
+        assert_eq!(control.plane.authorities.lock().len(), 1);
+        control.clock.advance(Duration::from_secs(100 * 86_400));
+        let owner = control.owner(cache, "third visit").await;
+        issue(&control, &owner, name).await.expect("issued");
+        assert_eq!(
+            control.plane.authorities.lock().len(),
+            2,
+            "both are believed"
+        );
     })
     .await;
 }
@@ -349,20 +377,20 @@ async fn the_next_ca_comes_before_the_last_one_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_certificates_at_once_come_from_one_ca() {
     on_each(async |db| {
-        let world = World::start(db).await;
+        let control = ControlPlane::start(db).await;
         let mut owners = Vec::new();
         for number in 0..4 {
-            let made = world.provision(&format!("r-{number}")).await;
+            let made = control.provision(&format!("r-{number}")).await;
             owners.push(
-                world
+                control
                     .owner(made.resource.cache, &format!("v{number}"))
                     .await,
             );
         }
-        let world = &world;
+        let control = &control;
         let issuing = owners.iter().map(|owner| async move {
-            let name = &world.access.credentials(owner).await.expect("a list")[0].username;
-            issue(world, owner, name).await.expect("issued");
+            let name = &control.access.credentials(owner).await.expect("a list")[0].username;
+            issue(control, owner, name).await.expect("issued");
         });
         let mut issuing = issuing.collect::<Vec<_>>().into_iter();
         let four = (
@@ -374,7 +402,7 @@ async fn first_certificates_at_once_come_from_one_ca() {
         if let (Some(a), Some(b), Some(c), Some(d)) = four {
             tokio::join!(a, b, c, d);
         }
-        assert_eq!(world.store.authorities().await.expect("a list").len(), 1);
+        assert_eq!(control.store.authorities().await.expect("a list").len(), 1);
     })
     .await;
 }
@@ -382,16 +410,16 @@ async fn first_certificates_at_once_come_from_one_ca() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_tls_none_is_offered() {
     let database = Database::sqlite();
-    let house = House::start(&database).await;
-    let plain: Vec<_> = house
+    let fixture = CertificateFixture::start(&database).await;
+    let plain: Vec<_> = fixture
         .settings
         .iter()
         .filter(|(name, _)| !name.contains("TLS"))
         .cloned()
         .collect();
-    let process = Process::start(&house.base, &plain).await;
-    let addon = house.provision().await;
-    let mut owner = Dashboard::open(&house.sandbox, addon, &house.base).await;
+    let process = Process::start(&fixture.base, &plain).await;
+    let addon = fixture.provision().await;
+    let mut owner = Dashboard::open(&fixture.sandbox, addon, &fixture.base).await;
     let primary = owner.usernames().await.remove(0);
     assert!(owner.page().await.contains("need a TLS address"));
     let page = owner.certificates_page(&primary).await;
@@ -400,6 +428,6 @@ async fn without_tls_none_is_offered() {
     let refused = owner.act(&action, &[("after", "")]).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(process.terminate().await.success());
-    house.sandbox.stop().await;
+    fixture.sandbox.stop().await;
     database.drop().await;
 }

@@ -1,6 +1,6 @@
 //! Real client libraries against a running engine, each through the common list of `tests/clients/checks.md`.
 //!
-//! `tests/clients/install` puts the libraries in place. One that is missing is passed over with a word, and fails
+//! `tests/clients/install` puts the libraries in place. One that is missing is passed over with a message, and fails
 //! the test on CI.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,9 @@ use std::time::Duration;
 use larder::domain::{CacheSpec, Capabilities};
 use larder::engine::EngineEvent;
 
-use crate::engine_stage::{ALICE, FLUSHER, OWNER, READER, Stage, WRITER, alice, credential};
+use crate::engine_fixture::{
+    ALICE, EngineFixture, FLUSHER, OWNER, READER, WRITER, alice, credential,
+};
 
 /// Stands for the credential that is made while the clients run.
 const PROMOTED: (&str, &str) = ("A11CE9", "99999999999999999999999999999999");
@@ -94,22 +96,22 @@ impl Client {
         if !self.is_installed() {
             return;
         }
-        let stage = Stage::start();
-        let mut runner = Runner::start(command, &stage);
+        let fixture = EngineFixture::start();
+        let mut runner = Runner::start(command, &fixture);
         let mut outcomes: BTreeMap<String, String> = BTreeMap::new();
         let mut logins_before_promotion = None;
         while let Some(line) = runner.line() {
             match line.split_once(' ').unwrap_or((&line, "")) {
                 ("waiting", "promotion") => {
-                    let mut leaving = stage.text(FLUSHER);
-                    logins_before_promotion = Some(logins(&stage));
-                    stage.engine.apply(&after_promotion());
+                    let mut leaving = fixture.text(FLUSHER);
+                    logins_before_promotion = Some(logins(&fixture));
+                    fixture.engine.apply(&after_promotion());
                     // When this one has been closed, the change has reached all open connections.
                     assert_eq!(leaving.rest(), b"");
                     runner.go();
                 }
                 ("waiting", "promoted-login") => {
-                    let logins = Some(logins(&stage));
+                    let logins = Some(logins(&fixture));
                     assert_eq!(
                         logins, logins_before_promotion,
                         "the old connection was cut"
@@ -130,7 +132,7 @@ impl Client {
             }
         }
         assert_eq!(outcomes, self.expected(), "\n{}", runner.complaints());
-        self.check_events(&stage);
+        self.check_events(&fixture);
     }
 
     fn expected(&self) -> BTreeMap<String, String> {
@@ -148,8 +150,8 @@ impl Client {
     }
 
     /// What the clients did must show on our side too, the more as some call a refused flush a success.
-    fn check_events(&self, stage: &Stage) {
-        let flushes = stage.diary.flushes();
+    fn check_events(&self, fixture: &EngineFixture) {
+        let flushes = fixture.recorder.flushes();
         assert!(!flushes.is_empty(), "the flush left no event");
         if self.skips.contains(&"no-flush") {
             return;
@@ -161,7 +163,7 @@ impl Client {
                 .is_some_and(|who| who.as_str() == OWNER.0)),
             "flushed by somebody else: {flushes:?}"
         );
-        let refused = stage.diary.events().into_iter().any(|event| {
+        let refused = fixture.recorder.events().into_iter().any(|event| {
             matches!(event, EngineEvent::FlushRefused { credential, .. } if credential.as_str() == WRITER.0)
         });
         assert!(refused, "the refused flush left no event");
@@ -179,11 +181,11 @@ struct Runner {
 }
 
 impl Runner {
-    fn start(mut command: Command, stage: &Stage) -> Runner {
+    fn start(mut command: Command, fixture: &EngineFixture) -> Runner {
         let folder = tempfile::tempdir().unwrap();
         let complaints = folder.path().join("stderr");
         let mut child = command
-            .envs(environment(stage))
+            .envs(environment(fixture))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&complaints).unwrap())
@@ -239,15 +241,15 @@ impl Drop for Runner {
     }
 }
 
-fn environment(stage: &Stage) -> Vec<(String, String)> {
+fn environment(fixture: &EngineFixture) -> Vec<(String, String)> {
     let mut variables = vec![
         (
             "MEMCACHIER_SERVERS".to_owned(),
-            stage.addresses.plain.unwrap().to_string(),
+            fixture.addresses.plain.unwrap().to_string(),
         ),
         (
             "OPEN_SERVER".to_owned(),
-            stage.addresses.open.unwrap().to_string(),
+            fixture.addresses.open.unwrap().to_string(),
         ),
         (
             "NODE_PATH".to_owned(),
@@ -278,8 +280,8 @@ fn after_promotion() -> CacheSpec {
 }
 
 /// Logins ever: a client that was cut off and came back shows here.
-fn logins(stage: &Stage) -> u64 {
-    stage.engine.figures(ALICE).unwrap().traffic.connections
+fn logins(fixture: &EngineFixture) -> u64 {
+    fixture.engine.figures(ALICE).unwrap().traffic.connections
 }
 
 /// Where `tests/clients/install` puts things.

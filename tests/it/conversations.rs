@@ -4,22 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use larder::engine::EngineClock;
-use larder::engine::node::Node;
 use larder::engine::protocol::Output;
-use larder::engine::session::{Door, Next, Session};
+use larder::engine::session::{ClientSession, LoginMode, Next};
+use larder::engine::state::EngineState;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::engine_script::{Bound, Script, Step, all, compare, fill, show};
-use crate::engine_stage::{
-    ALICE, Client, Diary, FLUSHER, OWNER, READER, STRANGER, Stage, WRITER, WallClock, alice, bob,
-    key, settings,
+use crate::engine_fixture::{
+    ALICE, Client, EngineFixture, EventRecorder, FLUSHER, OTHER_TENANT, OWNER, READER, WRITER,
+    WallClock, alice, bob, key, settings,
 };
+use crate::engine_script::{Bound, Script, Step, all, compare, fill, show};
 
 /// A session fed by hand, with the caller's buffer that a socket loop would keep.
 struct Wire {
-    node: Arc<Node>,
-    session: Session,
+    engine: Arc<EngineState>,
+    session: ClientSession,
     pending: Vec<u8>,
     received: Vec<u8>,
     closed: bool,
@@ -33,19 +33,19 @@ impl Wire {
             engine_clock: Some(clock.clone()),
             ..settings()
         };
-        let sink = Arc::new(Diary::default());
-        let node = Arc::new(Node::new(settings, key(), Arc::new(WallClock), sink));
-        node.apply(&alice());
-        node.apply(&bob());
+        let sink = Arc::new(EventRecorder::default());
+        let engine = Arc::new(EngineState::new(settings, key(), Arc::new(WallClock), sink));
+        engine.apply(&alice());
+        engine.apply(&bob());
         let session = match role {
             "open" => {
-                let account = node.directory.open_account(ALICE).unwrap();
-                Session::open(node.seat(account).unwrap(), None, 0)
+                let account = engine.directory.open_account(ALICE).unwrap();
+                ClientSession::open(engine.take_slot(account).unwrap(), None, 0)
             }
-            _ => Session::new(Door::Locked, None, 0),
+            _ => ClientSession::new(LoginMode::Required, None, 0),
         };
         Wire {
-            node,
+            engine,
             session,
             pending: Vec::new(),
             received: Vec::new(),
@@ -72,7 +72,7 @@ impl Wire {
         self.pending.extend_from_slice(bytes);
         loop {
             let mut out = Output::default();
-            let fed = self.session.feed(&self.node, &self.pending, &mut out);
+            let fed = self.session.feed(&self.engine, &self.pending, &mut out);
             self.received.extend(out.to_vec());
             self.pending.drain(..fed.used);
             match fed.next {
@@ -94,7 +94,7 @@ fn credential_of(role: &str) -> Option<(&'static str, &'static str)> {
         "reader" => Some(READER),
         "writer" => Some(WRITER),
         "flusher" => Some(FLUSHER),
-        "bob" => Some(STRANGER),
+        "bob" => Some(OTHER_TENANT),
         _ => None,
     }
 }
@@ -102,7 +102,7 @@ fn credential_of(role: &str) -> Option<(&'static str, &'static str)> {
 pub fn login_bytes(username: &str, password: &str, first: u8) -> Vec<u8> {
     if first == 0x80 {
         let data = format!("\0{username}\0{password}");
-        crate::engine_stage::packet(0x21, 0, &[], b"PLAIN", data.as_bytes(), 0)
+        crate::engine_fixture::packet(0x21, 0, &[], b"PLAIN", data.as_bytes(), 0)
     } else {
         format!("set {username} 0 0 {}\r\n{password}\r\n", password.len()).into_bytes()
     }
@@ -243,15 +243,15 @@ fn pipelined() {
 /// Over a real socket, one connection and an emptied cache for each.
 #[test]
 fn over_a_socket() {
-    let stage = Stage::start();
+    let fixture = EngineFixture::start();
     let mut failures = Vec::new();
     for script in all().iter().filter(|script| !script.takes_time()) {
-        stage
+        fixture
             .engine
             .flush(ALICE, larder::domain::Origin::AdminOperation, None);
         let mut client = match &*script.role {
-            "open" => stage.open(),
-            _ => stage.stranger(),
+            "open" => fixture.open(),
+            _ => fixture.connect(),
         };
         if let Some((username, password)) = credential_of(&script.role) {
             let first = first_byte(script);

@@ -7,12 +7,14 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
+use crate::support::full_service::{
+    FullService, PASSWORD, PATIENCE, Wishes, free_port, serve, setting,
+};
 use crate::support::needs;
 use crate::support::plain::Plain;
-use crate::support::scene::{PASSWORD, PATIENCE, Scene, Wishes, free_port, serve, setting};
-use crate::support::world::eventually;
 
 /// The way of one process to the database.
 struct Wire {
@@ -87,7 +89,7 @@ async fn a_process_without_its_database_fails_its_readiness_and_another_carries_
         settings: vec![("LARDER_DATABASE_URL".to_owned(), wire.url.clone())],
         ..Wishes::default()
     };
-    let one = Scene::start(database, wishes).await;
+    let one = FullService::start(database, wishes).await;
     let shop = one.sandbox.create_app("shop").expect("a new name");
     let options = ProvisionOptions::default();
     let addon = one.sandbox.provision(shop, "dev", options).await;
@@ -127,6 +129,14 @@ async fn a_process_without_its_database_fails_its_readiness_and_another_carries_
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "5");
     serves(&servers, &username, &password).await;
+    let guess = Client::new().post(format!("{}/heroku/resources", one.base));
+    let guess = guess.basic_auth("larder", Some("guess")).body("{}").send();
+    let guess = guess.await.expect("an answer");
+    assert_eq!(guess.status(), StatusCode::UNAUTHORIZED);
+    let audited = async || {
+        let rows = "SELECT count(*) FROM audit WHERE action = 'api.refused'";
+        one.database.number(rows).await
+    };
 
     // The balancer sends everything to the other one.
     let (resources, sso) = (
@@ -139,7 +149,9 @@ async fn a_process_without_its_database_fails_its_readiness_and_another_carries_
     let mut owner = Dashboard::open(&one.sandbox, addon, &other).await;
     let new = owner.add_credentials().await;
 
+    assert_eq!(audited().await, 0);
     wire.mend();
+    eventually("the guess is audited", async || audited().await == 1).await;
     becomes(&one.base, StatusCode::OK).await;
     // What was changed meanwhile arrives: the new credential works on the node that was cut off.
     assert!(owner.promote(&new).await.status.is_redirection());

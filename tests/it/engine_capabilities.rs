@@ -1,55 +1,64 @@
-//! Every command, with every set of capabilities, in every dialect and loudness. A command that is not permitted
-//! changes nothing, and the stream stays in step.
+//! Every command with every set of capabilities, in every dialect, quiet and not quiet. A refused command changes nothing,
+//! and the connection stays in step.
 
 use std::sync::Arc;
 
 use larder::domain::Capabilities;
 use larder::engine::auth::{Account, Standing};
-use larder::engine::node::Node;
 use larder::engine::protocol::Output;
-use larder::engine::session::{Next, Session};
+use larder::engine::session::{ClientSession, Next};
+use larder::engine::state::EngineState;
 
 use crate::engine_commands::{KEYS, Needs, binary_commands, refusal, text_commands};
-use crate::engine_stage::{ALICE, Diary, WallClock, alice, key, packet, settings};
+use crate::engine_fixture::{ALICE, EventRecorder, WallClock, alice, key, packet, settings};
 
 /// A cache with two items, and sessions for it.
-struct Kitchen {
-    node: Arc<Node>,
+struct SessionFixture {
+    engine: Arc<EngineState>,
     account: Arc<Account>,
 }
 
-impl Kitchen {
-    fn new() -> Kitchen {
-        let sink = Arc::new(Diary::default());
-        let node = Arc::new(Node::new(settings(), key(), Arc::new(WallClock), sink));
-        node.apply(&alice());
-        let account = node.directory.open_account(ALICE).unwrap();
-        Kitchen { node, account }
+impl SessionFixture {
+    fn new() -> SessionFixture {
+        let sink = Arc::new(EventRecorder::default());
+        let engine = Arc::new(EngineState::new(
+            settings(),
+            key(),
+            Arc::new(WallClock),
+            sink,
+        ));
+        engine.apply(&alice());
+        let account = engine.directory.open_account(ALICE).unwrap();
+        SessionFixture { engine, account }
     }
 
-    fn session(&self) -> Session {
-        Session::open(self.node.seat(Arc::clone(&self.account)).unwrap(), None, 0)
+    fn session(&self) -> ClientSession {
+        ClientSession::open(
+            self.engine.take_slot(Arc::clone(&self.account)).unwrap(),
+            None,
+            0,
+        )
     }
 
-    fn talk(&self, session: &mut Session, bytes: &[u8]) -> Vec<u8> {
+    fn talk(&self, session: &mut ClientSession, bytes: &[u8]) -> Vec<u8> {
         let mut out = Output::default();
-        let fed = session.feed(&self.node, bytes, &mut out);
+        let fed = session.feed(&self.engine, bytes, &mut out);
         assert_eq!((fed.used, fed.next), (bytes.len(), Next::Read));
         out.to_vec()
     }
 
-    /// The same with a pause behind the first bytes: a large value then has a way of its own.
-    fn talk_with_a_pause(&self, session: &mut Session, bytes: &[u8]) -> Vec<u8> {
+    /// As `talk`, but the bytes arrive in two parts. A large value is then received as an upload.
+    fn talk_with_a_pause(&self, session: &mut ClientSession, bytes: &[u8]) -> Vec<u8> {
         let mut out = Output::default();
         let begin = &bytes[..bytes.len().min(64)];
-        let begun = session.feed(&self.node, begin, &mut out);
-        let fed = session.feed(&self.node, &bytes[begun.used..], &mut out);
+        let begun = session.feed(&self.engine, begin, &mut out);
+        let fed = session.feed(&self.engine, &bytes[begun.used..], &mut out);
         let used = begun.used + fed.used;
         assert_eq!((used, fed.next), (bytes.len(), Next::Read));
         out.to_vec()
     }
 
-    /// All that can be seen of the items without touching them.
+    /// Everything that can be read of the items without changing them.
     fn dump(&self) -> Vec<u8> {
         let mut seen = Vec::new();
         for key in KEYS {
@@ -66,16 +75,22 @@ impl Kitchen {
     }
 }
 
-/// Tries one command in one kitchen under one set of capabilities.
-fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities, fence: &[u8]) {
+/// Tries one command under one set of capabilities.
+fn check(
+    fixture: &SessionFixture,
+    needs: Needs,
+    request: &[u8],
+    granted: Capabilities,
+    fence: &[u8],
+) {
     let shown = request[..request.len().min(60)].escape_ascii();
-    kitchen.prepare();
-    let before = kitchen.dump();
-    kitchen.account.set_capabilities(granted);
-    assert_eq!(kitchen.account.standing(), Standing::Valid(granted));
-    let mut session = kitchen.session();
-    let first = kitchen.talk_with_a_pause(&mut session, request);
-    let second = kitchen.talk(&mut session, &[request, fence].concat());
+    fixture.prepare();
+    let before = fixture.dump();
+    fixture.account.set_capabilities(granted);
+    assert_eq!(fixture.account.standing(), Standing::Valid(granted));
+    let mut session = fixture.session();
+    let first = fixture.talk_with_a_pause(&mut session, request);
+    let second = fixture.talk(&mut session, &[request, fence].concat());
     let mark = mark_of(fence);
     assert!(second.ends_with(mark), "{shown}: out of step");
     let permitted = match needs {
@@ -83,14 +98,14 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
         Needs::Write => granted.allows(Capabilities::WRITE),
         Needs::Flush => granted.allows(Capabilities::FLUSH),
     };
-    kitchen.account.set_capabilities(Capabilities::ALL);
+    fixture.account.set_capabilities(Capabilities::ALL);
     if !permitted {
         let refusal = refusal(request);
         assert_eq!(text(&first), text(&refusal), "{shown} with {granted:?}");
         let behind = [&refusal[..], mark].concat();
         assert_eq!(text(&second), text(&behind), "{shown} with {granted:?}");
         assert_eq!(
-            text(&kitchen.dump()),
+            text(&fixture.dump()),
             text(&before),
             "{shown} changed something with {granted:?}"
         );
@@ -98,13 +113,13 @@ fn check(kitchen: &Kitchen, needs: Needs, request: &[u8], granted: Capabilities,
     }
     if needs == Needs::Flush && !shown.to_string().contains('1') {
         assert_ne!(
-            kitchen.dump(),
+            fixture.dump(),
             before,
             "{shown} did nothing with {granted:?}"
         );
     }
-    kitchen.prepare();
-    let of_all = kitchen.talk(&mut kitchen.session(), request);
+    fixture.prepare();
+    let of_all = fixture.talk(&mut fixture.session(), request);
     assert_eq!(
         outcome(&first),
         outcome(&of_all),
@@ -116,7 +131,7 @@ fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-/// The answer to a fence.
+/// The reply to [`fence`].
 fn mark_of(fence: &[u8]) -> &'static [u8] {
     if fence[0] == 0x80 {
         &[
@@ -127,7 +142,7 @@ fn mark_of(fence: &[u8]) -> &'static [u8] {
     }
 }
 
-/// The first word of a reply, or its status.
+/// The first token of a text reply, or the status of a packet.
 fn outcome(reply: &[u8]) -> String {
     let told = match reply {
         [0x81, ..] => &reply[6..8],
@@ -146,7 +161,7 @@ fn sets() -> [Capabilities; 4] {
     ]
 }
 
-/// Something that is answered in any case.
+/// A command that is always answered. Its reply shows that the connection is in step.
 fn fences() -> [Vec<u8>; 2] {
     let noop = packet(0x0a, 0x0909_0909, &[], b"", b"", 0);
     [b"mn\r\n".to_vec(), noop]
@@ -154,11 +169,11 @@ fn fences() -> [Vec<u8>; 2] {
 
 #[test]
 fn the_text_dialects_do_what_is_permitted_and_change_nothing_else() {
-    let kitchen = Kitchen::new();
+    let fixture = SessionFixture::new();
     let [fence, _] = fences();
     for (needs, line) in text_commands() {
         for granted in sets() {
-            check(&kitchen, needs, &line, granted, &fence);
+            check(&fixture, needs, &line, granted, &fence);
         }
     }
 }
@@ -167,33 +182,33 @@ fn the_text_dialects_do_what_is_permitted_and_change_nothing_else() {
 fn the_binary_dialect_does_what_is_permitted_and_changes_nothing_else() {
     let [_, fence] = fences();
     for (needs, request) in binary_commands() {
-        let kitchen = Kitchen::new();
+        let fixture = SessionFixture::new();
         for granted in sets() {
-            check(&kitchen, needs, &request, granted, &fence);
+            check(&fixture, needs, &request, granted, &fence);
         }
     }
 }
 
 #[test]
 fn no_refusal_is_an_authentication_failure() {
-    let kitchen = Kitchen::new();
+    let fixture = SessionFixture::new();
     for (_, request) in binary_commands() {
-        kitchen.prepare();
-        kitchen.account.set_capabilities(Capabilities::NONE);
-        let reply = kitchen.talk(&mut kitchen.session(), &request);
+        fixture.prepare();
+        fixture.account.set_capabilities(Capabilities::NONE);
+        let reply = fixture.talk(&mut fixture.session(), &request);
         assert!(reply.is_empty() || reply[6..8] != [0, 0x20], "{reply:?}");
     }
 }
 
 #[test]
 fn a_thousand_refusals_leave_the_stream_in_step() {
-    let kitchen = Kitchen::new();
-    kitchen.prepare();
-    let before = kitchen.dump();
-    kitchen.account.set_capabilities(Capabilities::NONE);
+    let fixture = SessionFixture::new();
+    fixture.prepare();
+    let before = fixture.dump();
+    fixture.account.set_capabilities(Capabilities::NONE);
     let dialects = [text_commands(), binary_commands()];
     for (commands, fence) in dialects.iter().zip(fences()) {
-        let mut session = kitchen.session();
+        let mut session = fixture.session();
         let refused = commands
             .iter()
             .filter(|(needs, _)| *needs != Needs::Nothing);
@@ -201,14 +216,14 @@ fn a_thousand_refusals_leave_the_stream_in_step() {
         let thousand = refused.map(|(_, request)| &request[..]).cycle().take(1000);
         let thousand: Vec<&[u8]> = thousand.collect();
         for requests in thousand.chunks(20) {
-            let reply = kitchen.talk(&mut session, &requests.concat());
+            let reply = fixture.talk(&mut session, &requests.concat());
             let expected = requests.iter().flat_map(|request| refusal(request));
             assert_eq!(text(&reply), text(&expected.collect::<Vec<u8>>()));
         }
-        assert_eq!(kitchen.talk(&mut session, &fence), mark_of(&fence));
+        assert_eq!(fixture.talk(&mut session, &fence), mark_of(&fence));
     }
-    kitchen.account.set_capabilities(Capabilities::ALL);
-    assert_eq!(text(&kitchen.dump()), text(&before));
+    fixture.account.set_capabilities(Capabilities::ALL);
+    assert_eq!(text(&fixture.dump()), text(&before));
 }
 
 #[test]
@@ -218,17 +233,17 @@ fn a_right_that_is_lost_while_a_value_comes_in_is_lost() {
     let header = packet(0x01, 0, &[0; 8], b"text", &value, 0);
     let requests = [[&line[..], &value, b"\r\n"].concat(), header];
     for (request, fence) in requests.iter().zip(fences()) {
-        let kitchen = Kitchen::new();
-        kitchen.prepare();
-        let before = kitchen.dump();
-        let mut session = kitchen.session();
+        let fixture = SessionFixture::new();
+        fixture.prepare();
+        let before = fixture.dump();
+        let mut session = fixture.session();
         let (begin, rest) = request.split_at(request.len() - 99_000);
-        assert_eq!(text(&kitchen.talk(&mut session, begin)), "");
-        kitchen.account.set_capabilities(Capabilities::NONE);
-        let reply = kitchen.talk(&mut session, &[rest, &fence].concat());
+        assert_eq!(text(&fixture.talk(&mut session, begin)), "");
+        fixture.account.set_capabilities(Capabilities::NONE);
+        let reply = fixture.talk(&mut session, &[rest, &fence].concat());
         let expected = [&refusal(request)[..], mark_of(&fence)].concat();
         assert_eq!(text(&reply), text(&expected));
-        kitchen.account.set_capabilities(Capabilities::ALL);
-        assert_eq!(text(&kitchen.dump()), text(&before));
+        fixture.account.set_capabilities(Capabilities::ALL);
+        assert_eq!(text(&fixture.dump()), text(&before));
     }
 }

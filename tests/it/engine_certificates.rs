@@ -1,4 +1,4 @@
-//! Client certificates as an identity (security.md MC-28): what they open, and what ends them.
+//! Client certificates as an identity: what they give access to, and what ends it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,27 +8,31 @@ use larder::engine::{Listeners, TlsListener};
 use rcgen::ExtendedKeyUsagePurpose;
 use tempfile::TempDir;
 
-use crate::engine_stage::{
-    OWNER, READER, Stage, WRITER, WallClock, alice, bob, loopback, packet, settings,
+use crate::engine_fixture::{
+    EngineFixture, OWNER, READER, WRITER, WallClock, alice, bob, loopback, packet, settings,
 };
 use crate::engine_tls::make_certificate;
 use crate::support::authority::{Ca, Identity, TlsClient, TlsTalk};
 
-/// An engine with a TLS door and a CA of ours.
-struct Gate {
-    stage: Stage,
-    ca: Ca,
+/// An engine with a TLS listener and one of our CAs.
+pub struct CertificateFixture {
+    pub fixture: EngineFixture,
+    pub ca: Ca,
     folder: TempDir,
 }
 
-impl Gate {
-    fn open() -> Gate {
-        let gate = Gate::before_any_ca();
-        gate.stage.engine.trust(&[gate.ca.authority()]).unwrap();
-        gate
+impl CertificateFixture {
+    pub fn open() -> CertificateFixture {
+        let certified = CertificateFixture::before_any_ca();
+        certified
+            .fixture
+            .engine
+            .trust(&[certified.ca.authority()])
+            .unwrap();
+        certified
     }
 
-    fn before_any_ca() -> Gate {
+    fn before_any_ca() -> CertificateFixture {
         let folder = tempfile::tempdir().unwrap();
         make_certificate(folder.path(), "server");
         let listeners = Listeners {
@@ -41,28 +45,28 @@ impl Gate {
             tls_on_plain: true,
             ..Listeners::default()
         };
-        Gate {
-            stage: Stage::listening(settings(), listeners),
+        CertificateFixture {
+            fixture: EngineFixture::listening(settings(), listeners),
             ca: Ca::new("Larder clients 1"),
             folder,
         }
     }
 
     fn addr(&self) -> SocketAddr {
-        self.stage.addresses.tls.unwrap()
+        self.fixture.addresses.tls.unwrap()
     }
 
     fn client(&self, identity: &Identity) -> TlsClient {
         TlsClient::new(&self.folder.path().join("server.pem"), Some(identity))
     }
 
-    fn connect(&self, identity: &Identity) -> TlsTalk {
+    pub fn connect(&self, identity: &Identity) -> TlsTalk {
         self.client(identity).connect(self.addr())
     }
 
-    /// Alice's cache, where these certificates stand for these credentials.
-    fn know(&self, certificates: &[(&Identity, (&str, &str))]) {
-        self.stage.engine.apply(&with(alice(), certificates));
+    /// Alice's cache, with these certificates for these credentials.
+    pub fn know(&self, certificates: &[(&Identity, (&str, &str))]) {
+        self.fixture.engine.apply(&with(alice(), certificates));
     }
 }
 
@@ -82,31 +86,31 @@ fn certificates_of<'s>(spec: &'s mut CacheSpec, username: &str) -> &'s mut Vec<C
 
 #[test]
 fn a_certificate_is_a_login_in_every_dialect() {
-    let gate = Gate::open();
-    let identity = gate.ca.client(OWNER.0);
-    gate.know(&[(&identity, OWNER)]);
-    let mut text = gate.connect(&identity);
+    let certified = CertificateFixture::open();
+    let identity = certified.ca.client(OWNER.0);
+    certified.know(&[(&identity, OWNER)]);
+    let mut text = certified.connect(&identity);
     text.talk("set k 0 0 5\r\nvalue\r\n", "STORED\r\n");
-    // as Dalli 5 begins
-    let mut meta = gate.connect(&identity);
+    // what Dalli 5 sends first
+    let mut meta = certified.connect(&identity);
     meta.talk("version\r\n", "VERSION ");
-    let mut meta = gate.connect(&identity);
+    let mut meta = certified.connect(&identity);
     meta.talk("mg k v\r\n", "VA 5\r\nvalue\r\n");
-    let mut binary = gate.connect(&identity);
+    let mut binary = certified.connect(&identity);
     let get = packet(0x0c, 7, &[], b"k", b"", 0);
     let reply = binary.try_talk(&get, &[0; 24 + 4 + 1 + 5]).unwrap();
     assert_eq!((&reply[6..8], &reply[29..]), (&[0, 0][..], &b"value"[..]));
-    // the plain door, told by the first byte
-    let mut either = gate
+    // the plain listener, which detects TLS by the first byte
+    let mut either = certified
         .client(&identity)
-        .connect(gate.stage.addresses.plain.unwrap());
+        .connect(certified.fixture.addresses.plain.unwrap());
     either.talk("get k\r\n", "VALUE k 0 5\r\nvalue\r\nEND\r\n");
     for version in rustls::ALL_VERSIONS {
-        let trusted = gate.folder.path().join("server.pem");
+        let trusted = certified.folder.path().join("server.pem");
         let client = TlsClient::speaking(&[version], &trusted, Some(&identity));
-        client.connect(gate.addr()).talk("mn\r\n", "MN\r\n");
+        client.connect(certified.addr()).talk("mn\r\n", "MN\r\n");
     }
-    let figures = gate.stage.engine.figures(alice().cache).unwrap();
+    let figures = certified.fixture.engine.figures(alice().cache).unwrap();
     let owners: Vec<_> = figures
         .credentials
         .iter()
@@ -118,25 +122,25 @@ fn a_certificate_is_a_login_in_every_dialect() {
 
 #[test]
 fn who_brings_none_logs_in_as_ever() {
-    let gate = Gate::open();
-    let trusted = gate.folder.path().join("server.pem");
-    let mut stranger = TlsClient::new(&trusted, None).connect(gate.addr());
-    stranger.talk("get k\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    let certified = CertificateFixture::open();
+    let trusted = certified.folder.path().join("server.pem");
+    let mut other_tenant = TlsClient::new(&trusted, None).connect(certified.addr());
+    other_tenant.talk("get k\r\n", "CLIENT_ERROR unauthenticated\r\n");
     let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
-    stranger.talk(&login, "STORED\r\n");
-    stranger.talk("get k\r\n", "END\r\n");
+    other_tenant.talk(&login, "STORED\r\n");
+    other_tenant.talk("get k\r\n", "END\r\n");
 }
 
 #[test]
 fn it_acts_as_its_credential_and_follows_its_capabilities() {
-    let gate = Gate::open();
-    let (reader, strangers) = (gate.ca.client(READER.0), gate.ca.client("B0B000"));
-    gate.know(&[(&reader, READER)]);
-    let theirs = with(bob(), &[(&strangers, ("B0B000", ""))]);
-    gate.stage.engine.apply(&theirs);
-    let mut bobs = gate.connect(&strangers);
+    let certified = CertificateFixture::open();
+    let (reader, other_tenants) = (certified.ca.client(READER.0), certified.ca.client("B0B000"));
+    certified.know(&[(&reader, READER)]);
+    let theirs = with(bob(), &[(&other_tenants, ("B0B000", ""))]);
+    certified.fixture.engine.apply(&theirs);
+    let mut bobs = certified.connect(&other_tenants);
     bobs.talk("set k 0 0 3\r\nbob\r\n", "STORED\r\n");
-    let mut alices = gate.connect(&reader);
+    let mut alices = certified.connect(&reader);
     alices.talk("get k\r\n", "END\r\n");
     alices.talk("set k 0 0 1\r\na\r\n", "NOT_STORED\r\n");
 
@@ -144,24 +148,24 @@ fn it_acts_as_its_credential_and_follows_its_capabilities() {
     for credential in &mut allowed.credentials {
         credential.capabilities = Capabilities::ALL;
     }
-    gate.stage.engine.apply(&allowed);
-    let mut open = gate.connect(&reader);
+    certified.fixture.engine.apply(&allowed);
+    let mut open = certified.connect(&reader);
     open.talk("set k 0 0 5\r\nalice\r\n", "STORED\r\n");
-    gate.know(&[(&reader, READER)]);
+    certified.know(&[(&reader, READER)]);
     open.talk("set k 0 0 1\r\na\r\n", "NOT_STORED\r\n");
     bobs.talk("get k\r\n", "VALUE k 0 3\r\nbob\r\nEND\r\n");
 }
 
 #[test]
 fn revoking_one_ends_its_connections_and_no_others() {
-    let gate = Gate::open();
-    let (lost, kept) = (gate.ca.client(OWNER.0), gate.ca.client(OWNER.0));
-    gate.know(&[(&lost, OWNER), (&kept, OWNER)]);
-    let (mut idle, mut others) = (gate.connect(&lost), gate.connect(&kept));
+    let certified = CertificateFixture::open();
+    let (lost, kept) = (certified.ca.client(OWNER.0), certified.ca.client(OWNER.0));
+    certified.know(&[(&lost, OWNER), (&kept, OWNER)]);
+    let (mut idle, mut others) = (certified.connect(&lost), certified.connect(&kept));
     idle.talk("mn\r\n", "MN\r\n");
     others.talk("mn\r\n", "MN\r\n");
-    let mut by_password = gate.stage.text(OWNER);
-    let figures = gate.stage.engine.figures(alice().cache).unwrap();
+    let mut by_password = certified.fixture.text(OWNER);
+    let figures = certified.fixture.engine.figures(alice().cache).unwrap();
     let mut live = figures.certificates;
     live.sort();
     let mut expected = [(lost.fingerprint(), 1), (kept.fingerprint(), 1)];
@@ -169,39 +173,39 @@ fn revoking_one_ends_its_connections_and_no_others() {
     assert_eq!(live, expected);
     assert_eq!(figures.credentials[0].connections, 3, "all of the owner's");
 
-    gate.know(&[(&kept, OWNER)]);
+    certified.know(&[(&kept, OWNER)]);
     idle.closed();
-    let refusal = gate.connect(&lost).refusal();
+    let refusal = certified.connect(&lost).refusal();
     assert!(refusal.contains("CertificateRevoked"), "{refusal}");
     others.talk("mn\r\n", "MN\r\n");
     by_password.talk("mn\r\n", "MN\r\n");
-    gate.connect(&kept).talk("mn\r\n", "MN\r\n");
+    certified.connect(&kept).talk("mn\r\n", "MN\r\n");
 }
 
 #[test]
 fn it_dies_with_its_credential_and_with_its_cache() {
-    let gate = Gate::open();
-    let (first, second) = (gate.ca.client(READER.0), gate.ca.client(OWNER.0));
-    gate.know(&[(&first, READER), (&second, OWNER)]);
-    let (mut reader, mut owner) = (gate.connect(&first), gate.connect(&second));
+    let certified = CertificateFixture::open();
+    let (first, second) = (certified.ca.client(READER.0), certified.ca.client(OWNER.0));
+    certified.know(&[(&first, READER), (&second, OWNER)]);
+    let (mut reader, mut owner) = (certified.connect(&first), certified.connect(&second));
     reader.talk("mn\r\n", "MN\r\n");
     owner.talk("mn\r\n", "MN\r\n");
     let mut without = with(alice(), &[(&second, OWNER)]);
     without
         .credentials
         .retain(|credential| credential.username.as_str() != READER.0);
-    gate.stage.engine.apply(&without);
+    certified.fixture.engine.apply(&without);
     reader.closed();
-    assert!(gate.connect(&first).refusal().contains("Revoked"));
+    assert!(certified.connect(&first).refusal().contains("Revoked"));
     owner.talk("mn\r\n", "MN\r\n");
-    gate.stage.engine.forget(alice().cache);
+    certified.fixture.engine.forget(alice().cache);
     owner.closed();
-    assert!(gate.connect(&second).refusal().contains("Revoked"));
+    assert!(certified.connect(&second).refusal().contains("Revoked"));
 }
 
 #[test]
 fn what_does_not_verify_is_refused_and_told_why() {
-    let gate = Gate::open();
+    let certified = CertificateFixture::open();
     let look_alike = Ca::new("Larder clients 1");
     let foreign = Ca::new("Somebody else");
     let past = |params: &mut rcgen::CertificateParams| {
@@ -209,27 +213,31 @@ fn what_does_not_verify_is_refused_and_told_why() {
         params.not_after = rcgen::date_time_ymd(2025, 1, 1);
     };
     let cases = [
-        ("expired", gate.ca.sign(OWNER.0, past), "CertificateExpired"),
+        (
+            "expired",
+            certified.ca.sign(OWNER.0, past),
+            "CertificateExpired",
+        ),
         ("foreign", foreign.client(OWNER.0), "UnknownCA"),
         ("look-alike", look_alike.client(OWNER.0), "DecryptError"),
         (
             "server usage",
-            gate.ca.sign(OWNER.0, |params| {
+            certified.ca.sign(OWNER.0, |params| {
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             }),
             "UnsupportedCertificate",
         ),
     ];
-    // Even a fingerprint that we know does not help them.
+    // A known fingerprint does not help them either.
     let known: Vec<_> = cases.iter().map(|case| (&case.1, OWNER)).collect();
-    gate.know(&known);
-    let never_issued = gate.ca.client(OWNER.0);
+    certified.know(&known);
+    let never_issued = certified.ca.client(OWNER.0);
     let unknown = ("unknown", never_issued, "CertificateRevoked");
     for (what, identity, alert) in cases.iter().chain([&unknown]) {
         for version in rustls::ALL_VERSIONS {
-            let trusted = gate.folder.path().join("server.pem");
+            let trusted = certified.folder.path().join("server.pem");
             let client = TlsClient::speaking(&[version], &trusted, Some(identity));
-            let refusal = client.connect(gate.addr()).refusal();
+            let refusal = client.connect(certified.addr()).refusal();
             assert!(refusal.contains(alert), "{what}: {refusal}");
         }
     }
@@ -237,37 +245,37 @@ fn what_does_not_verify_is_refused_and_told_why() {
 
 #[test]
 fn an_end_that_the_control_plane_knows_of_counts_too() {
-    let gate = Gate::open();
-    let (over, ending) = (gate.ca.client(OWNER.0), gate.ca.client(OWNER.0));
+    let certified = CertificateFixture::open();
+    let (over, ending) = (certified.ca.client(OWNER.0), certified.ca.client(OWNER.0));
     let now = WallClock.now();
     let mut spec = alice();
     let certificates = certificates_of(&mut spec, OWNER.0);
     certificates.push(over.spec(now.minus(Duration::from_secs(1))));
     certificates.push(ending.spec(now.plus(Duration::from_secs(3))));
-    gate.stage.engine.apply(&spec);
-    assert!(gate.connect(&over).refusal().contains("Revoked"));
-    let mut open = gate.connect(&ending);
+    certified.fixture.engine.apply(&spec);
+    assert!(certified.connect(&over).refusal().contains("Revoked"));
+    let mut open = certified.connect(&ending);
     open.talk("mn\r\n", "MN\r\n");
     open.closed();
-    assert!(gate.connect(&ending).refusal().contains("Revoked"));
+    assert!(certified.connect(&ending).refusal().contains("Revoked"));
 }
 
 #[test]
 fn resuming_a_session_does_not_get_round_a_revocation() {
-    let gate = Gate::open();
-    let identity = gate.ca.client(OWNER.0);
-    gate.know(&[(&identity, OWNER)]);
+    let certified = CertificateFixture::open();
+    let identity = certified.ca.client(OWNER.0);
+    certified.know(&[(&identity, OWNER)]);
     for version in rustls::ALL_VERSIONS {
-        let trusted = gate.folder.path().join("server.pem");
+        let trusted = certified.folder.path().join("server.pem");
         let client = TlsClient::speaking(&[version], &trusted, Some(&identity));
-        gate.know(&[(&identity, OWNER)]);
-        client.connect(gate.addr()).talk("mn\r\n", "MN\r\n");
-        let mut resumed = client.connect(gate.addr());
+        certified.know(&[(&identity, OWNER)]);
+        client.connect(certified.addr()).talk("mn\r\n", "MN\r\n");
+        let mut resumed = client.connect(certified.addr());
         resumed.talk("mn\r\n", "MN\r\n");
         assert!(resumed.is_resumed(), "or this test shows nothing");
-        gate.know(&[]);
+        certified.know(&[]);
         resumed.closed();
-        let mut again = client.connect(gate.addr());
+        let mut again = client.connect(certified.addr());
         let refusal = again.refusal();
         assert!(again.is_resumed(), "{refusal}");
     }
@@ -275,40 +283,44 @@ fn resuming_a_session_does_not_get_round_a_revocation() {
 
 #[test]
 fn a_ca_that_comes_later_is_taken_up_and_so_is_the_next() {
-    let gate = Gate::before_any_ca();
-    let identity = gate.ca.client(OWNER.0);
-    gate.know(&[(&identity, OWNER)]);
-    // Nobody asks for certificates yet, so this is a stranger.
-    let mut early = gate.connect(&identity);
+    let certified = CertificateFixture::before_any_ca();
+    let identity = certified.ca.client(OWNER.0);
+    certified.know(&[(&identity, OWNER)]);
+    // The listener does not ask for certificates yet, so this client is not logged in.
+    let mut early = certified.connect(&identity);
     early.talk("mn\r\n", "CLIENT_ERROR unauthenticated\r\n");
-    gate.stage.engine.trust(&[gate.ca.authority()]).unwrap();
-    gate.connect(&identity).talk("mn\r\n", "MN\r\n");
+    certified
+        .fixture
+        .engine
+        .trust(&[certified.ca.authority()])
+        .unwrap();
+    certified.connect(&identity).talk("mn\r\n", "MN\r\n");
 
     let next = Ca::new("Larder clients 2");
     let newer = next.client(OWNER.0);
-    gate.know(&[(&identity, OWNER), (&newer, OWNER)]);
-    assert!(gate.connect(&newer).refusal().contains("UnknownCA"));
-    let both = [gate.ca.authority(), next.authority()];
-    gate.stage.engine.trust(&both).unwrap();
-    gate.connect(&newer).talk("mn\r\n", "MN\r\n");
-    gate.connect(&identity).talk("mn\r\n", "MN\r\n");
+    certified.know(&[(&identity, OWNER), (&newer, OWNER)]);
+    assert!(certified.connect(&newer).refusal().contains("UnknownCA"));
+    let both = [certified.ca.authority(), next.authority()];
+    certified.fixture.engine.trust(&both).unwrap();
+    certified.connect(&newer).talk("mn\r\n", "MN\r\n");
+    certified.connect(&identity).talk("mn\r\n", "MN\r\n");
 
     let broken = larder::domain::Authority::from_der(b"not a certificate");
-    assert!(gate.stage.engine.trust(&[broken]).is_err());
-    gate.stage.engine.reload_tls().unwrap();
-    gate.connect(&newer).talk("mn\r\n", "MN\r\n");
+    assert!(certified.fixture.engine.trust(&[broken]).is_err());
+    certified.fixture.engine.reload_tls().unwrap();
+    certified.connect(&newer).talk("mn\r\n", "MN\r\n");
 }
 
 #[test]
 fn it_counts_as_a_connection_of_the_plan() {
-    let gate = Gate::open();
-    let identity = gate.ca.client(OWNER.0);
+    let certified = CertificateFixture::open();
+    let identity = certified.ca.client(OWNER.0);
     let mut spec = with(alice(), &[(&identity, OWNER)]);
     spec.connections_max = 1;
-    gate.stage.engine.apply(&spec);
-    let mut first = gate.connect(&identity);
+    certified.fixture.engine.apply(&spec);
+    let mut first = certified.connect(&identity);
     first.talk("mn\r\n", "MN\r\n");
-    let mut second = gate.connect(&identity);
+    let mut second = certified.connect(&identity);
     second.talk("", "ERROR Too many open connections\r\n");
     second.closed();
     first.talk("mn\r\n", "MN\r\n");
@@ -316,35 +328,35 @@ fn it_counts_as_a_connection_of_the_plan() {
 
 #[test]
 fn a_later_login_replaces_it() {
-    let gate = Gate::open();
-    let identity = gate.ca.client(READER.0);
-    gate.know(&[(&identity, READER)]);
+    let certified = CertificateFixture::open();
+    let identity = certified.ca.client(READER.0);
+    certified.know(&[(&identity, READER)]);
     let set = packet(0x01, 0, &[0; 8], b"k", b"v", 0);
     let login = |who: (&str, &str)| {
         let data = format!("\0{}\0{}", who.0, who.1);
         packet(0x21, 0, &[], b"PLAIN", data.as_bytes(), 0)
     };
-    let mut client = gate.connect(&identity);
+    let mut client = certified.connect(&identity);
     let status = |client: &mut TlsTalk, request: &[u8], body: usize| {
         let reply = client.try_talk(request, &vec![0; 24 + body]).unwrap();
         u16::from_be_bytes([reply[6], reply[7]])
     };
     assert_eq!(status(&mut client, &login(WRITER), 13), 0, "Authenticated");
     assert_eq!(status(&mut client, &set, 0), 0);
-    // What the first identity was does not matter any more,
-    gate.know(&[]);
-    let mut leaving = gate.stage.text(READER);
+    // Revoking the first identity has no effect any more;
+    certified.know(&[]);
+    let mut leaving = certified.fixture.text(READER);
     let mut readerless = alice();
     readerless
         .credentials
         .retain(|credential| credential.username.as_str() != READER.0);
-    gate.stage.engine.apply(&readerless);
+    certified.fixture.engine.apply(&readerless);
     assert_eq!(leaving.rest(), b"");
     assert_eq!(status(&mut client, &set, 0), 0);
-    // and what the second one is does.
+    // revoking the second one ends the connection.
     readerless
         .credentials
         .retain(|credential| credential.username.as_str() != WRITER.0);
-    gate.stage.engine.apply(&readerless);
+    certified.fixture.engine.apply(&readerless);
     client.closed();
 }

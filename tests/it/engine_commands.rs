@@ -1,10 +1,10 @@
-//! Every command with what it needs beyond reading, and what it is answered where that is not granted.
+//! Every command, with the capability it needs beyond reading and the reply when that is missing.
 
 use larder::engine::protocol::binary::Opcode;
 
-use crate::engine_stage::packet;
+use crate::engine_fixture::packet;
 
-/// What a command would need.
+/// The capability that a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Needs {
     Nothing,
@@ -12,14 +12,18 @@ pub enum Needs {
     Flush,
 }
 
-/// A text, a number, and nothing.
+/// Keys of a text, a number, and no item.
 pub const KEYS: [&str; 3] = ["text", "number", "absent"];
 
-/// A value that is received in place, and one that no item can hold.
+/// A value that is received as an upload, and one that is too large for any item.
 const LARGE: [usize; 2] = [100_000, 1 << 20];
 
-/// Text and meta commands, the loud and the silent form of each.
+/// Classic and meta commands, each in its usual and its quiet form.
 pub fn text_commands() -> Vec<(Needs, Vec<u8>)> {
+    [classic_commands(), meta_commands()].concat()
+}
+
+fn classic_commands() -> Vec<(Needs, Vec<u8>)> {
     let mut commands = Vec::new();
     let mut add = |needs, line: String| commands.push((needs, line.into_bytes()));
     for key in KEYS {
@@ -43,6 +47,39 @@ pub fn text_commands() -> Vec<(Needs, Vec<u8>)> {
                 );
             }
         }
+        for length in LARGE {
+            let value = "v".repeat(length);
+            for noreply in ["", " noreply"] {
+                let head = format!("set {key} 1 0 {length}{noreply}");
+                add(Needs::Write, format!("{head}\r\n{value}\r\n"));
+            }
+        }
+        add(Needs::Write, format!("gat 10 {key}\r\n"));
+        add(Needs::Write, format!("gats 10 {key} text\r\n"));
+        add(Needs::Nothing, format!("get {key}\r\n"));
+        add(Needs::Nothing, format!("gets {key} text\r\n"));
+    }
+    for noreply in ["", " noreply"] {
+        add(Needs::Flush, format!("flush_all{noreply}\r\n"));
+        add(Needs::Flush, format!("flush_all 1{noreply}\r\n"));
+        add(Needs::Nothing, format!("verbosity 1{noreply}\r\n"));
+    }
+    for line in [
+        "version",
+        "stats",
+        "stats settings",
+        "stats items",
+        "nonsense",
+    ] {
+        add(Needs::Nothing, format!("{line}\r\n"));
+    }
+    commands
+}
+
+fn meta_commands() -> Vec<(Needs, Vec<u8>)> {
+    let mut commands = Vec::new();
+    let mut add = |needs, line: String| commands.push((needs, line.into_bytes()));
+    for key in KEYS {
         for quiet in ["", " q"] {
             for flags in ["", " v", " s f c t h l k O1", " u"] {
                 add(Needs::Nothing, format!("mg {key}{flags}{quiet}\r\n"));
@@ -64,36 +101,14 @@ pub fn text_commands() -> Vec<(Needs, Vec<u8>)> {
         }
         for length in LARGE {
             let value = "v".repeat(length);
-            for noreply in ["", " noreply"] {
-                let head = format!("set {key} 1 0 {length}{noreply}");
-                add(Needs::Write, format!("{head}\r\n{value}\r\n"));
-            }
             for quiet in ["", " q"] {
                 let head = format!("ms {key} {length}{quiet}");
                 add(Needs::Write, format!("{head}\r\n{value}\r\n"));
             }
         }
-        add(Needs::Write, format!("gat 10 {key}\r\n"));
-        add(Needs::Write, format!("gats 10 {key} text\r\n"));
-        add(Needs::Nothing, format!("get {key}\r\n"));
-        add(Needs::Nothing, format!("gets {key} text\r\n"));
         add(Needs::Nothing, format!("me {key}\r\n"));
     }
-    for noreply in ["", " noreply"] {
-        add(Needs::Flush, format!("flush_all{noreply}\r\n"));
-        add(Needs::Flush, format!("flush_all 1{noreply}\r\n"));
-        add(Needs::Nothing, format!("verbosity 1{noreply}\r\n"));
-    }
-    for line in [
-        "version",
-        "mn",
-        "stats",
-        "stats settings",
-        "stats items",
-        "nonsense",
-    ] {
-        add(Needs::Nothing, format!("{line}\r\n"));
-    }
+    add(Needs::Nothing, "mn\r\n".to_owned());
     commands
 }
 
@@ -136,7 +151,7 @@ pub fn binary_commands() -> Vec<(Needs, Vec<u8>)> {
     commands
 }
 
-/// The answer to a command that is not permitted, by the table of the product reference.
+/// The reply to a refused command, by the table of the product reference.
 pub fn refusal(request: &[u8]) -> Vec<u8> {
     match request {
         [0x80, ..] => binary_refusal(request),
@@ -146,13 +161,13 @@ pub fn refusal(request: &[u8]) -> Vec<u8> {
 
 fn text_refusal(request: &[u8]) -> &'static str {
     let line = request.split(|&byte| byte == b'\r').next().unwrap();
-    let words: Vec<&str> = std::str::from_utf8(line).unwrap().split(' ').collect();
-    match words[0] {
-        "mg" if words.contains(&"q") => "",
+    let tokens: Vec<&str> = std::str::from_utf8(line).unwrap().split(' ').collect();
+    match tokens[0] {
+        "mg" if tokens.contains(&"q") => "",
         "mg" => "EN\r\n",
         "ms" | "ma" => "NS\r\n",
         "md" => "EX\r\n",
-        _ if words.contains(&"noreply") => "",
+        _ if tokens.contains(&"noreply") => "",
         "gat" | "gats" => "END\r\n",
         "flush_all" => "CLIENT_ERROR flush not permitted\r\n",
         _ => "NOT_STORED\r\n",

@@ -1,4 +1,5 @@
-//! The same conversations with a stock memcached, which must answer alike but for the listed differences.
+//! The conversations of `fixtures/conversations` with a stock memcached. Its replies must be the same, except for the
+//! listed differences.
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
@@ -6,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::conversations::play_on_socket;
+use crate::engine_fixture::Client;
 use crate::engine_script::all;
-use crate::engine_stage::Client;
 
-/// Every difference that is allowed, by the word that conversations name it with.
+/// Every allowed difference: the name that conversations use for it, and its reason.
 const DIFFERENCES: &[(&str, &str)] = &[
     (
         "newer-than-1.6.18",
@@ -41,11 +42,11 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ),
     (
         "long-line",
-        "stock looks at the length only while the end has not come, so its answer depends on packets",
+        "stock checks the length only until the line end has arrived, so its reply depends on packets",
     ),
     (
         "answered-early",
-        "stock waits for key and extras before it looks at the lengths",
+        "stock waits for key and extras before it checks the lengths",
     ),
     (
         "strict-numbers",
@@ -53,8 +54,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ),
 ];
 
-/// A memcached of its own on a free port.
-struct Stock {
+/// A running stock memcached on a free port.
+pub struct Stock {
     process: Child,
     port: u16,
 }
@@ -67,15 +68,28 @@ impl Drop for Stock {
 }
 
 impl Stock {
-    /// `None` when there is no such program.
+    /// `None` when this machine has no memcached; on CI that is a failure.
+    pub fn start_or_skip() -> Option<Stock> {
+        let stock = Stock::start();
+        if stock.is_none() {
+            let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!on_ci, "memcached must be installed on CI");
+            println!("SKIPPED: no memcached program on this machine");
+        }
+        stock
+    }
+
     fn start() -> Option<Stock> {
         let port = {
             let probe = TcpListener::bind("127.0.0.1:0").unwrap();
             probe.local_addr().unwrap().port()
         };
-        let process = Command::new("memcached")
+        let program = std::env::var("LARDER_TEST_MEMCACHED").unwrap_or("memcached".to_owned());
+        let process = Command::new(program)
             .args(["-l", "127.0.0.1", "-U", "0", "-m", "256", "-t", "1"])
             .args(["-u", "nobody", "-p", &port.to_string()])
+            // What has expired stays until somebody meets it, which makes its counters predictable.
+            .args(["-o", "no_lru_crawler"])
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
@@ -89,17 +103,32 @@ impl Stock {
         panic!("the stock memcached does not answer");
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::to(([127, 0, 0, 1], self.port).into())
+    }
+
+    /// The numbers of the program's own version.
+    pub fn version(&self) -> (u32, u32, u32) {
+        let mut client = self.client();
+        client.send(b"version\r\n");
+        let line = String::from_utf8(client.more().unwrap()).unwrap();
+        let numbers = line.trim().trim_start_matches("VERSION ").split(['.', '-']);
+        let mut numbers = numbers.map(|number| number.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        (next(), next(), next())
+    }
+
+    /// Whether its clock can be held and moved: only in the program that its own tests use.
+    pub fn obeys_debugtime(&self) -> bool {
+        let mut client = self.client();
+        client.send(b"debugtime r\r\n");
+        client.more().unwrap() == b"OK\r\n"
     }
 }
 
 #[test]
 fn stock_memcached_answers_alike() {
-    let Some(stock) = Stock::start() else {
-        let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!on_ci, "memcached must be installed on CI");
-        println!("SKIPPED: no memcached program on this machine");
+    let Some(stock) = Stock::start_or_skip() else {
         return;
     };
     let mut failures = Vec::new();
@@ -109,8 +138,8 @@ fn stock_memcached_answers_alike() {
         if !is_open_to_all(&script.role) || script.takes_time() {
             continue;
         }
-        let mut broom = stock.client();
-        broom.talk("flush_all\r\n", "OK\r\n");
+        let mut cleaner = stock.client();
+        cleaner.talk("flush_all\r\n", "OK\r\n");
         let mut client = stock.client();
         if script.differs.is_some() {
             // An answer that does not come is a difference, and needs no long wait.
@@ -120,24 +149,24 @@ fn stock_memcached_answers_alike() {
         match (&script.differs, outcome) {
             (None, Ok(())) => {}
             (None, Err(reason)) => failures.push(format!("{}\n  {reason}", script.name)),
-            (Some(word), Err(_)) => {
-                used.insert(word.clone());
+            (Some(name), Err(_)) => {
+                used.insert(name.clone());
             }
-            (Some(word), Ok(())) => {
-                failures.push(format!("{}\n  stock answers alike: {word}", script.name));
+            (Some(name), Ok(())) => {
+                failures.push(format!("{}\n  stock answers alike: {name}", script.name));
             }
         }
     }
     let listed: BTreeSet<String> = DIFFERENCES
         .iter()
-        .map(|(word, reason)| {
+        .map(|(name, reason)| {
             assert!(!reason.is_empty());
-            (*word).to_owned()
+            (*name).to_owned()
         })
         .collect();
-    for word in used.symmetric_difference(&listed) {
+    for name in used.symmetric_difference(&listed) {
         failures.push(format!(
-            "{word} is met but not listed, or listed but not met"
+            "{name} occurs but is not listed, or is listed but does not occur"
         ));
     }
     assert!(

@@ -1,15 +1,15 @@
-//! libmemcached's own capability test, against the open listener.
+//! libmemcached's capability test, run against the open listener.
 
 use std::process::Command;
 
-use crate::engine_stage::Stage;
+use crate::engine_fixture::EngineFixture;
 
-/// What stock memcached fails as well: these expect an old wording of the answer to `delete`.
+/// Tests that stock memcached fails too: they expect an old wording of the reply to `delete`.
 const FAIL_ON_STOCK_TOO: [&str; 2] = ["ascii delete", "ascii delete noreply"];
 
 /// Names of tests that fail. `None` when the program is not installed.
-fn failures(stage: &Stage, mode: &str) -> Option<Vec<String>> {
-    let port = stage.addresses.open.unwrap().port().to_string();
+fn failures(fixture: &EngineFixture, mode: &str) -> Option<Vec<String>> {
+    let port = fixture.addresses.open.unwrap().port().to_string();
     let run = Command::new("memccapable")
         .args(["-h", "127.0.0.1", "-p", &port, mode])
         .output();
@@ -29,16 +29,16 @@ fn failures(stage: &Stage, mode: &str) -> Option<Vec<String>> {
 
 #[test]
 fn the_binary_dialect_is_capable() {
-    let stage = Stage::start();
-    if let Some(failed) = failures(&stage, "-b") {
+    let fixture = EngineFixture::start();
+    if let Some(failed) = failures(&fixture, "-b") {
         assert_eq!(failed, Vec::<String>::new());
     }
 }
 
 #[test]
 fn the_text_dialect_is_as_capable_as_stock() {
-    let stage = Stage::start();
-    if let Some(mut failed) = failures(&stage, "-a") {
+    let fixture = EngineFixture::start();
+    if let Some(mut failed) = failures(&fixture, "-a") {
         failed.retain(|name| !FAIL_ON_STOCK_TOO.contains(&name.as_str()));
         assert_eq!(failed, Vec::<String>::new());
     }

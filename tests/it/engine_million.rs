@@ -1,4 +1,5 @@
-//! A million commands in CI: two tenants on one node, all dialects, cut anywhere, against a model of each tenant alone.
+//! A million generated commands in CI: two tenants on one engine, all dialects, cut anywhere. Every reply must be that of a
+//! model of the tenant alone.
 
 use std::cell::Cell;
 use std::ops::{Range, RangeInclusive};
@@ -6,21 +7,21 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use larder::domain::CacheSpec;
-use larder::engine::node::Node;
+use larder::engine::state::EngineState;
 use larder::engine::{EngineClock, EngineSettings};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::conversations::login_bytes;
-use crate::engine_model::{Command, Dialect, Mode, Model, Op};
-use crate::engine_oracle::Line;
-use crate::engine_script::show;
-use crate::engine_stage::{
-    ALICE, BOB, Diary, OWNER, STRANGER, WallClock, alice, bob, key, settings,
+use crate::engine_fixture::{
+    ALICE, BOB, EventRecorder, OTHER_TENANT, OWNER, WallClock, alice, bob, key, settings,
 };
-use crate::engine_words::without_uniques;
+use crate::engine_model::{Command, Dialect, Mode, Model, Op};
+use crate::engine_model_dialects::without_cas;
+use crate::engine_oracle::SessionClient;
+use crate::engine_script::show;
 
-/// What both tenants do at the same time, and how the network cuts it.
+/// What both tenants send at the same time, and how the network cuts it.
 #[derive(Clone, Debug)]
 struct Round {
     batches: [(Dialect, Vec<Command>); 2],
@@ -30,7 +31,7 @@ struct Round {
 }
 
 fn command(key: Range<u8>, seed: RangeInclusive<u8>) -> impl Strategy<Value = Command> {
-    let life = prop_oneof![8 => Just(0i32), 4 => 1i32..20, 1 => Just(-1)];
+    let exptime = prop_oneof![8 => Just(0i32), 4 => 1i32..20, 1 => Just(-1)];
     let mode = prop_oneof![
         6 => Just(Mode::Set), 1 => Just(Mode::Add), 1 => Just(Mode::Replace),
         1 => Just(Mode::Append), 1 => Just(Mode::Prepend)
@@ -38,13 +39,13 @@ fn command(key: Range<u8>, seed: RangeInclusive<u8>) -> impl Strategy<Value = Co
     let op = prop_oneof![
         96 => key.clone().prop_map(|key| Op::Get(vec![key])),
         24 => proptest::collection::vec(key.clone(), 1..6).prop_map(Op::Get),
-        16 => (key.clone(), life.clone()).prop_map(|(key, life)| Op::GetAndTouch(key, life)),
-        160 => (mode, key.clone(), seed, life.clone())
-            .prop_map(|(mode, key, seed, life)| Op::Store(mode, key, seed, life)),
+        16 => (key.clone(), exptime.clone()).prop_map(|(key, exptime)| Op::GetAndTouch(key, exptime)),
+        160 => (mode, key.clone(), seed, exptime.clone())
+            .prop_map(|(mode, key, seed, exptime)| Op::Store(mode, key, seed, exptime)),
         56 => (any::<bool>(), key.clone(), 0u64..1000)
             .prop_map(|(up, key, delta)| Op::Arith { up, key, delta }),
         32 => key.clone().prop_map(Op::Delete),
-        16 => (key, life).prop_map(|(key, life)| Op::Touch(key, life)),
+        16 => (key, exptime).prop_map(|(key, exptime)| Op::Touch(key, exptime)),
         1 => Just(Op::Flush),
     ];
     (op, proptest::bool::weighted(0.2)).prop_map(|(op, quiet)| Command { op, quiet })
@@ -76,38 +77,38 @@ fn rounds(
 
 struct Tenant {
     model: Model,
-    lines: [Line; 3],
+    lines: [SessionClient; 3],
 }
 
-/// One node with Alice and Bob, each with a connection for each dialect.
-struct Bed {
-    node: Arc<Node>,
+/// An engine with Alice and Bob, each with one connection per dialect.
+struct MillionFixture {
+    engine: Arc<EngineState>,
     clock: EngineClock,
     tenants: [Tenant; 2],
     limit_bytes: u64,
-    /// Whether items may go for want of room.
+    /// Whether items may be evicted.
     evicts: bool,
 }
 
-impl Bed {
-    fn new(limit_bytes: u64, evicts: bool) -> Bed {
+impl MillionFixture {
+    fn new(limit_bytes: u64, evicts: bool) -> MillionFixture {
         let clock = EngineClock::manual(1_800_000_000);
         let settings = EngineSettings {
             engine_clock: Some(clock.clone()),
             ..settings()
         };
-        let sink = Arc::new(Diary::default());
-        let node = Arc::new(Node::new(settings, key(), Arc::new(WallClock), sink));
+        let sink = Arc::new(EventRecorder::default());
+        let engine = Arc::new(EngineState::new(settings, key(), Arc::new(WallClock), sink));
         for spec in [alice(), bob()] {
-            node.apply(&CacheSpec {
+            engine.apply(&CacheSpec {
                 limit_bytes,
                 ..spec
             });
         }
         let tenant = |name, who: (&str, &str)| {
             let lines = [b's', b's', 0x80].map(|first| {
-                let mut line = Line::new();
-                line.send(&node, &login_bytes(who.0, who.1, first));
+                let mut line = SessionClient::new();
+                line.send(&engine, &login_bytes(who.0, who.1, first));
                 line
             });
             Tenant {
@@ -115,21 +116,21 @@ impl Bed {
                 lines,
             }
         };
-        Bed {
-            tenants: [tenant("alice", OWNER), tenant("bob", STRANGER)],
-            node,
+        MillionFixture {
+            tenants: [tenant("alice", OWNER), tenant("bob", OTHER_TENANT)],
+            engine,
             clock,
             limit_bytes,
             evicts,
         }
     }
 
-    /// Plays one round and says how many commands it had.
+    /// Plays one round. Returns how many commands it had.
     fn play(&mut self, round: &Round) -> Result<u64, TestCaseError> {
         let [first, second] = &round.batches;
         let mut played = 0;
         if self.evicts {
-            // One at a time: what the model holds next depends on the reply.
+            // One command at a time, because the next state of the model depends on the reply.
             for (one, other) in first.1.iter().zip(&second.1) {
                 let batches = [(first.0, from_ref(one)), (second.0, from_ref(other))];
                 played += self.exchange(batches, &round.cuts)?;
@@ -138,12 +139,12 @@ impl Bed {
             let batches = [(first.0, &first.1[..]), (second.0, &second.1[..])];
             played += self.exchange(batches, &round.cuts)?;
             for tenant in &mut self.tenants {
-                tenant.compare_and_swap(&self.node, round.cuts[0])?;
+                tenant.compare_and_swap(&self.engine, round.cuts[0])?;
                 played += 2;
             }
         }
         self.clock.advance(round.secs);
-        self.node.upkeep();
+        self.engine.housekeeping();
         for tenant in &mut self.tenants {
             tenant.model.pass(round.secs);
         }
@@ -151,7 +152,7 @@ impl Bed {
         Ok(played)
     }
 
-    /// Both tenants send at the same time, a piece in turn.
+    /// Both tenants send at the same time, alternating pieces.
     fn exchange(
         &mut self,
         batches: [(Dialect, &[Command]); 2],
@@ -171,7 +172,7 @@ impl Bed {
                 let rest = &plans[number].sent[at[number]..];
                 let piece = &rest[..length.min(rest.len())];
                 let line = &mut self.tenants[number].lines[plans[number].dialect as usize];
-                received[number].extend(line.send(&self.node, piece));
+                received[number].extend(line.send(&self.engine, piece));
                 at[number] += piece.len();
             }
             if [0, 1]
@@ -184,7 +185,7 @@ impl Bed {
         let mut played = 0;
         for ((tenant, plan), mut got) in self.tenants.iter_mut().zip(plans).zip(received) {
             if plan.dialect == Dialect::Binary {
-                without_uniques(&mut got);
+                without_cas(&mut got);
             }
             played += plan.commands.len() as u64;
             plan.check(&mut tenant.model, &got, self.evicts)?;
@@ -192,7 +193,7 @@ impl Bed {
         Ok(played)
     }
 
-    /// Where items may go at any time, every reply must tell of one item alone.
+    /// If items may be evicted at any time, each command may concern only one item, so that its reply can be checked.
     fn suited(&self, command: &Command) -> Command {
         match (&command.op, self.evicts) {
             (_, false) => command.clone(),
@@ -209,31 +210,31 @@ impl Bed {
 
     fn check_memory(&self) -> Result<(), TestCaseError> {
         let used = [ALICE, BOB].map(|cache| {
-            let tenancy = self.node.directory.tenancy(cache).unwrap();
+            let tenancy = self.engine.directory.tenancy(cache).unwrap();
             tenancy.items.used_bytes()
         });
         prop_assert!(
             used.iter().all(|&used| used <= self.limit_bytes),
             "{used:?}"
         );
-        prop_assert_eq!(used.iter().sum::<u64>(), self.node.pool.used_bytes());
+        prop_assert_eq!(used.iter().sum::<u64>(), self.engine.pool.used_bytes());
         Ok(())
     }
 
     fn evictions(&self) -> u64 {
-        let tenancies = [ALICE, BOB].map(|cache| self.node.directory.tenancy(cache).unwrap());
+        let tenancies = [ALICE, BOB].map(|cache| self.engine.directory.tenancy(cache).unwrap());
         let counts = tenancies.map(|tenancy| tenancy.items.counters().evictions);
         counts.iter().sum()
     }
 }
 
-/// What one tenant sends in a round, and what it must be answered.
+/// What one tenant sends in a round, and the replies it must get.
 struct Plan {
     dialect: Dialect,
     sent: Vec<u8>,
     expected: Vec<u8>,
     commands: Vec<Command>,
-    /// Whether the model held the item of the last command before it.
+    /// Whether the model had the item before the last command.
     held: bool,
 }
 
@@ -267,7 +268,7 @@ impl Plan {
             return Ok(());
         }
         if let ([command], true, true) = (&self.commands[..], evicts, self.held) {
-            // The same with the item gone before.
+            // The reply if the item was evicted before.
             model.evict(&command.op);
             let answer = model.apply(&command.op);
             if got == command.reply(self.dialect, &answer) {
@@ -286,25 +287,29 @@ impl Plan {
 }
 
 impl Tenant {
-    /// Reads an item's unique and swaps by it, or by one that is wrong.
-    fn compare_and_swap(&mut self, node: &Node, chance: usize) -> Result<(), TestCaseError> {
+    /// Reads an item's CAS value and sends a `cas` with it, or with a wrong one.
+    fn compare_and_swap(
+        &mut self,
+        engine: &EngineState,
+        chance: usize,
+    ) -> Result<(), TestCaseError> {
         let (key, right) = ((chance % 12) as u8, !chance.is_multiple_of(3));
         let line = &mut self.lines[Dialect::Text as usize];
-        let got = line.send(node, format!("gets k{key}\r\n").as_bytes());
+        let got = line.send(engine, format!("gets k{key}\r\n").as_bytes());
         let head = String::from_utf8_lossy(&got);
-        let unique = head.lines().next().and_then(|line| line.split(' ').nth(4));
+        let cas = head.lines().next().and_then(|line| line.split(' ').nth(4));
         let held = self.model.holds(&Op::Get(vec![key]));
-        prop_assert_eq!(unique.is_some(), held);
-        let unique: u64 = unique.map_or(1, |digits| digits.parse().unwrap());
-        let unique = if right { unique } else { unique + 1 };
+        prop_assert_eq!(cas.is_some(), held);
+        let cas: u64 = cas.map_or(1, |digits| digits.parse().unwrap());
+        let cas = if right { cas } else { cas + 1 };
         let expected: &[u8] = match (held, right) {
             (true, true) => b"STORED\r\n",
             (true, false) => b"EXISTS\r\n",
             (false, _) => b"NOT_FOUND\r\n",
         };
         let got = line.send(
-            node,
-            format!("cas k{key} 7 0 1 {unique}\r\n7\r\n").as_bytes(),
+            engine,
+            format!("cas k{key} 7 0 1 {cas}\r\n7\r\n").as_bytes(),
         );
         prop_assert_eq!(got, expected);
         if held && right {
@@ -318,7 +323,7 @@ impl Tenant {
 fn play(
     commands: u64,
     strategy: &impl Strategy<Value = Vec<Round>>,
-    bed: impl Fn() -> Bed,
+    fixture: impl Fn() -> MillionFixture,
 ) -> (u64, u64) {
     let (played, evictions) = (Cell::new(0), Cell::new(0));
     let config = Config {
@@ -328,13 +333,13 @@ fn play(
         ..Config::default()
     };
     while played.get() < commands {
-        // A runner counts its cases for life.
+        // A runner counts its cases over all its runs, so each call needs a new one.
         let outcome = TestRunner::new(config.clone()).run(strategy, |rounds| {
-            let mut bed = bed();
+            let mut fixture = fixture();
             for round in &rounds {
-                played.set(played.get() + bed.play(round)?);
+                played.set(played.get() + fixture.play(round)?);
             }
-            evictions.set(evictions.get() + bed.evictions());
+            evictions.set(evictions.get() + fixture.evictions());
             Ok(())
         });
         outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -342,10 +347,10 @@ fn play(
     (played.get(), evictions.get())
 }
 
-/// With room for everything every answer is the model's.
+/// With room for everything, every reply is the model's.
 fn exactly(commands: u64, dialects: &'static [Dialect]) {
     let strategy = rounds(dialects, 0..12, 0..=255);
-    let (played, evictions) = play(commands, &strategy, || Bed::new(64 << 20, false));
+    let (played, evictions) = play(commands, &strategy, || MillionFixture::new(64 << 20, false));
     assert_eq!(evictions, 0);
     eprintln!("{played} commands as the model has it");
 }
@@ -372,11 +377,11 @@ fn the_dialects_share_one_cache() {
     exactly(150_000, ALL);
 }
 
-/// Without room an item may be gone, but what is there is the model's: nothing stale, nothing foreign.
+/// Without room an item may be evicted. What is read must be the model's: nothing stale, nothing of the other tenant.
 #[test]
 fn what_is_not_evicted_is_as_the_model_has_it() {
     let strategy = rounds(ALL, 0..240, 225..=255);
-    let (played, evictions) = play(100_000, &strategy, || Bed::new(256 << 10, true));
+    let (played, evictions) = play(100_000, &strategy, || MillionFixture::new(256 << 10, true));
     assert!(evictions > 1_000, "{evictions} evictions");
     eprintln!("{played} commands, {evictions} evictions");
 }

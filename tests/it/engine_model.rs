@@ -1,4 +1,4 @@
-//! What a cache must answer: a plain model. `engine_words.rs` has its words in the three dialects.
+//! A simple model of a cache: what it must answer. `engine_model_dialects.rs` writes it in the three dialects.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,8 @@ pub enum Mode {
     Prepend,
 }
 
-/// What a client wants. Keys and values are numbers that [`Model`] turns into bytes; a life is in seconds, 0 for
-/// ever, -1 over at once.
+/// What a client asks for. Keys and values are numbers, which [`Model`] converts to bytes. An exptime is in seconds; 0 is
+/// never, -1 is already past.
 #[derive(Clone, Debug)]
 pub enum Op {
     Get(Vec<u8>),
@@ -31,17 +31,17 @@ pub enum Op {
     Flush,
 }
 
-/// An operation, and whether the client wants to hear only what matters.
+/// An operation, quiet or not.
 #[derive(Clone, Debug)]
 pub struct Command {
     pub op: Op,
     pub quiet: bool,
 }
 
-/// What came of it.
+/// The result of an operation.
 #[derive(Debug)]
 pub enum Answer {
-    /// For each key in turn.
+    /// One entry for each key, in order.
     Items(Vec<Option<Item>>),
     Stored,
     NotStored(Mode),
@@ -60,15 +60,15 @@ pub struct Item {
     ends: Option<u64>,
 }
 
-/// What one tenant alone would hold.
+/// The items of one tenant.
 pub struct Model {
     items: HashMap<u8, Item>,
-    /// Marks values, so that one tenant's would be known in another's replies.
+    /// Part of every value, so that a value of one tenant would be noticed in another's reply.
     name: &'static str,
     now: u64,
 }
 
-/// An append that would make a value longer than this is made a set: the model knows no limit.
+/// An append that would make a longer value is replaced by a set, because the model has no size limit.
 const VALUE_BYTES_MAX: usize = 100_000;
 
 impl Model {
@@ -80,7 +80,8 @@ impl Model {
         }
     }
 
-    /// Short numbers, a text of the tenant's own, some thousand bytes, and now and then enough for an upload.
+    /// The bytes of a value: a short number, a text with the tenant's mark, some thousand bytes, or now and then enough for
+    /// an upload.
     pub fn value(&self, seed: u8) -> Vec<u8> {
         match seed {
             0..=99 => seed.to_string().into_bytes(),
@@ -97,50 +98,50 @@ impl Model {
             .retain(|_, item| item.ends.is_none_or(|end| end > now));
     }
 
-    /// The operation, or one that the dialect has words for and the limits allow.
+    /// The operation, or a similar one that the dialect can express and the limits allow.
     pub fn fit(&self, op: Op, dialect: Dialect) -> Op {
-        let life = |life: i32| {
+        let carried = |exptime: i32| {
             if dialect == Dialect::Binary {
-                life.max(0)
+                exptime.max(0)
             } else {
-                life
+                exptime
             }
         };
         match op {
-            Op::GetAndTouch(key, secs) => Op::GetAndTouch(key, life(secs)),
-            Op::Touch(key, secs) => Op::Touch(key, life(secs)),
+            Op::GetAndTouch(key, secs) => Op::GetAndTouch(key, carried(secs)),
+            Op::Touch(key, secs) => Op::Touch(key, carried(secs)),
             Op::Store(mode, key, seed, secs) => {
                 let old = self.items.get(&key).map_or(0, |item| item.value.len());
                 let grows = matches!(mode, Mode::Append | Mode::Prepend);
                 let too_long = grows && old + self.value(seed).len() > VALUE_BYTES_MAX;
                 let mode = if too_long { Mode::Set } else { mode };
-                Op::Store(mode, key, seed, life(secs))
+                Op::Store(mode, key, seed, carried(secs))
             }
             other => other,
         }
     }
 
-    /// Carries the operation out.
+    /// Executes the operation.
     pub fn apply(&mut self, op: &Op) -> Answer {
         match op {
             Op::Get(keys) => {
                 let found = keys.iter().map(|key| self.items.get(key).cloned());
                 Answer::Items(found.collect())
             }
-            Op::GetAndTouch(key, life) => {
+            Op::GetAndTouch(key, exptime) => {
                 let found = self.items.get(key).cloned();
-                self.set_life(*key, *life);
+                self.set_exptime(*key, *exptime);
                 Answer::Items(vec![found])
             }
-            Op::Store(mode, key, seed, life) => self.store(*mode, *key, *seed, *life),
+            Op::Store(mode, key, seed, exptime) => self.store(*mode, *key, *seed, *exptime),
             Op::Arith { up, key, delta } => self.arith(*up, *key, *delta),
             Op::Delete(key) => match self.items.remove(key) {
                 Some(_) => Answer::Deleted,
                 None => Answer::NotFound,
             },
-            Op::Touch(key, life) => match self.items.get(key).map(|item| item.flags) {
+            Op::Touch(key, exptime) => match self.items.get(key).map(|item| item.flags) {
                 Some(flags) => {
-                    self.set_life(*key, *life);
+                    self.set_exptime(*key, *exptime);
                     Answer::Touched(flags)
                 }
                 None => Answer::NotFound,
@@ -152,7 +153,7 @@ impl Model {
         }
     }
 
-    /// The item of the operation's one key was evicted.
+    /// Notes that the item of the operation's only key was evicted.
     pub fn evict(&mut self, op: &Op) {
         self.items.remove(&op.key());
     }
@@ -161,25 +162,25 @@ impl Model {
         self.items.contains_key(&op.key())
     }
 
-    fn ends(&self, life: i32) -> Option<u64> {
-        (life > 0).then(|| self.now + life as u64)
+    fn ends(&self, exptime: i32) -> Option<u64> {
+        (exptime > 0).then(|| self.now + exptime as u64)
     }
 
-    fn set_life(&mut self, key: u8, life: i32) {
-        let ends = self.ends(life);
-        if life < 0 {
+    fn set_exptime(&mut self, key: u8, exptime: i32) {
+        let ends = self.ends(exptime);
+        if exptime < 0 {
             self.items.remove(&key);
         } else if let Some(item) = self.items.get_mut(&key) {
             item.ends = ends;
         }
     }
 
-    fn store(&mut self, mode: Mode, key: u8, seed: u8, life: i32) -> Answer {
+    fn store(&mut self, mode: Mode, key: u8, seed: u8, exptime: i32) -> Answer {
         let value = self.value(seed);
         let new = Item {
             flags: u32::from(seed),
             value: value.clone(),
-            ends: self.ends(life),
+            ends: self.ends(exptime),
         };
         let old = self.items.get(&key).cloned();
         let joined = |old: Item, value| Item { value, ..old };
@@ -196,7 +197,7 @@ impl Model {
             }
             _ => return Answer::NotStored(mode),
         };
-        if life < 0 && !appends {
+        if exptime < 0 && !appends {
             self.items.remove(&key);
         } else {
             self.items.insert(key, item);

@@ -1,51 +1,51 @@
-//! Random streams of commands, good and bad: cut anywhere they give the same replies. What the replies of good ones
-//! must be, `engine_million.rs` says.
+//! Random streams of valid and invalid commands: wherever they are cut, they give the same replies. `engine_million.rs`
+//! checks what the replies to valid ones must be.
 
 use std::sync::Arc;
 
 use larder::engine::EngineClock;
-use larder::engine::node::Node;
 use larder::engine::protocol::Output;
-use larder::engine::session::{Door, Next, Session};
+use larder::engine::session::{ClientSession, LoginMode, Next};
+use larder::engine::state::EngineState;
 use proptest::prelude::*;
 
 use crate::conversations::login_bytes;
-use crate::engine_stage::{Diary, OWNER, WallClock, alice, bob, key, packet, settings};
+use crate::engine_fixture::{EventRecorder, OWNER, WallClock, alice, bob, key, packet, settings};
 
-fn node() -> Arc<Node> {
+fn engine() -> Arc<EngineState> {
     let settings = larder::engine::EngineSettings {
         engine_clock: Some(EngineClock::manual(1_800_000_000)),
         ..settings()
     };
-    let sink = Arc::new(Diary::default());
-    let node = Arc::new(Node::new(settings, key(), Arc::new(WallClock), sink));
-    node.apply(&alice());
-    node.apply(&bob());
-    node
+    let sink = Arc::new(EventRecorder::default());
+    let engine = Arc::new(EngineState::new(settings, key(), Arc::new(WallClock), sink));
+    engine.apply(&alice());
+    engine.apply(&bob());
+    engine
 }
 
-/// A session and the bytes that a socket loop would keep for it.
-pub struct Line {
-    session: Session,
+/// A session without a socket, and the bytes that its connection would keep.
+pub struct SessionClient {
+    session: ClientSession,
     pending: Vec<u8>,
     closed: bool,
 }
 
-impl Line {
-    pub fn new() -> Line {
-        Line {
-            session: Session::new(Door::Locked, None, 0),
+impl SessionClient {
+    pub fn new() -> SessionClient {
+        SessionClient {
+            session: ClientSession::new(LoginMode::Required, None, 0),
             pending: Vec::new(),
             closed: false,
         }
     }
 
-    pub fn send(&mut self, node: &Node, bytes: &[u8]) -> Vec<u8> {
+    pub fn send(&mut self, engine: &EngineState, bytes: &[u8]) -> Vec<u8> {
         let mut received = Vec::new();
         self.pending.extend_from_slice(bytes);
         while !self.closed {
             let mut out = Output::default();
-            let fed = self.session.feed(node, &self.pending, &mut out);
+            let fed = self.session.feed(engine, &self.pending, &mut out);
             received.extend(out.to_vec());
             self.pending.drain(..fed.used);
             match fed.next {
@@ -59,8 +59,8 @@ impl Line {
     }
 }
 
-/// Words that commands are made of, good and bad.
-fn word() -> impl Strategy<Value = String> {
+/// Tokens of commands, valid and invalid.
+fn token() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "[a-d]",
         2 => Just("noreply".to_owned()),
@@ -107,11 +107,11 @@ fn verb() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// A piece of a text stream: most are whole commands, some are not.
+/// A piece of a text stream. Most are whole commands.
 fn text_piece() -> impl Strategy<Value = Vec<u8>> {
-    let line = (verb(), proptest::collection::vec(word(), 0..6));
+    let line = (verb(), proptest::collection::vec(token(), 0..6));
     let any_line =
-        line.prop_map(|(verb, words)| format!("{verb} {}\r\n", words.join(" ")).into_bytes());
+        line.prop_map(|(verb, tokens)| format!("{verb} {}\r\n", tokens.join(" ")).into_bytes());
     let stores = proptest::sample::select(vec!["set", "add", "append", "replace", "prepend"]);
     let store =
         (stores, "[a-d]", 0usize..40_000, any::<bool>()).prop_map(|(verb, key, length, quiet)| {
@@ -122,7 +122,7 @@ fn text_piece() -> impl Strategy<Value = Vec<u8>> {
     let meta = (
         "[a-d]",
         0usize..100,
-        proptest::collection::vec(word(), 0..4),
+        proptest::collection::vec(token(), 0..4),
     )
         .prop_map(|(key, length, flags)| {
             let value = "m".repeat(length);
@@ -147,10 +147,10 @@ fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => packets, 6 => sets, 6 => gets, 1 => garbage]
 }
 
-/// Sends `stream` whole to one node and in pieces to another.
+/// Sends `stream` as a whole to one engine and in pieces to another.
 fn same_when_cut(login: &[u8], stream: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
-    let (whole_node, cut_node) = (node(), node());
-    let (mut whole, mut cut) = (Line::new(), Line::new());
+    let (whole_node, cut_node) = (engine(), engine());
+    let (mut whole, mut cut) = (SessionClient::new(), SessionClient::new());
     let expected = [
         whole.send(&whole_node, login),
         whole.send(&whole_node, stream),

@@ -1,4 +1,4 @@
-//! A turn that panics: it ends its own connection, is counted, and leaves nothing for others to see.
+//! A visit that panics ends its own connection and is counted. Other connections see nothing of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use larder::engine::{Engine, EngineEvent, EngineSettings, EventSink, Listeners};
 
 use crate::engine_connections::wait_until;
-use crate::engine_stage::{
+use crate::engine_fixture::{
     ALICE, Client, OWNER, WRITER, WallClock, alice, key, loopback, settings,
 };
 
-/// Panics at a refused flush, in the middle of a turn.
+/// A sink that panics at a refused flush, in the middle of a visit.
 struct Trap;
 
 impl EventSink for Trap {
@@ -21,8 +21,8 @@ impl EventSink for Trap {
 }
 
 #[test]
-fn a_turn_that_panics_ends_its_connection_alone() {
-    // Not a stage, which would fail. One thread, so that both connections share its buffers.
+fn a_visit_that_panics_ends_its_connection_alone() {
+    // Not an `EngineFixture`, which fails after a panic. One thread, so that both connections share its buffers.
     let settings = EngineSettings {
         threads: 1,
         ..settings()
@@ -51,7 +51,7 @@ fn a_turn_that_panics_ends_its_connection_alone() {
 
     other.talk("mn\r\n", "MN\r\n");
     other.talk("get k\r\n", "VALUE k 0 6\r\nsecret\r\nEND\r\n");
-    // The newcomer gets the victim's place in the loop.
+    // The new connection gets the number of the closed one in the event loop.
     let mut newcomer = log_in(WRITER);
     newcomer.talk("mn\r\n", "MN\r\n");
     for client in [&mut other, &mut newcomer] {

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::engine_stage::packet;
+use crate::engine_fixture::packet;
 
 /// One conversation.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     pub name: String,
-    /// Who talks: a role of the stage, or `stranger`.
+    /// The client: a credential of the fixture, or `anonymous` for one that has not logged in.
     pub role: String,
-    /// Why a stock memcached answers otherwise, if it does.
+    /// Why stock memcached replies differently, if it does.
     pub differs: Option<String>,
     pub steps: Vec<Step>,
 }
@@ -20,27 +20,27 @@ pub struct Script {
 pub enum Step {
     Send(Vec<Part>),
     Expect(Vec<Part>),
-    /// The server ends the connection here.
+    /// The server closes the connection here.
     Closed,
     /// Time passes.
     Advance(u32),
 }
 
-/// Bytes, or a number that is bound where it is first met.
+/// Bytes, or a number that is bound where it first occurs.
 #[derive(Clone, Debug)]
 pub enum Part {
     Bytes(Vec<u8>),
-    /// In decimal.
+    /// A number in decimal.
     Number(String),
-    /// In eight bytes.
-    Unique(String),
+    /// A CAS value in eight bytes.
+    Cas(String),
 }
 
 /// Numbers bound so far.
 pub type Bound = HashMap<String, u64>;
 
 impl Script {
-    /// Whether it can be sent in one piece: nothing sent depends on an answer or on time.
+    /// Whether it can be sent in one piece: no request depends on a reply or on time.
     pub fn is_one_piece(&self) -> bool {
         self.steps.iter().all(|step| match step {
             Step::Send(parts) => parts.iter().all(|part| matches!(part, Part::Bytes(_))),
@@ -121,7 +121,7 @@ fn parse_line(script: &mut Script, line: &str) -> Option<()> {
     Some(())
 }
 
-/// Text with escapes: `\r \n \t \0 \\ \xHH`, `{x*100}` repeats, `{?name}` is a number.
+/// Parses text with escapes: `\r \n \t \0 \\ \xHH`; `{x*100}` repeats; `{?name}` is a number.
 fn parse_text(text: &str, ending: &str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     let mut bytes = Vec::new();
@@ -169,12 +169,12 @@ fn unescape(escape: &str) -> Option<(u8, usize)> {
 /// are hexadecimal.
 fn parse_packet(text: &str, magic: u8) -> Option<Vec<Part>> {
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
-    let mut words = inside.split(' ');
-    let opcode = opcode_of(words.next()?)?;
+    let mut fields = inside.split(' ');
+    let opcode = opcode_of(fields.next()?)?;
     let (mut status, mut opaque, mut cas) = (0u16, 0u32, Part::Bytes(vec![0; 8]));
     let (mut extras, mut key, mut value) = (Vec::new(), Vec::new(), Vec::new());
-    for word in words {
-        let (name, content) = word.split_once('=')?;
+    for field in fields {
+        let (name, content) = field.split_once('=')?;
         match name {
             "status" => status = u16::from_str_radix(content, 16).ok()?,
             "opaque" => opaque = content.parse().ok()?,
@@ -183,7 +183,7 @@ fn parse_packet(text: &str, magic: u8) -> Option<Vec<Part>> {
             "value" => value = literal(content)?,
             "cas" => {
                 cas = match content.strip_prefix('?') {
-                    Some(name) => Part::Unique(name.to_owned()),
+                    Some(name) => Part::Cas(name.to_owned()),
                     None => Part::Bytes(content.parse::<u64>().ok()?.to_be_bytes().to_vec()),
                 }
             }
@@ -256,21 +256,23 @@ fn opcode_of(name: &str) -> Option<u8> {
     }
 }
 
-/// The bytes to send, with what was bound.
+/// The bytes to send, with the numbers bound so far.
 pub fn fill(parts: &[Part], bound: &Bound) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts {
         match part {
             Part::Bytes(plain) => bytes.extend(plain),
             Part::Number(name) => bytes.extend(bound[name].to_string().bytes()),
-            Part::Unique(name) => bytes.extend(bound[name].to_be_bytes()),
+            Part::Cas(name) => bytes.extend(bound[name].to_be_bytes()),
         }
     }
     bytes
 }
 
-/// Matches the start of `got` against what is expected and binds numbers. Returns how many bytes matched; an
-/// error tells where they parted.
+/// Compares the start of `got` with what is expected, and binds numbers. Returns how many bytes matched.
+///
+/// # Errors
+/// Where they differ.
 pub fn compare(parts: &[Part], got: &[u8], bound: &mut Bound) -> Result<usize, String> {
     let mut at = 0;
     for part in parts {
@@ -294,9 +296,9 @@ pub fn compare(parts: &[Part], got: &[u8], bound: &mut Bound) -> Result<usize, S
                 let number = text.parse().map_err(|_| format!("no number {name}"))?;
                 ((name, number), length)
             }
-            Part::Unique(name) => {
-                let unique = rest.first_chunk().ok_or("the packet ends early")?;
-                ((name, u64::from_be_bytes(*unique)), 8)
+            Part::Cas(name) => {
+                let cas = rest.first_chunk().ok_or("the packet ends early")?;
+                ((name, u64::from_be_bytes(*cas)), 8)
             }
         };
         let (name, number) = number;

@@ -1,11 +1,11 @@
 //! The engine over real sockets.
 
-use crate::engine_stage::{OWNER, STRANGER, Stage, packet};
+use crate::engine_fixture::{EngineFixture, OTHER_TENANT, OWNER, packet};
 
 #[test]
 fn a_text_client_stores_and_reads() {
-    let stage = Stage::start();
-    let mut alice = stage.text(OWNER);
+    let fixture = EngineFixture::start();
+    let mut alice = fixture.text(OWNER);
     alice.talk("set greeting 7 0 5\r\nhello\r\n", "STORED\r\n");
     alice.talk("get greeting\r\n", "VALUE greeting 7 5\r\nhello\r\nEND\r\n");
     alice.talk(
@@ -31,8 +31,8 @@ fn a_text_client_stores_and_reads() {
 
 #[test]
 fn the_same_key_in_two_caches_never_meets() {
-    let stage = Stage::start();
-    let (mut alice, mut bob) = (stage.text(OWNER), stage.text(STRANGER));
+    let fixture = EngineFixture::start();
+    let (mut alice, mut bob) = (fixture.text(OWNER), fixture.text(OTHER_TENANT));
     alice.talk("set k 0 0 1\r\na\r\n", "STORED\r\n");
     bob.talk("get k\r\n", "END\r\n");
     bob.talk("set k 0 0 1\r\nb\r\n", "STORED\r\n");
@@ -42,10 +42,10 @@ fn the_same_key_in_two_caches_never_meets() {
 
 #[test]
 fn a_binary_client_stores_and_reads() {
-    let stage = Stage::start();
-    let mut alice = stage.binary(OWNER);
-    let flags_and_life = [0, 0, 0, 9, 0, 0, 0, 0];
-    alice.send(&packet(0x01, 1, &flags_and_life, b"k", b"value", 0));
+    let fixture = EngineFixture::start();
+    let mut alice = fixture.binary(OWNER);
+    let flags_and_exptime = [0, 0, 0, 9, 0, 0, 0, 0];
+    alice.send(&packet(0x01, 1, &flags_and_exptime, b"k", b"value", 0));
     let stored = alice.packet();
     assert_eq!((stored.status, stored.opaque), (0, 1));
     assert_ne!(stored.cas, 0);
@@ -60,8 +60,8 @@ fn a_binary_client_stores_and_reads() {
 
 #[test]
 fn large_values_pass_both_ways() {
-    let stage = Stage::start();
-    let mut alice = stage.text(OWNER);
+    let fixture = EngineFixture::start();
+    let mut alice = fixture.text(OWNER);
     for length in [8_000, 40_000, 100_000, 1_000_000, 1_048_575] {
         let value = "x".repeat(length - 1) + "y";
         alice.talk(&format!("set k 0 0 {length}\r\n{value}\r\n"), "STORED\r\n");

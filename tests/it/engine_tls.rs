@@ -1,19 +1,20 @@
-//! The TLS listener. Certificates are made by the test with the `openssl` program.
+//! The TLS listener. The test makes certificates with the `openssl` program.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::engine::{Listeners, TlsListener};
+use larder::engine::{EngineSettings, Limits, Listeners, TlsListener};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
 
 use crate::engine_connections::wait_until;
-use crate::engine_stage::{Client, OWNER, Stage, loopback, settings};
+use crate::engine_fixture::{Client, EngineFixture, OWNER, loopback, settings};
 
 pub fn make_certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
@@ -89,8 +90,8 @@ fn clients_log_in_and_work_over_tls_and_the_certificate_can_change() {
         }),
         ..Listeners::default()
     };
-    let stage = Stage::listening(settings(), listeners);
-    let addr = stage.addresses.tls.unwrap();
+    let fixture = EngineFixture::listening(settings(), listeners);
+    let addr = fixture.addresses.tls.unwrap();
     let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
 
     let mut client = connect(addr, &folder.path().join("first.pem"));
@@ -108,11 +109,11 @@ fn clients_log_in_and_work_over_tls_and_the_certificate_can_change() {
 
     std::fs::copy(folder.path().join("second.pem"), &cert).unwrap();
     assert!(
-        stage.engine.reload_tls().is_err(),
+        fixture.engine.reload_tls().is_err(),
         "the key is still the first"
     );
     std::fs::copy(folder.path().join("second.key"), &key).unwrap();
-    stage.engine.reload_tls().unwrap();
+    fixture.engine.reload_tls().unwrap();
     talk(&mut client, "mn\r\n", "MN\r\n").unwrap();
     let mut newer = connect(addr, &folder.path().join("second.pem"));
     talk(&mut newer, &login, "STORED\r\n").unwrap();
@@ -135,12 +136,91 @@ fn one_port_takes_both_when_told_to() {
         tls_on_plain: true,
         ..Listeners::default()
     };
-    let stage = Stage::listening(settings(), listeners);
+    let fixture = EngineFixture::listening(settings(), listeners);
     let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
-    let mut secret = connect(stage.addresses.plain.unwrap(), &trusted);
+    let mut secret = connect(fixture.addresses.plain.unwrap(), &trusted);
     talk(&mut secret, &login, "STORED\r\n").unwrap();
-    stage.text(OWNER).talk("mn\r\n", "MN\r\n");
-    stage.binary(OWNER);
+    fixture.text(OWNER).talk("mn\r\n", "MN\r\n");
+    fixture.binary(OWNER);
+}
+
+/// A record with a part of a hello of 60,000 bytes, the first one with its beginning.
+fn part_of_a_large_hello(bytes: u16, is_first: bool) -> Vec<u8> {
+    let mut record = vec![0x16, 3, 1];
+    record.extend(bytes.to_be_bytes());
+    let begin = if is_first {
+        &[1, 0, 0xea, 0x60, 3, 3][..]
+    } else {
+        &[]
+    };
+    record.extend(begin);
+    record.resize(5 + usize::from(bytes), 0x55);
+    record
+}
+
+fn tls_with(limits: impl FnOnce(&mut Limits)) -> (EngineFixture, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    make_certificate(folder.path(), "only");
+    let listeners = Listeners {
+        tls: Some(TlsListener {
+            addr: loopback(),
+            cert: folder.path().join("only.pem"),
+            key: folder.path().join("only.key"),
+        }),
+        ..Listeners::default()
+    };
+    let mut settings = EngineSettings {
+        threads: 1,
+        ..settings()
+    };
+    settings.limits.login_deadline = Duration::from_secs(600);
+    limits(&mut settings.limits);
+    (EngineFixture::listening(settings, listeners), folder)
+}
+
+/// TLS would collect 64 KiB of a handshake for whoever connects.
+#[test]
+fn a_handshake_may_take_few_bytes() {
+    let (fixture, _folder) = tls_with(|_| ());
+    let mut peer = Client::to(fixture.addresses.tls.unwrap());
+    peer.send(&part_of_a_large_hello(16_000, true));
+    peer.send(&part_of_a_large_hello(16_000, false));
+    peer.rest();
+    wait_until(|| fixture.engine.open_connections() == 0);
+}
+
+/// What anonymous clients hold together is bounded too: the oldest of them are closed, and those who log in go on.
+#[test]
+fn half_made_handshakes_hold_a_bounded_memory() {
+    const BOUND: usize = 128 << 10;
+    // The part of the hello, and the session.
+    const EACH: usize = 20_000;
+    let (fixture, folder) = tls_with(|limits| limits.anonymous_total_bytes_max = BOUND);
+    let addr = fixture.addresses.tls.unwrap();
+    let trusted = folder.path().join("only.pem");
+    let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
+    let mut known = connect(addr, &trusted);
+    talk(&mut known, &login, "STORED\r\n").unwrap();
+    let mut peers = Vec::new();
+    for number in 0..40 {
+        let mut peer = Client::to(addr);
+        peer.send(&part_of_a_large_hello(16_000, true));
+        peer.send(&part_of_a_large_hello(4_000, false));
+        peers.push(peer);
+        if number % 4 == 0 {
+            let mut client = connect(addr, &trusted);
+            talk(&mut client, &login, "STORED\r\n").unwrap();
+        }
+    }
+    let kept = BOUND / EACH;
+    for oldest in &peers[..peers.len() - kept] {
+        let mut byte = [0];
+        let read = oldest.stream().read(&mut byte);
+        let is_closed = matches!(&read, Ok(0))
+            || matches!(&read, Err(error) if error.kind() == ErrorKind::ConnectionReset);
+        assert!(is_closed, "{read:?}");
+    }
+    talk(&mut known, "mn\r\n", "MN\r\n").unwrap();
 }
 
 #[test]
@@ -159,11 +239,11 @@ fn a_peer_that_never_ends_its_hello_is_closed() {
     };
     let mut settings = settings();
     settings.limits.login_deadline = Duration::from_millis(200);
-    let stage = Stage::listening(settings, listeners);
+    let fixture = EngineFixture::listening(settings, listeners);
     let mut peers = Vec::new();
-    for door in [stage.addresses.tls, stage.addresses.plain] {
+    for listener in [fixture.addresses.tls, fixture.addresses.plain] {
         for begun in [&b""[..], b"\x16", b"\x16\x03\x01"] {
-            let mut peer = Client::to(door.unwrap());
+            let mut peer = Client::to(listener.unwrap());
             peer.send(begun);
             peers.push(peer);
         }
@@ -171,5 +251,5 @@ fn a_peer_that_never_ends_its_hello_is_closed() {
     for peer in &mut peers {
         assert!(peer.rest().is_empty());
     }
-    wait_until(|| stage.engine.open_connections() == 0);
+    wait_until(|| fixture.engine.open_connections() == 0);
 }

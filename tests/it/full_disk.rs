@@ -4,15 +4,16 @@ use larder::sandbox::AddonId;
 use serde_json::json;
 
 use crate::support::db::Database;
+use crate::support::full_service::{PASSWORD, free_port, setting, settings};
+use crate::support::on_both_databases;
 use crate::support::process::Process;
-use crate::support::scene::{PASSWORD, free_port, setting, settings};
 
-#[tokio::test]
-async fn a_log_that_cannot_be_written_stops_no_request() {
+on_both_databases!(a_log_that_cannot_be_written_stops_no_request);
+
+async fn a_log_that_cannot_be_written_stops_no_request(database: Database) {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().expect("a folder");
         let base = format!("http://127.0.0.1:{}", free_port());
-        let database = Database::sqlite();
         let all = settings(&base, "http://127.0.0.1:9", &database, &folder);
         let all = setting(&all, "LARDER_LOG", "debug");
         let all = setting(&all, "LARDER_LOG_FORMAT", format);
@@ -21,8 +22,8 @@ async fn a_log_that_cannot_be_written_stops_no_request() {
         let first = provision(&base, id).await;
         assert_eq!(provision(&base, id).await, first, "repeated");
         assert!(process.terminate().await.success(), "it ends with success");
-        database.drop().await;
     }
+    database.drop().await;
 }
 
 async fn provision(base: &str, id: AddonId) -> String {

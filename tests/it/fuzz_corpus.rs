@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use crate::conversations::{first_byte, login_bytes};
+use crate::engine_fixture::OWNER;
 use crate::engine_script::{Bound, Part, Script, Step, all, fill};
-use crate::engine_stage::OWNER;
 
 #[path = "../../fuzz/src/lib.rs"]
 mod checks;
 
-/// Larger ones would slow the fuzzer down without showing it anything else.
+/// Larger inputs would slow the fuzzer down and show it nothing new.
 const SEED_BYTES_MAX: usize = 4096;
 
 fn corpus(target: &str) -> PathBuf {
@@ -18,14 +20,14 @@ fn corpus(target: &str) -> PathBuf {
         .join(target)
 }
 
-/// Every fault that fuzzing found stays found.
+/// Replays the corpus: every bug that fuzzing found stays fixed.
 #[test]
 fn kept_inputs_pass() {
     for (target, check) in checks::CHECKS {
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpus(target)).unwrap() {
             let path = entry.unwrap().path();
-            // For whoever sees a check fail: which input it was.
+            // Printed so that a failed check shows its input.
             eprintln!("{}", path.display());
             check(&std::fs::read(&path).unwrap());
             inputs += 1;
@@ -34,7 +36,45 @@ fn kept_inputs_pass() {
     }
 }
 
-/// The conversations as inputs: what the clients of each send, in one piece.
+/// What a client may send in one step, and the beginnings of it.
+const PIECES: [&[u8]; 16] = [
+    b"get ",
+    b"k ",
+    b"gat 0 k k ",
+    b"k k k k k k k k k k k k k k k ",
+    b"\r\n",
+    b"get k\r\n",
+    b"mg k v\r\n",
+    b"ms k 5 ",
+    b"set k 0 0 5\r\n",
+    b"set k 0 0 3000\r\n",
+    b"set k 0 0 9999999\r\n",
+    b"hello",
+    b"vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv",
+    b"\x80\x01\0\x01\x08\0\0\0\0\0\x0f\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    b"\x80\x21\0\x05\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    b"",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_connection_is_bounded_by_any_bytes_at_any_pace(
+        mode in 0u8..8,
+        steps in prop::collection::vec((0..PIECES.len(), 0u8..4, any::<bool>()), 1..40),
+    ) {
+        let mut input = vec![mode];
+        for (piece, times, waits) in steps {
+            let piece = PIECES[piece];
+            input.push(piece.len() as u8 | times << 5 | u8::from(waits) << 7);
+            input.extend(piece);
+        }
+        checks::connection(&input);
+    }
+}
+
+/// The conversations as inputs: all bytes that the client sends, in one piece.
 #[test]
 fn conversations_pass_as_inputs() {
     for (target, check) in checks::CHECKS {
@@ -79,27 +119,38 @@ fn seeds_of(target: &str, script: &Script) -> Vec<Vec<u8>> {
         "text" if !is_binary => vec![sent],
         "binary" if is_binary => vec![sent],
         "meta" if !is_binary => meta_lines(&sent),
-        "login" if script.role == "stranger" => vec![sent],
+        "login" if script.role == "anonymous" => vec![sent],
         "login" => vec![[login_bytes(OWNER.0, OWNER.1, first_byte(script)), sent].concat()],
         "session" => {
             let who = match &*script.role {
-                "stranger" => 0,
+                "anonymous" => 0,
                 "open" => 1,
                 "reader" => 3,
                 _ => 2,
             };
-            // The same as one who may only read, and with the cache full.
+            // The same as a client that may only read, and with a full cache.
             let modes = [who, who | 8, 3, 2 | 4];
             modes
                 .iter()
                 .map(|&mode| [&[mode, number], &sent[..]].concat())
                 .collect()
         }
+        "connection" => {
+            let mode = if script.role == "anonymous" { 0 } else { 1 };
+            vec![in_steps(mode, &sent), in_steps(mode | 4, &sent)]
+        }
         _ => Vec::new(),
     }
 }
 
-/// What a client sends in the whole conversation; numbers it would have learnt are 1.
+/// As the target `connection` reads it: pieces of 31 bytes, each sent once, and no time between them.
+fn in_steps(mode: u8, sent: &[u8]) -> Vec<u8> {
+    let step = |piece: &[u8]| [&[piece.len() as u8], piece].concat();
+    let steps = sent.chunks(31).flat_map(step);
+    std::iter::once(mode).chain(steps).collect()
+}
+
+/// What the client sends in the whole conversation. Numbers that it would have received are 1.
 fn sent(script: &Script) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut bound = Bound::new();
@@ -108,7 +159,7 @@ fn sent(script: &Script) -> Vec<u8> {
             Step::Send(parts) => bytes.extend(fill(parts, &bound)),
             Step::Expect(parts) => {
                 for part in parts {
-                    if let Part::Number(name) | Part::Unique(name) = part {
+                    if let Part::Number(name) | Part::Cas(name) = part {
                         bound.insert(name.clone(), 1);
                     }
                 }
@@ -119,7 +170,7 @@ fn sent(script: &Script) -> Vec<u8> {
     bytes
 }
 
-/// Each meta line, with what stands behind it, as the target reads it.
+/// Each meta line with what follows it, as the target reads it.
 fn meta_lines(sent: &[u8]) -> Vec<Vec<u8>> {
     const COMMANDS: [&[u8]; 6] = [b"mg ", b"ms ", b"md ", b"ma ", b"me ", b"mn"];
     let starts = sent

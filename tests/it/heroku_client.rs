@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::access::Owner;
-use larder::domain::Timestamp;
+use larder::domain::{ConfigValues, Timestamp};
+use larder::http::CallErrorKind;
 use larder::marketplace::heroku::client::HerokuClient;
 use larder::outbox::Outbox;
-use larder::outbox::ports::{ConfigValues, LogLine, Provider, SendErrorKind, Stage};
+use larder::outbox::ports::{
+    Completion as _, ConfigPush as _, LogLine, LogSink as _, ProviderState, ResourceReader as _,
+    TokenIssuer as _,
+};
+use larder::store::outbox::grants::GrantState;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use wiremock::matchers::{basic_auth, body_string_contains, header, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use crate::outbox_bed::{Bed, code, heroku_client, heroku_settings, outbox};
+use crate::outbox_fixture::{OutboxFixture, code, heroku_client, heroku_settings, outbox};
+use crate::support::control_plane::{ready, request};
 use crate::support::db::on_each;
-use crate::support::world::{ready, request};
 
 const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
@@ -40,20 +45,20 @@ async fn token_endpoint(server: &MockServer) {
 }
 
 /// A cache of that marketplace, and an outbox that calls it.
-async fn cache(bed: &Bed, server: &MockServer) -> (Owner, Outbox) {
+async fn cache(fixture: &OutboxFixture, server: &MockServer) -> (Owner, Outbox) {
     let outbox = outbox(
-        &bed.world.store,
-        &bed.world.clock,
-        bed.nodes.clone(),
+        &fixture.control.store,
+        &fixture.control.clock,
+        fixture.nodes.clone(),
         heroku_client(&server.uri()),
     );
     let mut ask = request(UUID);
-    ask.grant = Some(code("the-code", &bed.world.clock));
+    ask.grant = Some(code("the-code", &fixture.control.clock));
     let log_url = server.uri().replace("http://", "http://token:t.1@") + "/logs";
     ask.log_url = Some(log_url.into());
-    let made = bed.world.provisioning.provision(ask).await;
-    let owner = bed
-        .world
+    let made = fixture.control.provisioning.provision(ask).await;
+    let owner = fixture
+        .control
         .owner(ready(made.expect("a cache")).resource.cache, "visit")
         .await;
     (owner, outbox)
@@ -68,15 +73,15 @@ async fn pushes(server: &MockServer) -> Vec<Request> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_arrives_once_the_provider_does() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
+        let fixture = OutboxFixture::start(db).await;
         let server = MockServer::start().await;
         token_endpoint(&server).await;
-        let weather = [
+        let answers = [
             ResponseTemplate::new(500),
             ResponseTemplate::new(429).insert_header("Retry-After", "7"),
             ResponseTemplate::new(200).set_delay(Duration::from_secs(30)),
         ];
-        for answer in weather {
+        for answer in answers {
             Mock::given(method("PATCH"))
                 .respond_with(answer)
                 .up_to_n_times(1)
@@ -90,30 +95,30 @@ async fn a_push_arrives_once_the_provider_does() {
             .respond_with(ResponseTemplate::new(200).set_body_json(json!([])))
             .mount(&server)
             .await;
-        let (owner, outbox) = cache(&bed, &server).await;
-        let promoted = bed.promote_new(&owner).await;
+        let (owner, outbox) = cache(&fixture, &server).await;
+        let promoted = fixture.promote_new(&owner).await;
         let reason = async || {
             while outbox.run_due().await.expect("the store answers") > 0 {}
-            let state = bed.state(owner.cache()).await;
+            let state = fixture.state(owner.cache()).await;
             assert!(state.pending_since.is_some());
             state.last_error.expect("a reason")
         };
         assert!(reason().await.contains("500"));
-        bed.pass(1);
+        fixture.pass(1);
         assert!(reason().await.contains("429"));
-        bed.pass(6);
+        fixture.pass(6);
         reason().await;
         assert_eq!(pushes(&server).await.len(), 2, "Retry-After is obeyed");
-        bed.pass(1);
+        fixture.pass(1);
         assert!(reason().await.contains("no answer in time"));
-        bed.pass(4);
+        fixture.pass(4);
         while outbox.run_due().await.expect("the store answers") > 0 {}
-        let state = bed.state(owner.cache()).await;
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.applied, state.last_error), (2, None));
 
         let last = pushes(&server).await.pop().expect("a push");
         let body: Value = serde_json::from_slice(&last.body).expect("JSON");
-        let password = bed.world.store.primary(owner.cache()).await;
+        let password = fixture.control.store.primary(owner.cache()).await;
         let (_, password) = password.expect("read").expect("a primary");
         assert_eq!(
             body,
@@ -142,7 +147,7 @@ async fn a_fresh_grant_is_asked_for_with_the_manifests_password() {
         .mount(&server)
         .await;
     let trouble = client.fresh_code(&resource).await.expect_err("trouble");
-    assert!(matches!(trouble.kind, SendErrorKind::Retry { .. }));
+    assert!(matches!(trouble.kind, CallErrorKind::Retry { .. }));
     let grant = json!({"code": "again", "expires_at": "2026-11-22T10:35:00-0800", "type": "authorization_code"});
     Mock::given(path(format!("/vendor/resources/{UUID}/oauth-grant")))
         .and(basic_auth("addon-slug", "super-secret"))
@@ -190,25 +195,25 @@ fn values() -> ConfigValues {
     }
 }
 
-async fn push(client: &HerokuClient) -> Result<(), larder::outbox::ports::SendError> {
+async fn push(client: &HerokuClient) -> Result<(), larder::http::CallError> {
     let resource = UUID.parse().expect("an id");
     let token: SecretString = "MARKERTOKEN".to_owned().into();
-    client.push_config(&resource, &token, &values()).await
+    client.push_config(&resource, Some(&token), &values()).await
 }
 
 #[tokio::test]
 async fn answers_are_sorted_as_the_failure_table_says() {
     let long = Duration::from_secs(60);
-    let retry = |after| SendErrorKind::Retry { after };
+    let retry = |after| CallErrorKind::Retry { after };
     for (status, kind) in [
         (301, retry(None)),
-        (401, SendErrorKind::Unauthorized),
-        (403, SendErrorKind::Refused),
-        (404, SendErrorKind::Gone),
+        (401, CallErrorKind::Unauthorized),
+        (403, CallErrorKind::Refused),
+        (404, CallErrorKind::Gone),
         (408, retry(None)),
-        (409, SendErrorKind::Refused),
-        (410, SendErrorKind::Gone),
-        (422, SendErrorKind::Refused),
+        (409, CallErrorKind::Refused),
+        (410, CallErrorKind::Gone),
+        (422, CallErrorKind::Refused),
         (429, retry(Some(long))),
         (500, retry(None)),
         (503, retry(None)),
@@ -227,7 +232,7 @@ async fn answers_are_sorted_as_the_failure_table_says() {
         assert_eq!(error.kind, kind, "{status}");
         assert!(!error.message.contains("MARKER"), "{}", error.message);
         assert!(error.message.contains(&status.to_string()));
-        if kind == SendErrorKind::Refused {
+        if kind == CallErrorKind::Refused {
             assert!(error.message.contains(why), "{}", error.message);
         }
     }
@@ -286,7 +291,7 @@ async fn an_endless_answer_is_cut() {
     let error = push(&heroku_client(&server.uri()))
         .await
         .expect_err("a failure");
-    assert_eq!(error.kind, SendErrorKind::Refused);
+    assert_eq!(error.kind, CallErrorKind::Refused);
 }
 
 fn lines() -> Vec<LogLine> {
@@ -298,7 +303,7 @@ fn lines() -> Vec<LogLine> {
     vec![text("event=flush user=josé"), text("second")]
 }
 
-async fn log(client: &HerokuClient, url: String) -> Result<(), larder::outbox::ports::SendError> {
+async fn log(client: &HerokuClient, url: String) -> Result<(), larder::http::CallError> {
     let resource = UUID.parse().expect("an id");
     let url: SecretString = url.into();
     client.send_log(&resource, &url, "dlv_1-2", &lines()).await
@@ -345,21 +350,21 @@ async fn lines_are_posted_as_logplex_wants_them() {
 
 #[tokio::test]
 async fn log_answers_are_sorted_and_other_hosts_not_called() {
-    let after_a_minute = SendErrorKind::Retry {
+    let after_a_minute = CallErrorKind::Retry {
         after: Some(Duration::from_secs(60)),
     };
     for (status, kind) in [
-        (400, SendErrorKind::Refused),
-        (401, SendErrorKind::Unauthorized),
-        (403, SendErrorKind::Unauthorized),
-        (404, SendErrorKind::Unauthorized),
-        (405, SendErrorKind::Refused),
-        (410, SendErrorKind::Unauthorized),
-        (413, SendErrorKind::Refused),
-        (415, SendErrorKind::Refused),
+        (400, CallErrorKind::Refused),
+        (401, CallErrorKind::Unauthorized),
+        (403, CallErrorKind::Unauthorized),
+        (404, CallErrorKind::Unauthorized),
+        (405, CallErrorKind::Refused),
+        (410, CallErrorKind::Unauthorized),
+        (413, CallErrorKind::Refused),
+        (415, CallErrorKind::Refused),
         (429, after_a_minute),
-        (500, SendErrorKind::Retry { after: None }),
-        (503, SendErrorKind::Retry { after: None }),
+        (500, CallErrorKind::Retry { after: None }),
+        (503, CallErrorKind::Retry { after: None }),
     ] {
         let server = MockServer::start().await;
         Mock::given(method("POST"))
@@ -374,7 +379,7 @@ async fn log_answers_are_sorted_and_other_hosts_not_called() {
             .uri()
             .replace("http://127.0.0.1", "http://token:MARKER@localhost");
         let error = log(&client, url).await.expect_err("not on the list");
-        assert_eq!(error.kind, SendErrorKind::Refused);
+        assert_eq!(error.kind, CallErrorKind::Refused);
         assert!(!error.message.contains("MARKER"), "{}", error.message);
         assert_eq!(
             server.received_requests().await.expect("recording").len(),
@@ -404,30 +409,32 @@ async fn completion_actions_are_posted_and_states_are_read() {
         .await;
     let client = heroku_client(&server.uri());
     let (id, token) = (UUID.parse().expect("an id"), "the-token".to_owned().into());
-    client.finish(&id, &token).await.expect("taken");
-    client.give_up(&id, &token).await.expect("taken");
-    let again = client.finish(&id, &token).await.expect_err("refused");
-    assert_eq!(again.kind, SendErrorKind::Refused);
+    client.finish(&id, Some(&token)).await.expect("taken");
+    client.give_up(&id, Some(&token)).await.expect("taken");
+    let again = client.finish(&id, Some(&token)).await.expect_err("refused");
+    assert_eq!(again.kind, CallErrorKind::Refused);
     assert!(!again.message.contains("the-token"), "{}", again.message);
     for request in server.received_requests().await.expect("recording") {
         assert!(request.body.is_empty());
     }
-    for (state, stage) in [
-        (json!("provisioning"), Stage::Provisioning),
-        (json!("provisioned"), Stage::Provisioned),
-        (json!("deprovisioned"), Stage::Deprovisioned),
-        (json!("deprovisioning"), Stage::Deprovisioned),
-        (json!("another word"), Stage::Provisioning),
-        (Value::Null, Stage::Provisioning),
+    for (told, state) in [
+        (json!("provisioning"), ProviderState::Provisioning),
+        (json!("provisioned"), ProviderState::Provisioned),
+        (json!("deprovisioned"), ProviderState::Deprovisioned),
+        (json!("deprovisioning"), ProviderState::Deprovisioned),
+        (json!("another word"), ProviderState::Provisioning),
+        (Value::Null, ProviderState::Provisioning),
     ] {
         let server = MockServer::start().await;
-        let addon = json!({"id": UUID, "name": "acme", "state": state});
+        let addon = json!({"id": UUID, "name": "acme", "state": told});
         Mock::given(path(format!("/addons/{UUID}")))
             .respond_with(ResponseTemplate::new(200).set_body_json(addon))
             .mount(&server)
             .await;
-        let read = heroku_client(&server.uri()).resource(&id, &token).await;
-        assert_eq!(read.expect("an add-on").stage, stage, "{state}");
+        let read = heroku_client(&server.uri())
+            .resource(&id, Some(&token))
+            .await;
+        assert_eq!(read.expect("an add-on").state, state, "{told}");
     }
 }
 
@@ -455,7 +462,9 @@ async fn attachments_are_followed_over_their_pages() {
         .await;
     let client = heroku_client(&server.uri());
     let resource = UUID.parse().expect("an id");
-    let apps = client.attachments(&resource, &"t".to_owned().into()).await;
+    let apps = client
+        .attachments(&resource, Some(&"t".to_owned().into()))
+        .await;
     let apps = apps.expect("a list");
     let seen: Vec<_> = apps
         .iter()
@@ -468,10 +477,10 @@ async fn attachments_are_followed_over_their_pages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_log_input_is_read_again_from_the_attachments() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
+        let fixture = OutboxFixture::start(db).await;
         let server = MockServer::start().await;
         token_endpoint(&server).await;
-        let (owner, outbox) = cache(&bed, &server).await;
+        let (owner, outbox) = cache(&fixture, &server).await;
         let fresh = server.uri().replace("http://", "http://token:t.2@") + "/logs";
         let list = json!([{"app": {"id": "app-1"}, "addon": {"app": {"id": "app-1"}}, "log_input_url": fresh}]);
         Mock::given(path(format!("/addons/{UUID}/addon-attachments")))
@@ -491,10 +500,87 @@ async fn a_dead_log_input_is_read_again_from_the_attachments() {
             .mount(&server)
             .await;
         outbox.run_due().await.expect("the grant");
-        bed.flush(&owner, "p1").await;
+        fixture.flush(&owner, "p1").await;
         while outbox.run_due().await.expect("the store answers") > 0 {}
-        assert_eq!(bed.world.store.lines_waiting().await.expect("read"), 0);
+        assert_eq!(fixture.control.store.lines_waiting().await.expect("read"), 0);
         drop(Arc::new(server));
     })
     .await;
+}
+
+/// Replies of success whose lifetime cannot be read: the tokens are good.
+#[tokio::test]
+async fn a_token_reply_with_an_odd_lifetime_is_good_for_eight_hours() {
+    for odd in [
+        json!({}),
+        json!({"expires_in": null}),
+        json!({"expires_in": "3600"}),
+        json!({"expires_in": 3600.5}),
+        json!({"expires_in": 0}),
+        json!({"expires_in": -1}),
+        json!({"expires_in": [], "refresh_token": 7}),
+    ] {
+        let server = MockServer::start().await;
+        let mut reply = odd.clone();
+        reply["access_token"] = json!("HRKU-access");
+        Mock::given(path("/oauth/token"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(reply))
+            .mount(&server)
+            .await;
+        let client = heroku_client(&server.uri());
+        let tokens = client.exchange(&"the-code".to_owned().into()).await;
+        let tokens = tokens.unwrap_or_else(|error| panic!("{odd}: {error}"));
+        assert_eq!(tokens.access.expose_secret(), "HRKU-access");
+        assert_eq!(tokens.expires_in, Duration::from_secs(8 * 3_600), "{odd}");
+    }
+}
+
+/// Heroku says success and gives no token: the code is spent, and is not sent again, however often the order is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_spent_for_nothing_is_never_sent_again() {
+    for reply in [
+        json!({"access_token": "", "expires_in": 28_799}),
+        json!({"access_token": "two\nlines"}),
+        json!("a text"),
+    ] {
+        on_each(async |db| {
+            let fixture = OutboxFixture::start(db).await;
+            let server = MockServer::start().await;
+            Mock::given(path("/oauth/token"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(&reply))
+                .mount(&server)
+                .await;
+            let (owner, outbox) = cache(&fixture, &server).await;
+            let work = async || while outbox.run_due().await.expect("the store answers") > 0 {};
+            let order_again = async |text: &str| {
+                let mut again = request(UUID);
+                again.grant = Some(code(text, &fixture.control.clock));
+                let again = fixture.control.provisioning.provision(again).await;
+                again.expect("the same cache");
+            };
+            let sent = async || {
+                let all = server.received_requests().await.expect("recording");
+                let sent = all.iter().filter(|sent| sent.url.path() == "/oauth/token");
+                sent.count()
+            };
+            work().await;
+            for _ in 0..3 {
+                order_again("the-code").await;
+                fixture.pass(20);
+                work().await;
+            }
+            assert_eq!(sent().await, 1, "{reply}");
+            let grant = fixture.control.store.grant(owner.cache()).await;
+            let grant = grant.expect("read").expect("a grant");
+            assert_eq!(grant.state, GrantState::Broken, "{reply}");
+
+            // A new code is another matter; the old one stays spent behind it.
+            for text in ["a-new-code", "the-code"] {
+                order_again(text).await;
+                work().await;
+            }
+            assert_eq!(sent().await, 2, "{reply}");
+        })
+        .await;
+    }
 }

@@ -9,12 +9,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
+use crate::support::full_service::{FullService, PASSWORD, Wishes};
 use crate::support::on_both_databases;
-use crate::support::scene::{PASSWORD, Scene, Wishes};
-use crate::support::world::eventually;
 
+on_both_databases!(a_body_that_does_not_come_is_a_503_within_the_deadline);
 on_both_databases!(nothing_waits_for_a_platform_that_hangs);
 on_both_databases!(a_removal_overtakes_a_push_that_hangs);
 
@@ -23,10 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The announced body stays away, on a connection that lives. What ends the request is our deadline for these calls,
 /// in Heroku's own words, and no other limit before it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_does_not_come_is_a_503_within_the_deadline() {
-    let world = Scene::start(Database::sqlite(), Wishes::default()).await;
-    let addr = world.base.trim_start_matches("http://");
+async fn a_body_that_does_not_come_is_a_503_within_the_deadline(database: Database) {
+    let service = FullService::start(database, Wishes::default()).await;
+    let addr = service.base.trim_start_matches("http://");
     let login = STANDARD.encode(format!("larder:{PASSWORD}"));
     let request = format!(
         "POST /heroku/resources HTTP/1.1\r\nhost: {addr}\r\nauthorization: Basic {login}\r\n\
@@ -42,7 +42,7 @@ async fn a_body_that_does_not_come_is_a_503_within_the_deadline() {
     let json = "\r\ncontent-type: application/json\r\n";
     assert!(head.contains(json), "{head}");
     drop(stream);
-    world.stop().await;
+    service.stop().await;
 }
 
 /// An answer up to its blank line.
@@ -57,51 +57,51 @@ async fn head(stream: &mut TcpStream) -> String {
 /// Heroku's hosts take every call and answer none. Whoever asks us has their answer before the exchange of the grant,
 /// the first of these calls, has ended.
 async fn nothing_waits_for_a_platform_that_hangs(database: Database) {
-    let world = Scene::start(database, Wishes::default()).await;
+    let service = FullService::start(database, Wishes::default()).await;
     for group in EndpointGroup::ALL {
-        world.sandbox.set_fault(group, Some(Fault::Hang));
+        service.sandbox.set_fault(group, Some(Fault::Hang));
     }
-    let addon = provision(&world).await;
-    let changed = world.sandbox.change_plan(addon, "100").await;
+    let addon = provision(&service).await;
+    let changed = service.sandbox.change_plan(addon, "100").await;
     assert_eq!(changed.expect("changed").plan, "100");
-    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    let mut owner = Dashboard::open(&service.sandbox, addon, &service.base).await;
     let new = owner.add_credentials().await;
     assert!(owner.promote(&new).await.status.is_redirection());
     assert_eq!(owner.usernames().await[0], new);
     assert!(owner.flush().await.status.is_redirection());
-    hangs(&world, "POST", "/oauth/token").await;
-    hangs(&world, "POST", "/logs").await;
-    let ended = world.database.number("SELECT attempt FROM grants").await;
+    hangs(&service, "POST", "/oauth/token").await;
+    hangs(&service, "POST", "/logs").await;
+    let ended = service.database.number("SELECT attempt FROM grants").await;
     assert_eq!(ended, 0, "the exchange goes on still");
-    is_removed(&world, addon).await;
-    world.stop().await;
+    is_removed(&service, addon).await;
+    service.stop().await;
 }
 
 /// Shop is taken away while its new values are on their way.
 async fn a_removal_overtakes_a_push_that_hangs(database: Database) {
-    let world = Scene::start(database, Wishes::default()).await;
+    let service = FullService::start(database, Wishes::default()).await;
     let config = EndpointGroup::Config;
-    world.sandbox.set_fault(config, Some(Fault::Hang));
-    let addon = provision(&world).await;
-    let mut owner = Dashboard::open(&world.sandbox, addon, &world.base).await;
+    service.sandbox.set_fault(config, Some(Fault::Hang));
+    let addon = provision(&service).await;
+    let mut owner = Dashboard::open(&service.sandbox, addon, &service.base).await;
     let new = owner.add_credentials().await;
     assert!(owner.promote(&new).await.status.is_redirection());
-    hangs(&world, "PATCH", &format!("/addons/{addon}/config")).await;
-    is_removed(&world, addon).await;
-    world.stop().await;
+    hangs(&service, "PATCH", &format!("/addons/{addon}/config")).await;
+    is_removed(&service, addon).await;
+    service.stop().await;
 }
 
-async fn provision(world: &Scene) -> AddonId {
-    let shop = world.sandbox.create_app("shop").expect("a new name");
+async fn provision(service: &FullService) -> AddonId {
+    let shop = service.sandbox.create_app("shop").expect("a new name");
     let options = ProvisionOptions::default();
-    let addon = world.sandbox.provision(shop, "dev", options).await;
+    let addon = service.sandbox.provision(shop, "dev", options).await;
     addon.expect("a cache").id
 }
 
 /// Waits until a call of ours has arrived there that nobody answers.
-async fn hangs(world: &Scene, method: &str, path: &str) {
+async fn hangs(service: &FullService, method: &str, path: &str) {
     eventually(path, async || {
-        let seen = world.sandbox.requests();
+        let seen = service.sandbox.requests();
         seen.iter().any(|call| {
             call.method == method && call.path.starts_with(path) && call.fault == Some("hang")
         })
@@ -110,13 +110,13 @@ async fn hangs(world: &Scene, method: &str, path: &str) {
 }
 
 /// Removing it succeeds at once, and no token and no push stays behind.
-async fn is_removed(world: &Scene, addon: AddonId) {
-    let gone = world.sandbox.deprovision(addon).await;
+async fn is_removed(service: &FullService, addon: AddonId) {
+    let gone = service.sandbox.deprovision(addon).await;
     assert_eq!(gone.expect("an answer").status, 204);
     for left in [
         "SELECT count(*) FROM grants",
         "SELECT count(*) FROM config_sync",
     ] {
-        assert_eq!(world.database.number(left).await, 0, "{left}");
+        assert_eq!(service.database.number(left).await, 0, "{left}");
     }
 }

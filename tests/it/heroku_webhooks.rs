@@ -1,4 +1,4 @@
-//! News from Heroku through the router: who is believed, and what it leads to.
+//! Webhook events from Heroku through the router: who is believed, and what it leads to.
 
 use std::sync::Arc;
 
@@ -10,28 +10,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use larder::domain::Clock as _;
 use larder::marketplace::heroku::Webhooks;
-use larder::marketplace::heroku::routes::{HerokuRoutes, router};
-use larder::store::claims::Caps;
+use larder::marketplace::heroku::{HerokuRoutes, calls_router};
+use larder::web::RefusedCalls;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::outbox_bed::heroku_settings;
+use crate::outbox_fixture::heroku_settings;
+use crate::support::claims::{heroku, terms};
+use crate::support::control_plane::ControlPlane;
 use crate::support::db::on_each;
-use crate::support::world::World;
 
 const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 const SECRET: &str = "webhook-secret";
 
-fn app(world: &World) -> Router {
+fn app(control: &ControlPlane) -> Router {
     let mut settings = heroku_settings("https://api.example.com");
     settings.webhooks = Some(Webhooks {
         url: "https://larder.example.com/heroku/webhooks".to_owned(),
         secret: SECRET.to_owned().into(),
     });
-    router(HerokuRoutes {
+    calls_router(HerokuRoutes {
         settings: Arc::new(settings),
-        provisioning: world.provisioning.clone(),
-        clock: world.clock.clone(),
+        provisioning: control.provisioning.clone(),
+        clock: control.clock.clone(),
+        refused: RefusedCalls::default(),
     })
 }
 
@@ -52,8 +54,8 @@ async fn post(app: &Router, signature: Option<&str>, body: impl Into<Vec<u8>>) -
     answer.status().as_u16()
 }
 
-async fn tell(app: &Router, news: &Value) -> u16 {
-    let body = news.to_string();
+async fn tell(app: &Router, event: &Value) -> u16 {
+    let body = event.to_string();
     post(app, Some(&sign(SECRET, body.as_bytes())), body).await
 }
 
@@ -65,18 +67,19 @@ fn attachment(event: &str, addon: &str) -> Value {
     })
 }
 
-/// Looks that are due; they are then done.
-async fn due(world: &World) -> u64 {
-    let now = world.clock.now();
-    let due = world.store.watches_backlog(now).await.unwrap().due;
-    let caps = Caps {
-        take: 8,
-        per_destination: 8,
-    };
+/// Reconcile that are due; they are then done.
+async fn due(control: &ControlPlane) -> u64 {
+    let now = control.clock.now();
+    let due = control
+        .store
+        .reconciles_backlog(&heroku(), now)
+        .await
+        .unwrap()
+        .due;
     let day = now.plus(std::time::Duration::from_secs(86_400));
-    let mut tx = world.store.begin().await.unwrap();
-    for claim in tx.claim_watches(now, day, caps).await.unwrap() {
-        tx.record_look(&claim, None, day, now).await.unwrap();
+    let mut tx = control.store.begin().await.unwrap();
+    for claim in tx.claim_reconciles(&terms(now, day, 8, 8)).await.unwrap() {
+        tx.record_reconciled(&claim, None, day, now).await.unwrap();
     }
     tx.commit().await.unwrap();
     due
@@ -85,17 +88,17 @@ async fn due(world: &World) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signed_news_leads_to_one_look_per_event() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        world.provision(UUID).await;
-        let app = app(&world);
-        assert_eq!(due(&world).await, 0);
+        let control = ControlPlane::start(db).await;
+        control.provision(UUID).await;
+        let app = app(&control);
+        assert_eq!(due(&control).await, 0);
         assert_eq!(tell(&app, &attachment("evt-1", UUID)).await, 204);
-        assert_eq!(due(&world).await, 1);
+        assert_eq!(due(&control).await, 1);
         assert_eq!(tell(&app, &attachment("evt-1", UUID)).await, 204);
-        assert_eq!(due(&world).await, 0, "a repeat leads to nothing");
+        assert_eq!(due(&control).await, 0, "a repeat leads to nothing");
         let renamed = json!({ "id": "evt-2", "action": "update", "resource": "addon", "data": { "id": UUID } });
         assert_eq!(tell(&app, &renamed).await, 204);
-        assert_eq!(due(&world).await, 1);
+        assert_eq!(due(&control).await, 1);
     })
     .await;
 }
@@ -103,9 +106,9 @@ async fn signed_news_leads_to_one_look_per_event() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_ours_or_not_signed_leads_to_nothing() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        world.provision(UUID).await;
-        let app = app(&world);
+        let control = ControlPlane::start(db).await;
+        control.provision(UUID).await;
+        let app = app(&control);
         let body = attachment("evt-1", UUID).to_string();
         assert_eq!(post(&app, None, body.clone()).await, 401);
         let foreign = sign("another-secret", body.as_bytes());
@@ -128,16 +131,33 @@ async fn what_is_not_ours_or_not_signed_leads_to_nothing() {
             json!({ "resource": "addon", "data": { "id": UUID } }),
             json!({}),
         ];
-        for news in &beside {
-            assert_eq!(tell(&app, news).await, 204, "{news}");
+        for event in &beside {
+            assert_eq!(tell(&app, event).await, 204, "{event}");
         }
-        assert_eq!(due(&world).await, 0);
+        assert_eq!(due(&control).await, 0);
 
         let get = Request::get("/heroku/webhooks")
             .body(Body::empty())
             .unwrap();
         let answer = app.clone().oneshot(get).await.unwrap();
         assert_eq!(answer.status(), 405);
+    })
+    .await;
+}
+
+/// A signed event whose id is none is taken and leads to nothing: it must not come again for days.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_with_an_odd_id_leads_to_nothing() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        control.provision(UUID).await;
+        let app = app(&control);
+        for odd in ["evt\u{1}", "evt\0", &"e".repeat(129)] {
+            assert_eq!(tell(&app, &attachment(odd, UUID)).await, 204, "{odd:?}");
+            assert_eq!(due(&control).await, 0, "{odd:?}");
+        }
+        assert_eq!(tell(&app, &attachment(&"e".repeat(128), UUID)).await, 204);
+        assert_eq!(due(&control).await, 1);
     })
     .await;
 }

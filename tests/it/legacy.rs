@@ -8,7 +8,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::db::Database;
-use crate::support::scene::{PASSWORD, SALT, Scene, Wishes};
+use crate::support::full_service::{FullService, PASSWORD, SALT, Wishes};
+use crate::support::on_both_databases;
+
+on_both_databases!(the_first_generation_is_served_behind_its_switch);
+on_both_databases!(without_the_switch_there_is_no_such_way_in);
 
 const ID: &str = "app123@kensa.heroku.com";
 const NAV_DATA: &str = "eyJhZGRvbiI6IllvdXIgQWRkb24ifQ";
@@ -18,13 +22,13 @@ fn client() -> Client {
     client.build().expect("a client")
 }
 
-async fn stage(legacy: &str) -> Scene {
+async fn start_service(database: Database, legacy: &str) -> FullService {
     let settings = vec![("LARDER_HEROKU_LEGACY".to_owned(), legacy.to_owned())];
     let wishes = Wishes {
         settings,
         ..Wishes::default()
     };
-    Scene::start(Database::sqlite(), wishes).await
+    FullService::start(database, wishes).await
 }
 
 fn token(timestamp: &str) -> String {
@@ -38,11 +42,10 @@ fn now() -> String {
 }
 
 /// A marketplace provisions, its customer signs in by link and by form, and the add-on is removed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_generation_is_served_behind_its_switch() {
-    let world = stage("on").await;
+async fn the_first_generation_is_served_behind_its_switch(database: Database) {
+    let service = start_service(database, "on").await;
     let http = client();
-    let collection = format!("{}/heroku/resources", world.base);
+    let collection = format!("{}/heroku/resources", service.base);
     let order = json!({"heroku_id": ID, "plan": "dev", "callback_url": "http://localhost:7779/callback/999",
         "logplex_token": null, "options": {}});
     let made = http.post(&collection).basic_auth("larder", Some(PASSWORD));
@@ -84,7 +87,7 @@ async fn the_first_generation_is_served_behind_its_switch() {
     let cookie = pairs.collect::<Vec<_>>().join("; ");
     let page = entered.headers()["location"].to_str().expect("a path");
     let page = http
-        .get(format!("{}{page}", world.base))
+        .get(format!("{}{page}", service.base))
         .header("cookie", cookie);
     let page = page
         .send()
@@ -98,17 +101,16 @@ async fn the_first_generation_is_served_behind_its_switch() {
     let gone = http.delete(&address).basic_auth("larder", Some(PASSWORD));
     let gone = gone.send().await.expect("an answer");
     assert_eq!(gone.status(), StatusCode::NO_CONTENT);
-    world.stop().await;
+    service.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_switch_there_is_no_such_way_in() {
-    let world = stage("off").await;
+async fn without_the_switch_there_is_no_such_way_in(database: Database) {
+    let service = start_service(database, "off").await;
     let http = client();
     let timestamp = now();
     let url = format!(
         "{}/heroku/resources/{ID}?token={}&timestamp={timestamp}",
-        world.base,
+        service.base,
         token(&timestamp)
     );
     let refused = http.get(url).send().await.expect("an answer");
@@ -118,8 +120,10 @@ async fn without_the_switch_there_is_no_such_way_in() {
         ("token", &token(&timestamp)),
         ("timestamp", &timestamp),
     ];
-    let refused = http.post(format!("{}/heroku/sso", world.base)).form(&form);
+    let refused = http
+        .post(format!("{}/heroku/sso", service.base))
+        .form(&form);
     let refused = refused.send().await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    world.stop().await;
+    service.stop().await;
 }

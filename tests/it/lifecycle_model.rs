@@ -1,4 +1,4 @@
-//! Random interleavings of everything that happens to a resource, in a provider's every weather, with crashes in the
+//! Random interleavings of everything that happens to a resource, under every fault of a provider, with crashes in the
 //! middle of pushes and requests. Once it is quiet, the provider holds our primary for every live resource, nothing is
 //! left of dead ones, and every acknowledged flush has its line.
 //!
@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::access::{AccessError, Owner};
-use larder::domain::{BoxFuture, CacheId, ExternalId, Marketplace, ResourceState, Timestamp};
+use larder::domain::{BoxFuture, CacheId, ConfigValues, ExternalId, ResourceState, Timestamp};
+use larder::http::{CallError, CallErrorKind};
 use larder::outbox::Outbox;
 use larder::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Stage,
-    Tokens,
+    AttachedApp, Completion, ConfigPush, LogLine, LogSink, Provider, ProviderState, ResourceNow,
+    ResourceReader, Token, TokenIssuer, Tokens,
 };
 use larder::provisioning::{GrantCode, Provisioned, ProvisioningError};
 use larder::store::Tx;
@@ -24,9 +25,11 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::yield_now;
 
-use crate::outbox_bed::{Bed, code, outbox};
+use crate::outbox_fixture::{OutboxFixture, code, outbox};
+use crate::support::HEROKU;
+use crate::support::claims::heroku;
+use crate::support::control_plane::request;
 use crate::support::db::on_each;
-use crate::support::world::request;
 
 /// Seeds that once found a fault are run again, shortly.
 const FOUND: [u64; 0] = [];
@@ -34,7 +37,7 @@ const STEPS_BETWEEN_CHECKS: u64 = 200;
 const LIVE_MAX: usize = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Weather {
+enum FaultMix {
     Fair,
     /// Nothing is taken.
     Down,
@@ -44,8 +47,8 @@ enum Weather {
 
 /// The far side: variables, codes good for one exchange, and logs.
 struct Market {
-    weather: Mutex<Weather>,
-    stages: Mutex<HashMap<ExternalId, Stage>>,
+    faults: Mutex<FaultMix>,
+    stages: Mutex<HashMap<ExternalId, ProviderState>>,
     /// Resources that are never taken as ready.
     stuck: Mutex<HashSet<ExternalId>>,
     vars: Mutex<HashMap<ExternalId, (String, String)>>,
@@ -55,24 +58,26 @@ struct Market {
 }
 
 impl Market {
-    async fn take<T>(&self, effect: impl FnOnce() -> Result<T, SendError>) -> Result<T, SendError> {
-        let trouble = || SendError::new(SendErrorKind::Retry { after: None }, "trouble");
-        let weather = *self.weather.lock();
+    async fn take<T>(&self, effect: impl FnOnce() -> Result<T, CallError>) -> Result<T, CallError> {
+        let trouble = || CallError::new(CallErrorKind::Retry { after: None }, "trouble");
+        let faults = *self.faults.lock();
         yield_now().await;
-        if weather == Weather::Down {
+        if faults == FaultMix::Down {
             return Err(trouble());
         }
         let done = effect();
         yield_now().await;
-        match weather {
-            Weather::Forgetful => Err(trouble()),
+        match faults {
+            FaultMix::Forgetful => Err(trouble()),
             _ => done,
         }
     }
 
     /// A customer has ordered, and we are about to be asked.
     fn order(&self, id: &ExternalId) {
-        self.stages.lock().insert(id.clone(), Stage::Provisioning);
+        self.stages
+            .lock()
+            .insert(id.clone(), ProviderState::Provisioning);
         self.vars.lock().insert(id.clone(), Default::default());
     }
 
@@ -83,16 +88,16 @@ impl Market {
     }
 
     /// A completion action, allowed while the resource is provisioning.
-    fn move_on(&self, id: &ExternalId, to: Stage) -> Result<(), SendError> {
+    fn move_on(&self, id: &ExternalId, to: ProviderState) -> Result<(), CallError> {
         let mut stages = self.stages.lock();
-        let stage = stages
+        let state = stages
             .get_mut(id)
-            .ok_or_else(|| SendError::new(SendErrorKind::Gone, "no such resource"))?;
-        let stuck = to == Stage::Provisioned && self.stuck.lock().contains(id);
-        if *stage != Stage::Provisioning || stuck {
-            return Err(SendError::new(SendErrorKind::Refused, "wrong state"));
+            .ok_or_else(|| CallError::new(CallErrorKind::Gone, "no such resource"))?;
+        let stuck = to == ProviderState::Provisioned && self.stuck.lock().contains(id);
+        if *state != ProviderState::Provisioning || stuck {
+            return Err(CallError::new(CallErrorKind::Refused, "wrong state"));
         }
-        *stage = to;
+        *state = to;
         Ok(())
     }
 
@@ -102,7 +107,7 @@ impl Market {
         *issued
     }
 
-    fn tokens(&self) -> Tokens {
+    fn next_tokens(&self) -> Tokens {
         Tokens {
             access: format!("access-{}", self.number()).into(),
             expires_in: Duration::from_secs(28_799),
@@ -112,17 +117,35 @@ impl Market {
 }
 
 impl Provider for Market {
+    fn tokens(&self) -> Option<&dyn TokenIssuer> {
+        Some(self)
+    }
+    fn config_push(&self) -> Option<&dyn ConfigPush> {
+        Some(self)
+    }
+    fn log_sink(&self) -> Option<&dyn LogSink> {
+        Some(self)
+    }
+    fn resource_reader(&self) -> Option<&dyn ResourceReader> {
+        Some(self)
+    }
+    fn completion(&self) -> Option<&dyn Completion> {
+        Some(self)
+    }
+}
+
+impl ConfigPush for Market {
     fn push_config<'a>(
         &'a self,
         resource: &'a ExternalId,
-        _: &'a SecretString,
+        _: Token<'a>,
         values: &'a ConfigValues,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
+    ) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(self.take(|| {
             let mut vars = self.vars.lock();
             let held = vars
                 .get_mut(resource)
-                .ok_or_else(|| SendError::new(SendErrorKind::Gone, "no such resource"))?;
+                .ok_or_else(|| CallError::new(CallErrorKind::Gone, "no such resource"))?;
             *held = (
                 values.username.to_string(),
                 values.password.expose().to_owned(),
@@ -130,13 +153,15 @@ impl Provider for Market {
             Ok(())
         }))
     }
+}
 
-    fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
+impl TokenIssuer for Market {
+    fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, CallError>> {
         Box::pin(self.take(|| {
             let fresh = self.spent.lock().insert(code.expose_secret().to_owned());
             match fresh {
-                true => Ok(self.tokens()),
-                false => Err(SendError::new(SendErrorKind::Refused, "a spent code")),
+                true => Ok(self.next_tokens()),
+                false => Err(CallError::new(CallErrorKind::Refused, "a spent code")),
             }
         }))
     }
@@ -144,75 +169,65 @@ impl Provider for Market {
     fn fresh_code<'a>(
         &'a self,
         _: &'a ExternalId,
-    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
+    ) -> BoxFuture<'a, Result<Option<SecretString>, CallError>> {
         Box::pin(self.take(|| Ok(Some(format!("fresh-{}", self.number()).into()))))
     }
 
-    fn refresh<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
-        Box::pin(self.take(|| Ok(self.tokens())))
+    fn refresh<'a>(&'a self, _: &'a SecretString) -> BoxFuture<'a, Result<Tokens, CallError>> {
+        Box::pin(self.take(|| Ok(self.next_tokens())))
     }
+}
 
+impl ResourceReader for Market {
     fn attachments<'a>(
         &'a self,
         _: &'a ExternalId,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>> {
+        _: Token<'a>,
+    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, CallError>> {
         Box::pin(self.take(|| Ok(Vec::new())))
     }
 
     fn resource<'a>(
         &'a self,
         resource: &'a ExternalId,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
+        _: Token<'a>,
+    ) -> BoxFuture<'a, Result<ResourceNow, CallError>> {
         Box::pin(self.take(|| {
-            let stage = self.stages.lock().get(resource).copied();
+            let state = self.stages.lock().get(resource).copied();
             Ok(ResourceNow {
                 name: resource.to_string(),
-                stage: stage.ok_or_else(|| SendError::new(SendErrorKind::Gone, "unknown"))?,
+                state: state.ok_or_else(|| CallError::new(CallErrorKind::Gone, "unknown"))?,
             })
         }))
     }
+}
 
+impl Completion for Market {
     fn finish<'a>(
         &'a self,
         resource: &'a ExternalId,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.take(|| self.move_on(resource, Stage::Provisioned)))
+        _: Token<'a>,
+    ) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.take(|| self.move_on(resource, ProviderState::Provisioned)))
     }
 
     fn give_up<'a>(
         &'a self,
         resource: &'a ExternalId,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.take(|| self.move_on(resource, Stage::Deprovisioned)))
+        _: Token<'a>,
+    ) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.take(|| self.move_on(resource, ProviderState::Deprovisioned)))
     }
+}
 
-    fn news_url(&self) -> Option<&str> {
-        None
-    }
-
-    fn ask_for_news<'a>(
-        &'a self,
-        _: &'a ExternalId,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.take(|| Ok(())))
-    }
-
-    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>> {
-        Box::pin(self.take(|| Ok(None)))
-    }
-
+impl LogSink for Market {
     fn send_log<'a>(
         &'a self,
         _: &'a ExternalId,
         url: &'a SecretString,
         _: &'a str,
         lines: &'a [LogLine],
-    ) -> BoxFuture<'a, Result<(), SendError>> {
+    ) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(self.take(move || {
             let mut logs = self.logs.lock();
             let log = logs.entry(url.expose_secret().to_owned()).or_default();
@@ -232,12 +247,12 @@ struct Live {
     credentials: Vec<String>,
     /// The primary; after a request without an answer, what it may be besides.
     primary: Vec<String>,
-    /// The word by which each acknowledged flush is found in the log.
+    /// The text by which each acknowledged flush is found in the log.
     flushes: Vec<String>,
 }
 
 struct Model {
-    bed: Bed,
+    fixture: OutboxFixture,
     market: Arc<Market>,
     outbox: Outbox,
     seed: u64,
@@ -262,9 +277,9 @@ async fn cut<T>(polls: u64, work: impl Future<Output = T>) -> Option<T> {
 }
 
 impl Model {
-    fn new(bed: Bed, seed: u64) -> Model {
+    fn new(fixture: OutboxFixture, seed: u64) -> Model {
         let market = Arc::new(Market {
-            weather: Mutex::new(Weather::Fair),
+            faults: Mutex::new(FaultMix::Fair),
             stages: Mutex::default(),
             stuck: Mutex::default(),
             vars: Mutex::default(),
@@ -272,12 +287,12 @@ impl Model {
             issued: Mutex::default(),
             logs: Mutex::default(),
         });
-        let (store, clock) = (&bed.world.store, &bed.world.clock);
-        let outbox = outbox(store, clock, bed.nodes.clone(), market.clone());
+        let (store, clock) = (&fixture.control.store, &fixture.control.clock);
+        let outbox = outbox(store, clock, fixture.nodes.clone(), market.clone());
         Model {
             outbox,
             market,
-            bed,
+            fixture,
             seed,
             dice: seed,
             live: BTreeMap::new(),
@@ -303,7 +318,7 @@ impl Model {
 
     async fn step(&mut self) {
         let pause = Duration::from_millis(200 + self.roll(1_800) as u64);
-        self.bed.world.clock.advance(pause);
+        self.fixture.control.clock.advance(pause);
         match self.roll(24) {
             0 | 1 if self.live.len() < LIVE_MAX => self.provision().await,
             2 => self.provision_again().await,
@@ -314,8 +329,8 @@ impl Model {
             8..=10 => self.promote(false).await,
             11 => self.promote(true).await,
             12..=14 => self.flush().await,
-            15 => self.turn_weather(),
-            16 => self.bed.nodes_follow(self.dice.is_multiple_of(2)),
+            15 => self.set_faults(),
+            16 => self.fixture.nodes_follow(self.dice.is_multiple_of(2)),
             17 | 18 => self.crash().await,
             19 => self.outbox.tidy().await.expect("tidied"),
             _ => {
@@ -328,7 +343,7 @@ impl Model {
         self.made += 1;
         let name = format!("r-{}-{}", self.seed, self.made);
         let log_url = format!("https://token:t.{}@1.us.logplex.io/logs", self.made);
-        let granted = code(&format!("code-{name}"), &self.bed.world.clock);
+        let granted = code(&format!("code-{name}"), &self.fixture.control.clock);
         // One in three is set up in the background, and some of those are never taken as ready.
         let plan = ["dev", "dev", "slow"][self.roll(3)];
         let ask = || {
@@ -348,27 +363,27 @@ impl Model {
         }
         // The first call may be cut off; the marketplace then asks again.
         let polls = self.roll(400) as u64;
-        let mut made = cut(polls, self.bed.world.provisioning.provision(ask())).await;
+        let mut made = cut(polls, self.fixture.control.provisioning.provision(ask())).await;
         if made.is_none() {
-            made = Some(self.bed.world.provisioning.provision(ask()).await);
+            made = Some(self.fixture.control.provisioning.provision(ask()).await);
         }
         let (cache, username) = match made.expect("asked").expect("a cache") {
             Provisioned::Ready(made) => {
-                let username = made.username.to_string();
-                let vars = (username.clone(), made.password.expose().to_owned());
+                let username = made.values.username.to_string();
+                let vars = (username.clone(), made.values.password.expose().to_owned());
                 self.market.vars.lock().insert(id.clone(), vars);
-                let moved = self.market.move_on(&id, Stage::Provisioned);
+                let moved = self.market.move_on(&id, ProviderState::Provisioned);
                 moved.expect("a sound order");
                 (made.resource.cache, username)
             }
             Provisioned::Pending(resource) => {
-                let primary = self.bed.world.store.primary(resource.cache).await;
+                let primary = self.fixture.control.store.primary(resource.cache).await;
                 let (username, _) = primary.expect("read").expect("one");
                 (resource.cache, username.to_string())
             }
         };
         let live = Live {
-            owner: self.bed.world.owner(cache, &name).await,
+            owner: self.fixture.control.owner(cache, &name).await,
             log_url,
             credentials: vec![username.clone()],
             primary: vec![username],
@@ -379,13 +394,17 @@ impl Model {
 
     async fn provision_again(&mut self) {
         let Some(id) = self.any() else { return };
-        let again = self.bed.world.provisioning.provision(request(id.as_str()));
+        let again = self
+            .fixture
+            .control
+            .provisioning
+            .provision(request(id.as_str()));
         let again = again.await.expect("the same cache");
         let live = &self.live[&id];
         match again {
             Provisioned::Ready(again) => {
                 assert_eq!(again.resource.cache, live.owner.cache());
-                assert!(live.primary.contains(&again.username.to_string()));
+                assert!(live.primary.contains(&again.values.username.to_string()));
             }
             Provisioned::Pending(again) => assert_eq!(again.cache, live.owner.cache()),
         }
@@ -394,19 +413,19 @@ impl Model {
     async fn change_plan(&mut self) {
         let Some(id) = self.any() else { return };
         let plan = ["dev", "100"][self.roll(2)];
-        let provisioning = &self.bed.world.provisioning;
-        let changed = provisioning.change_plan(Marketplace::Heroku, &id, plan);
+        let provisioning = &self.fixture.control.provisioning;
+        let changed = provisioning.change_plan(HEROKU, &id, plan);
         changed.await.expect("another plan");
     }
 
     async fn deprovision(&mut self) {
         let Some(id) = self.any() else { return };
         let polls = self.roll(400) as u64;
-        let provisioning = self.bed.world.provisioning.clone();
-        let first = cut(polls, provisioning.deprovision(Marketplace::Heroku, &id)).await;
+        let provisioning = self.fixture.control.provisioning.clone();
+        let first = cut(polls, provisioning.deprovision(HEROKU, &id)).await;
         match first {
             Some(first) => first.expect("it was live"),
-            None => match provisioning.deprovision(Marketplace::Heroku, &id).await {
+            None => match provisioning.deprovision(HEROKU, &id).await {
                 Ok(()) | Err(ProvisioningError::Gone) => {}
                 Err(error) => panic!("{error}"),
             },
@@ -419,7 +438,10 @@ impl Model {
     async fn add(&mut self) {
         let Some(id) = self.any() else { return };
         let polls = self.roll(600) as u64;
-        let (access, owner) = (self.bed.world.access.clone(), self.live[&id].owner.clone());
+        let (access, owner) = (
+            self.fixture.control.access.clone(),
+            self.live[&id].owner.clone(),
+        );
         match cut(polls, access.create(&owner)).await {
             Some(Ok((credential, _))) => {
                 let live = self.live.get_mut(&id).expect("live");
@@ -433,7 +455,7 @@ impl Model {
     async fn delete(&mut self) {
         let Some(id) = self.any() else { return };
         let owner = self.live[&id].owner.clone();
-        let all = self.bed.world.access.credentials(&owner).await;
+        let all = self.fixture.control.access.credentials(&owner).await;
         let Some(last) = all.expect("a list").into_iter().skip(1).last() else {
             return;
         };
@@ -441,12 +463,12 @@ impl Model {
         live.credentials
             .retain(|name| *name != last.username.as_str());
         let polls = self.roll(600) as u64;
-        let access = self.bed.world.access.clone();
+        let access = self.fixture.control.access.clone();
         match cut(polls, access.remove(&owner, &last.username)).await {
             Some(removed) => {
                 removed.expect("a secondary");
             }
-            // Either is in order, but not that it goes between a later step's look and its act.
+            // Either is in order, but not that it goes between a later step's read and its write.
             None => drop(self.behind_the_lock(&owner).await),
         }
     }
@@ -454,7 +476,13 @@ impl Model {
     /// A transaction that holds the resource, begun when whatever was cut off before has come to its end: a commit that
     /// nobody waits for any more may still be under way.
     async fn behind_the_lock(&self, owner: &Owner) -> Tx {
-        let mut tx = self.bed.world.store.begin().await.expect("a transaction");
+        let mut tx = self
+            .fixture
+            .control
+            .store
+            .begin()
+            .await
+            .expect("a transaction");
         let locked = tx.lock_resource(owner.cache()).await.expect("read");
         assert!(locked.is_some());
         tx
@@ -464,7 +492,7 @@ impl Model {
     async fn promote(&mut self, rotate: bool) {
         let Some(id) = self.any() else { return };
         let owner = self.live[&id].owner.clone();
-        let access = self.bed.world.access.clone();
+        let access = self.fixture.control.access.clone();
         let all = access.credentials(&owner).await.expect("a list");
         let (first, last) = (&all[0].username, &all[all.len() - 1].username);
         let polls = self.roll(400) as u64;
@@ -481,7 +509,7 @@ impl Model {
             Some(Ok(name)) => name,
             Some(Err(AccessError::TooManyCredentials { .. })) => return,
             Some(Err(error)) => panic!("{error}"),
-            // Looks what came of it; either is in order.
+            // Reconcile what came of it; either is in order.
             None => {
                 let mut tx = self.behind_the_lock(&owner).await;
                 let now = tx.primary_credential(owner.cache()).await.expect("read");
@@ -505,13 +533,13 @@ impl Model {
         self.made += 1;
         let word = format!("p{}.example.net", self.made);
         let live = self.live.get_mut(&id).expect("live");
-        self.bed.flush(&live.owner, &word).await;
+        self.fixture.flush(&live.owner, &word).await;
         live.flushes.push(format!(" proxy={word} "));
     }
 
-    fn turn_weather(&mut self) {
-        let kinds = [Weather::Fair, Weather::Down, Weather::Forgetful];
-        *self.market.weather.lock() = kinds[self.roll(3)];
+    fn set_faults(&mut self) {
+        let kinds = [FaultMix::Fair, FaultMix::Down, FaultMix::Forgetful];
+        *self.market.faults.lock() = kinds[self.roll(3)];
     }
 
     /// The worker dies in the middle of what it does; another starts.
@@ -520,25 +548,34 @@ impl Model {
         if let Some(done) = cut(polls, self.outbox.run_due()).await {
             done.expect("the store answers");
         }
-        let (store, clock) = (&self.bed.world.store, &self.bed.world.clock);
-        self.outbox = outbox(store, clock, self.bed.nodes.clone(), self.market.clone());
+        let (store, clock) = (&self.fixture.control.store, &self.fixture.control.clock);
+        self.outbox = outbox(
+            store,
+            clock,
+            self.fixture.nodes.clone(),
+            self.market.clone(),
+        );
     }
 
-    /// Fair weather until nothing is owed any more. Shorter than a line lives.
+    /// No faults until nothing is owed any more. Shorter than a line lives.
     async fn settle(&mut self) {
-        *self.market.weather.lock() = Weather::Fair;
-        self.bed.nodes_follow(true);
-        let store = &self.bed.world.store;
-        let ever = Timestamp::from_micros(i64::MAX);
+        *self.market.faults.lock() = FaultMix::Fair;
+        self.fixture.nodes_follow(true);
+        let store = &self.fixture.control.store;
+        let (ever, served) = (Timestamp::from_micros(i64::MAX), heroku());
         for _ in 0..40 {
-            self.bed.pass(20);
+            self.fixture.pass(20);
             while self.outbox.run_due().await.expect("the store answers") > 0 {}
             let owed = store.lines_waiting().await.expect("read")
-                + store.config_backlog(ever).await.expect("read").due
-                + store.codes_backlog(ever).await.expect("read").due;
-            let setups = store.setups_backlog(ever).await.expect("read").due;
+                + store.config_backlog(&served, ever).await.expect("read").due
+                + store.codes_backlog(&served, ever).await.expect("read").due;
+            let unfinished = store
+                .async_provisions_backlog(&served, ever)
+                .await
+                .expect("read")
+                .due;
             let stuck: Vec<ExternalId> = self.market.stuck.lock().iter().cloned().collect();
-            if owed == 0 && setups == stuck.len() as u64 {
+            if owed == 0 && unfinished == stuck.len() as u64 {
                 return self.wait_for_giving_up(stuck).await;
             }
         }
@@ -550,14 +587,18 @@ impl Model {
         if stuck.is_empty() {
             return;
         }
-        self.bed.pass(11 * 3_600);
+        self.fixture.pass(11 * 3_600);
         for _ in 0..20 {
-            self.bed.pass(300);
+            self.fixture.pass(300);
             while self.outbox.run_due().await.expect("the store answers") > 0 {}
         }
         for id in stuck {
-            let stage = self.market.stages.lock().get(&id).copied();
-            assert_eq!(stage, Some(Stage::Deprovisioned), "{id} was given up");
+            let state = self.market.stages.lock().get(&id).copied();
+            assert_eq!(
+                state,
+                Some(ProviderState::Deprovisioned),
+                "{id} was given up"
+            );
             let live = self.live.remove(&id).expect("live until now");
             self.market.remove(&id);
             self.dead.push((id, live.owner.cache()));
@@ -565,7 +606,7 @@ impl Model {
     }
 
     async fn check(&self) {
-        let store = &self.bed.world.store;
+        let store = &self.fixture.control.store;
         for (id, live) in &self.live {
             let cache = live.owner.cache();
             let (username, password) = store.primary(cache).await.expect("read").expect("one");
@@ -576,8 +617,8 @@ impl Model {
                 ours.0
             );
             assert_eq!(self.market.vars.lock().get(id), Some(&ours), "{id}");
-            let stage = self.market.stages.lock().get(id).copied();
-            assert_eq!(stage, Some(Stage::Provisioned), "{id}");
+            let state = self.market.stages.lock().get(id).copied();
+            assert_eq!(state, Some(ProviderState::Provisioned), "{id}");
             let resource = store.resource(cache).await.expect("read");
             let state = resource.expect("a row").state;
             assert_eq!(state, ResourceState::Provisioned, "{id}");
@@ -598,7 +639,7 @@ impl Model {
             assert!(store.credentials(*cache).await.expect("read").is_empty());
             assert!(store.config_state(*cache).await.expect("read").is_none());
             assert!(store.grant(*cache).await.expect("read").is_none());
-            let provisioning = &self.bed.world.provisioning;
+            let provisioning = &self.fixture.control.provisioning;
             let again = provisioning.provision(request(id.as_str())).await;
             assert!(matches!(again, Err(ProvisioningError::Gone)), "{id}");
         }
@@ -645,7 +686,9 @@ async fn after_any_history_both_sides_agree() {
             .chain([(seed, steps)])
         {
             let _told = Told(seed);
-            Model::new(Bed::start(db).await, seed).run(steps).await;
+            Model::new(OutboxFixture::start(db).await, seed)
+                .run(steps)
+                .await;
         }
     })
     .await;

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::db::Database;
+use crate::support::full_service::{FullService, PASSWORD, Wishes, settings};
+use crate::support::on_both_databases;
 use crate::support::process::larder;
-use crate::support::scene::{PASSWORD, Scene, Wishes, settings};
+
+on_both_databases!(the_manifest_s_id_and_prefix_are_those_of_the_service);
 
 /// Writes the manifest into the folder; answers the setting that names it.
 fn with_manifest(folder: &Path, manifest: &Value) -> (String, String) {
@@ -110,18 +113,17 @@ async fn check_config_names_every_fault_of_a_manifest() {
     assert!(ended.success, "put right, it is sound: {ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_manifest_s_id_and_prefix_are_those_of_the_service() {
+async fn the_manifest_s_id_and_prefix_are_those_of_the_service(database: Database) {
     let folder = tempfile::tempdir().expect("a folder");
     let wishes = Wishes {
         settings: vec![with_manifest(folder.path(), &sound())],
         ..Wishes::default()
     };
-    let world = Scene::start(Database::sqlite(), wishes).await;
+    let service = FullService::start(database, wishes).await;
     let order = json!({"uuid": AddonId::generate(), "plan": "dev", "region": "us"});
     let post = async |id: &str| {
         let request = reqwest::Client::new()
-            .post(format!("{}/heroku/resources", world.base))
+            .post(format!("{}/heroku/resources", service.base))
             .basic_auth(id, Some(PASSWORD))
             .json(&order);
         request.send().await.expect("an answer")
@@ -134,5 +136,5 @@ async fn the_manifest_s_id_and_prefix_are_those_of_the_service() {
     let mut names: Vec<&str> = config.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["ACME_PASSWORD", "ACME_SERVERS", "ACME_USERNAME"]);
-    world.stop().await;
+    service.stop().await;
 }

@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use larder::cluster::link::{
-    CacheChange, Changes, ControlLink, Introduction, LinkError, Login, Report,
-};
-use larder::cluster::{Cluster, Handover, Node};
+use larder::access::{DONE_WAIT, FlushResult};
+use larder::cluster::link::wire::{CacheChange, Changes, Introduction, Login, Report, Welcome};
+use larder::cluster::{Cluster, ControlLink, EventBuffer, LinkError, LocalLink, NodeAgent};
 use larder::domain::credential::LastUse;
 use larder::domain::{
-    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, Origin, Revision, Timestamp,
+    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, NodePhase, Origin, Revision,
+    Timestamp,
 };
 
 use larder::engine::{EngineEvent, EventSink as _};
 
+use crate::support::control_plane::{ControlPlane, FakePlane, eventually, node_settings, plans};
 use crate::support::db::on_each;
-use crate::support::world::{FakePlane, World, eventually, node_settings, plans};
 
 /// A link that breaks: the first `lost` reports do not arrive, the next `unanswered` arrive without the node
 /// hearing of it.
 struct BadLink {
-    cluster: Cluster,
+    link: LocalLink,
     lost: AtomicU32,
     unanswered: AtomicU32,
 }
@@ -34,8 +34,8 @@ fn once_less(count: &AtomicU32) -> bool {
 }
 
 impl ControlLink for BadLink {
-    fn join(&self, node: Introduction) -> BoxFuture<'_, Result<NodeId, LinkError>> {
-        self.cluster.join(node)
+    fn join(&self, node: Introduction) -> BoxFuture<'_, Result<Welcome, LinkError>> {
+        self.link.join(node)
     }
 
     fn changes_since<'a>(
@@ -44,7 +44,7 @@ impl ControlLink for BadLink {
         known: Revision,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
-        self.cluster.changes_since(node, known, wait)
+        self.link.changes_since(node, known, wait)
     }
 
     fn report<'a>(
@@ -55,12 +55,12 @@ impl ControlLink for BadLink {
         Box::pin(async move {
             let away = || Err(LinkError::Away("a test".to_owned()));
             if report.events.is_empty() {
-                return self.cluster.report(node, report).await;
+                return self.link.report(node, report).await;
             }
             if once_less(&self.lost) {
                 return away();
             }
-            self.cluster.report(node, report).await?;
+            self.link.report(node, report).await?;
             if once_less(&self.unanswered) {
                 return away();
             }
@@ -87,26 +87,26 @@ fn flush(cache: CacheId, at: Timestamp, items: u64) -> EngineEvent {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_is_repeated_until_it_is_stored_and_counts_once() {
     on_each(async |db| {
-        let world = World::start_with(db, |cluster| {
+        let control = ControlPlane::start_with(db, |cluster| {
             Arc::new(BadLink {
-                cluster,
+                link: LocalLink(cluster),
                 lost: 2.into(),
                 unanswered: 2.into(),
             })
         })
         .await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let at = world.clock.now();
+        let cache = control.provision("r-1").await.resource.cache;
+        let at = control.clock.now();
         let refusing = "4F2A90".parse().expect("a name");
-        world.handover.record(flush(cache, at, 5));
-        world.handover.record(EngineEvent::FlushRefused {
+        control.event_buffer.record(flush(cache, at, 5));
+        control.event_buffer.record(EngineEvent::FlushRefused {
             cache,
             proxy: "p1".to_owned(),
             credential: refusing,
             remote: None,
             at,
         });
-        world.handover.record(EngineEvent::MemoryFull {
+        control.event_buffer.record(EngineEvent::MemoryFull {
             cache,
             used: 1,
             limit: 1,
@@ -116,19 +116,19 @@ async fn a_report_is_repeated_until_it_is_stored_and_counts_once() {
         });
         // Reports are stored in order, so when this one is there, so are all before it.
         eventually("the last event is stored", async || {
-            world
+            control
                 .history(cache)
                 .await
                 .contains(&"memory_full".to_owned())
         })
         .await;
         let later = at.plus(Duration::from_secs(1));
-        world.handover.record(flush(cache, later, 6));
+        control.event_buffer.record(flush(cache, later, 6));
         eventually("a later report is stored", async || {
-            world.store.flush_count(cache).await.expect("a count") == 2
+            control.store.flush_count(cache).await.expect("a count") == 2
         })
         .await;
-        let kinds = world.history(cache).await;
+        let kinds = control.history(cache).await;
         assert_eq!(
             kinds,
             [
@@ -146,25 +146,26 @@ async fn a_report_is_repeated_until_it_is_stored_and_counts_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_flushes_adds_up() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let at = world.clock.now();
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let at = control.clock.now();
         for _ in 0..1_000 {
-            world.handover.record(flush(cache, at, 2));
+            control.event_buffer.record(flush(cache, at, 2));
         }
-        world.clock.advance(Duration::from_secs(1));
+        control.clock.advance(Duration::from_secs(1));
         eventually("all are counted", async || {
-            world.store.flush_count(cache).await.expect("a count") == 1_000
+            control.store.flush_count(cache).await.expect("a count") == 1_000
         })
         .await;
-        let events = world.store.events(cache, 100).await.expect("events");
+        let events = control.store.events(cache, 100).await.expect("events");
         assert_eq!(
             events.len(),
             12,
             "provisioned, ten flushes, and one for the rest"
         );
-        let summed = events.iter().find(|event| event.line.contains("repeated"));
-        let line = &summed.expect("one for the rest").line;
+        let mut details = events.iter().map(|event| event.detail());
+        let summed = details.find(|detail| detail.contains("repeated"));
+        let line = summed.expect("one for the rest");
         assert!(
             line.ends_with("items=1980 bytes=1980 repeated=990"),
             "{line}"
@@ -176,21 +177,21 @@ async fn a_flood_of_flushes_adds_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logins_are_written_down() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let made = world.provision("r-1").await;
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
         let cache = made.resource.cache;
         let last = LastUse {
-            at: world.clock.now(),
+            at: control.clock.now(),
             from: "10.0.4.17".to_owned(),
         };
-        world.handover.record(EngineEvent::LoggedIn {
+        control.event_buffer.record(EngineEvent::LoggedIn {
             cache,
-            username: made.username,
+            username: made.values.username,
             from: Some([10, 0, 4, 17].into()),
             at: last.at,
         });
         eventually("the login is stored", async || {
-            let credentials = world.store.credentials(cache).await.expect("a list");
+            let credentials = control.store.credentials(cache).await.expect("a list");
             credentials[0].last_used == Some(last.clone())
         })
         .await;
@@ -202,28 +203,31 @@ async fn logins_are_written_down() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_logins_in_a_report_the_later_counts() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let made = world.provision("r-1").await;
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
         let cache = made.resource.cache;
-        let now = world.clock.now();
+        let now = control.clock.now();
         for order in [[7, 9], [12, 11]] {
-            let login = |secs| Login {
-                cache,
-                username: made.username.clone(),
-                last: LastUse {
-                    at: now.plus(Duration::from_secs(secs)),
-                    from: secs.to_string(),
-                },
+            let last = |secs: u64| LastUse {
+                at: now.plus(Duration::from_secs(secs)),
+                from: secs.to_string(),
             };
+            let login = |secs| Login::new(cache, &made.values.username, last(secs));
+            let run = control.store.node_run(control.node.id()).await;
+            let home = run.expect("a row").expect("a node").home;
             let report = Report {
-                applied: *world.node.applied().borrow(),
+                home: home.expect("it was started").0,
+                applied: control.node.applied().borrow().0,
                 logins: order.map(login).to_vec(),
-                events: Vec::new(),
+                ..Report::default()
             };
-            let taken = world.cluster.report(world.node.id(), &report).await;
+            let taken = control
+                .cluster
+                .take_report(control.node.id(), &report)
+                .await;
             taken.expect("stored");
-            let credentials = world.store.credentials(cache).await.expect("a list");
-            let latest = order.into_iter().max().map(login).map(|login| login.last);
+            let credentials = control.store.credentials(cache).await.expect("a list");
+            let latest = order.into_iter().max().map(last);
             assert_eq!(credentials[0].last_used, latest);
         }
     })
@@ -233,16 +237,16 @@ async fn of_two_logins_in_a_report_the_later_counts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_engine_told_before_a_stop_is_stored() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let at = world.clock.now();
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let at = control.clock.now();
         for _ in 0..30 {
-            world.handover.record(flush(cache, at, 1));
+            control.event_buffer.record(flush(cache, at, 1));
         }
-        world.clock.advance(Duration::from_secs(1));
-        world.stop.cancel();
+        control.clock.advance(Duration::from_secs(1));
+        control.stop.cancel();
         eventually("the farewell is stored", async || {
-            world.store.flush_count(cache).await.expect("a count") == 30
+            control.store.flush_count(cache).await.expect("a count") == 30
         })
         .await;
     })
@@ -252,33 +256,41 @@ async fn what_the_engine_told_before_a_stop_is_stored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_keeps_its_identity() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
         let join = async |dir: &std::path::Path, port: u16| {
             let mut settings = node_settings(dir);
             settings.proxy_port = port;
-            let link = Arc::new(world.cluster.clone());
-            let handover = Arc::new(Handover::default());
-            let plane = FakePlane::new(handover.clone());
-            let node = Node::join(&settings, link, plane, handover, world.clock.clone()).await;
+            let link = Arc::new(LocalLink(control.cluster.clone()));
+            let event_buffer = Arc::new(EventBuffer::default());
+            let plane = FakePlane::new(event_buffer.clone());
+            let node =
+                NodeAgent::join(&settings, link, plane, event_buffer, control.clock.clone()).await;
             node.expect("joined").id().clone()
         };
+        control.stop.cancel();
+        eventually("the first machine has ended", async || {
+            let run = control.store.node_run(control.node.id()).await;
+            run.expect("a row").expect("a node").status.phase == NodePhase::Stopped
+        })
+        .await;
         let dir = tempfile::tempdir().expect("a directory");
         let known_by_name = join(dir.path(), 11211).await;
-        assert_eq!(&known_by_name, world.node.id(), "a lost data directory");
+        assert_eq!(&known_by_name, control.node.id(), "a lost data directory");
         let known_by_file = join(dir.path(), 11999).await;
         assert_eq!(known_by_file, known_by_name, "another port");
-        let servers = world.cluster.servers(cache).await.expect("servers");
+        let servers = control.cluster.servers(cache).await.expect("servers");
         assert_eq!(servers, "p1.example.net:11999", "the new port is announced");
 
         let other = tempfile::tempdir().expect("a directory");
         assert_ne!(join(other.path(), 12000).await, known_by_name);
         std::fs::write(other.path().join("node-id"), "not an id\n").expect("written");
-        let link = Arc::new(world.cluster.clone());
-        let handover = Arc::new(Handover::default());
-        let plane = FakePlane::new(handover.clone());
+        let link = Arc::new(LocalLink(control.cluster.clone()));
+        let event_buffer = Arc::new(EventBuffer::default());
+        let plane = FakePlane::new(event_buffer.clone());
         let settings = node_settings(other.path());
-        let refused = Node::join(&settings, link, plane, handover, world.clock.clone()).await;
+        let refused =
+            NodeAgent::join(&settings, link, plane, event_buffer, control.clock.clone()).await;
         assert!(refused.is_err());
     })
     .await;
@@ -287,63 +299,65 @@ async fn a_machine_keeps_its_identity() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_of_a_cache_are_both_waited_for_and_flush_once() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let made = world.provision("r-1").await;
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
         let cache = made.resource.cache;
         // A second node on another machine: it talks through a cluster of its own over the same database.
         let far = Cluster::new(
             db.opened_again().await,
             plans(),
-            world.clock.clone(),
+            control.clock.clone(),
             larder::cluster::ClusterSettings::default(),
         );
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = node_settings(dir.path());
         settings.proxy_hostname = "p2.example.net".to_owned();
-        let handover = Arc::new(Handover::default());
-        let plane = FakePlane::new(handover.clone());
-        let link = Arc::new(far.clone());
-        let node = Node::join(
+        let event_buffer = Arc::new(EventBuffer::default());
+        let plane = FakePlane::new(event_buffer.clone());
+        let link = Arc::new(LocalLink(far.clone()));
+        let node = NodeAgent::join(
             &settings,
             link,
             plane.clone(),
-            handover,
-            world.clock.clone(),
+            event_buffer,
+            control.clock.clone(),
         )
         .await;
         let node = Arc::new(node.expect("joined"));
-        let mut tx = world.store.begin().await.expect("a transaction");
+        let mut tx = control.store.begin().await.expect("a transaction");
         tx.place(cache, node.id()).await.expect("placed");
         let revision = tx.bump(cache).await.expect("bumped");
         tx.commit().await.expect("committed");
-        world.cluster.wake();
+        control.cluster.wake();
 
         let short = Duration::from_millis(50);
-        let reach = world.cluster.caught_up(cache, revision, short).await;
+        let reach = control.cluster.caught_up(cache, revision, short).await;
         assert_eq!(reach.expect("a reach").nodes, 2);
-        assert!(!world.cluster.wait_applied(cache, revision, short).await);
+        assert!(!control.cluster.wait_applied(cache, revision, short).await);
         tokio::spawn({
-            let (node, stop) = (Arc::clone(&node), world.stop.clone());
+            let (node, stop) = (Arc::clone(&node), control.stop.clone());
             async move { node.run(stop).await }
         });
         let long = Duration::from_secs(60);
-        assert!(world.cluster.wait_applied(cache, revision, long).await);
-        assert_eq!(plane.usernames(cache), [made.username.to_string()]);
+        assert!(control.cluster.wait_applied(cache, revision, long).await);
+        assert_eq!(plane.usernames(cache), [made.values.username.to_string()]);
 
-        let owner = world.owner(cache, "proof").await;
-        let flushed = world.access.flush(&owner).await.expect("flushed");
+        let owner = control.owner(cache, "proof").await;
+        let flushed = control
+            .access
+            .flush(&owner, None, DONE_WAIT)
+            .await
+            .expect("flushed");
         eventually("both have reported", async || {
-            world.store.flush_count(cache).await.expect("a count") == 1
+            control.store.flush_count(cache).await.expect("a count") == 1
         })
         .await;
-        let both = larder::access::FlushResult::Done {
+        let both = FlushResult::Done {
             items: 6,
             bytes: 600,
         };
-        assert!(flushed == both || flushed == larder::access::FlushResult::Ordered);
-        let line = world.store.events(cache, 1).await.expect("events")[0]
-            .line
-            .clone();
+        assert!(flushed == both || flushed == FlushResult::Ordered);
+        let line = control.store.events(cache, 1).await.expect("events")[0].detail();
         assert!(line.ends_with("items=6 bytes=600"), "{line}");
         assert_eq!(plane.flushed.lock().len(), 1);
     })
@@ -354,19 +368,19 @@ async fn two_nodes_of_a_cache_are_both_waited_for_and_flush_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_from_another_history_starts_over() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let answer = world
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let answer = control
             .cluster
-            .changes_since(world.node.id(), Revision(1_000), Duration::ZERO)
+            .changes_since(control.node.id(), Revision(1_000), Duration::ZERO)
             .await
             .expect("an answer");
         assert!(answer.complete);
-        assert_eq!(answer.revision, Revision(1));
+        assert_eq!(answer.revision, 1);
         let [CacheChange::Serve(spec)] = &answer.caches[..] else {
             panic!("{answer:?}");
         };
-        assert_eq!(spec.cache, cache);
+        assert_eq!(spec.cache, cache.0);
     })
     .await;
 }

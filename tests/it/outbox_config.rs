@@ -1,24 +1,25 @@
-//! Config pushes: what the provider holds follows the primary, whatever the weather (P2, P3).
+//! Config pushes: what the provider holds follows the primary, whatever goes wrong (P2, P3).
 
 use std::time::Duration;
 
 use larder::domain::Clock as _;
-use larder::outbox::ports::SendErrorKind;
-use larder::store::grants::GrantState;
-use larder::store::nodes::NodeRecord;
+use larder::http::CallErrorKind;
+use larder::store::fleet::nodes::NodeRecord;
+use larder::store::outbox::grants::GrantState;
 
-use crate::outbox_bed::{Bed, Call, code};
+use crate::outbox_fixture::{Call, OutboxFixture, code};
+use crate::support::HEROKU;
+use crate::support::control_plane::{eventually, request};
 use crate::support::db::on_each;
-use crate::support::world::{eventually, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_pushed_after_provisioning() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        assert_eq!(*bed.provider.calls.lock(), [Call::Exchange]);
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        assert_eq!(*fixture.provider.calls.lock(), [Call::Exchange]);
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (1, 1));
         assert_eq!(state.pending_since, None);
     })
@@ -28,13 +29,13 @@ async fn nothing_is_pushed_after_provisioning() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promotion_is_pushed_once() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        let promoted = bed.promote_new(&owner).await;
-        assert!(bed.state(owner.cache()).await.pending_since.is_some());
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes(), [promoted]);
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        let promoted = fixture.promote_new(&owner).await;
+        assert!(fixture.state(owner.cache()).await.pending_since.is_some());
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.pushes(), [promoted]);
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (2, 2));
         assert_eq!((state.pending_since, state.last_error), (None, None));
     })
@@ -44,13 +45,13 @@ async fn a_promotion_is_pushed_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_and_back_is_no_push() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.promote_new(&owner).await;
-        bed.promote(&owner, &owner.resource().label).await;
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes(), Vec::<String>::new());
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.promote_new(&owner).await;
+        fixture.promote(&owner, &owner.resource().label).await;
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.pushes(), Vec::<String>::new());
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (3, 3));
     })
     .await;
@@ -60,32 +61,34 @@ async fn there_and_back_is_no_push() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_new_address_is_pushed() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
         let node = |host: &str| NodeRecord {
-            id: bed.world.node.id().clone(),
+            id: fixture.control.node.id().clone(),
             cluster: "c1".parse().expect("a cluster"),
             region: "us".to_owned(),
             proxy_hostname: host.to_owned(),
             proxy_port: 11211,
             memory_bytes: 1 << 30,
+            home_id: "m:1:2".to_owned(),
+            home_path: "/var/lib/larder".to_owned(),
         };
         let start = async |host: &str| {
-            let mut tx = bed.world.store.begin().await.expect("a transaction");
-            tx.register_node(&node(host), bed.world.clock.now())
+            let mut tx = fixture.control.store.begin().await.expect("a transaction");
+            tx.register_node(&node(host), fixture.control.clock.now())
                 .await
                 .expect("registered");
             tx.commit().await.expect("a commit");
-            while bed.work().await > 0 {}
+            while fixture.work().await > 0 {}
         };
         start("p1.example.net").await;
-        assert_eq!(bed.provider.pushes().len(), 0, "the same address");
+        assert_eq!(fixture.provider.pushes().len(), 0, "the same address");
         start("p9.example.net").await;
-        assert_eq!(bed.provider.pushes(), [owner.resource().label.clone()]);
-        let servers = bed.provider.servers.lock().clone();
+        assert_eq!(fixture.provider.pushes(), [owner.resource().label.clone()]);
+        let servers = fixture.provider.servers.lock().clone();
         assert_eq!(servers, ["p9.example.net:11211"]);
-        let state = bed.state(owner.cache()).await;
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (2, 2));
     })
     .await;
@@ -94,21 +97,21 @@ async fn a_node_with_a_new_address_is_pushed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_push_before_the_nodes_know_the_credential() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        let promoted = bed.promote_new(&owner).await;
-        bed.nodes_follow(false);
-        bed.work().await;
-        assert_eq!(bed.provider.pushes(), Vec::<String>::new());
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        let promoted = fixture.promote_new(&owner).await;
+        fixture.nodes_follow(false);
+        fixture.work().await;
+        assert_eq!(fixture.provider.pushes(), Vec::<String>::new());
+        let state = fixture.state(owner.cache()).await;
         let why = state.last_error.expect("a reason");
         assert!(why.contains("nodes"), "{why}");
         assert_eq!(state.dead_at, None);
 
-        bed.nodes_follow(true);
-        bed.pass(1);
-        bed.work().await;
-        assert_eq!(bed.provider.pushes(), [promoted]);
+        fixture.nodes_follow(true);
+        fixture.pass(1);
+        fixture.work().await;
+        assert_eq!(fixture.provider.pushes(), [promoted]);
     })
     .await;
 }
@@ -117,29 +120,29 @@ async fn no_push_before_the_nodes_know_the_credential() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_during_the_wait_is_waited_for_too() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.promote_new(&owner).await;
-        let gate = bed.nodes.hold();
-        let outbox = bed.outbox.clone();
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.promote_new(&owner).await;
+        let gate = fixture.nodes.hold();
+        let outbox = fixture.outbox.clone();
         let pushing = tokio::spawn(async move { outbox.run_due().await });
         eventually("the nodes are waited for", async || {
-            bed.nodes.awaited.lock().len() == 1
+            fixture.nodes.awaited.lock().len() == 1
         })
         .await;
-        let second = bed.promote_new(&owner).await;
+        let second = fixture.promote_new(&owner).await;
         gate.add_permits(1);
         eventually("they are waited for again", async || {
-            bed.nodes.awaited.lock().len() == 2
+            fixture.nodes.awaited.lock().len() == 2
         })
         .await;
-        assert!(bed.provider.pushes().is_empty());
-        let awaited = bed.nodes.awaited.lock().clone();
+        assert!(fixture.provider.pushes().is_empty());
+        let awaited = fixture.nodes.awaited.lock().clone();
         assert!(awaited[1] > awaited[0]);
         gate.add_permits(1);
         pushing.await.expect("no panic").expect("recorded");
-        assert_eq!(*bed.provider.effects.lock(), [second]);
+        assert_eq!(*fixture.provider.effects.lock(), [second]);
     })
     .await;
 }
@@ -147,28 +150,32 @@ async fn a_change_during_the_wait_is_waited_for_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_during_a_push_is_pushed_after_it() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let first = bed.promote_new(&owner).await;
-        let gate = bed.provider.hold();
-        let outbox = bed.outbox.clone();
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let first = fixture.promote_new(&owner).await;
+        let gate = fixture.provider.hold();
+        let outbox = fixture.outbox.clone();
         let pushing = tokio::spawn(async move { outbox.run_due().await });
         eventually("the push is on the wire", async || {
-            bed.provider.pushes().len() == 1
+            fixture.provider.pushes().len() == 1
         })
         .await;
-        let second = bed.promote_new(&owner).await;
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes().len(), 1, "one in flight per resource");
-        bed.provider.go_on();
+        let second = fixture.promote_new(&owner).await;
+        while fixture.work().await > 0 {}
+        assert_eq!(
+            fixture.provider.pushes().len(),
+            1,
+            "one in flight per resource"
+        );
+        fixture.provider.go_on();
         gate.add_permits(1);
         pushing.await.expect("no panic").expect("recorded");
-        let between = bed.state(owner.cache()).await;
+        let between = fixture.state(owner.cache()).await;
         assert_eq!((between.desired, between.applied), (3, 2));
-        bed.work().await;
-        assert_eq!(*bed.provider.effects.lock(), [first, second]);
-        let state = bed.state(owner.cache()).await;
+        fixture.work().await;
+        assert_eq!(*fixture.provider.effects.lock(), [first, second]);
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.desired, state.applied), (3, 3));
     })
     .await;
@@ -178,37 +185,104 @@ async fn a_change_during_a_push_is_pushed_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_value_never_stays_over_a_newer_one() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let other = bed.another_worker(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let older = bed.promote_new(&owner).await;
-        let gate = bed.provider.hold();
-        let outbox = bed.outbox.clone();
+        let fixture = OutboxFixture::start(db).await;
+        let other = fixture.another_worker(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let older = fixture.promote_new(&owner).await;
+        let gate = fixture.provider.hold();
+        let outbox = fixture.outbox.clone();
         let asleep = tokio::spawn(async move { outbox.run_due().await });
         eventually("the push is on the wire", async || {
-            bed.provider.pushes().len() == 1
+            fixture.provider.pushes().len() == 1
         })
         .await;
-        bed.provider.go_on();
+        fixture.provider.go_on();
 
-        bed.pass(61);
-        let newer = bed.promote_new(&owner).await;
+        fixture.pass(61);
+        let newer = fixture.promote_new(&owner).await;
         assert_eq!(
             other.run_due().await.expect("the store answers"),
             2,
             "the push and the lines"
         );
-        assert_eq!(bed.state(owner.cache()).await.applied, 3);
+        assert_eq!(fixture.state(owner.cache()).await.applied, 3);
 
         gate.add_permits(1);
         asleep.await.expect("no panic").expect("recorded");
-        assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
-        assert_eq!(bed.state(owner.cache()).await.applied, 3, "not recorded");
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
-        let state = bed.state(owner.cache()).await;
+        assert_eq!(*fixture.provider.effects.lock(), [newer.clone(), older]);
+        assert_eq!(
+            fixture.state(owner.cache()).await.applied,
+            3,
+            "not recorded"
+        );
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.effects.lock().last(), Some(&newer));
+        let state = fixture.state(owner.cache()).await;
         assert_eq!(state.desired, state.applied);
+    })
+    .await;
+}
+
+/// A worker that waited for the nodes until its lease had ended sends nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_does_not_begin_after_its_lease_has_ended() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let other = fixture.another_worker(db).await;
+        let owner = fixture.cache("r-1").await;
+        while fixture.work().await > 0 {}
+        let before = fixture.nodes.awaited.lock().len();
+        let first = fixture.promote_new(&owner).await;
+        let gate = fixture.nodes.hold();
+        let outbox = fixture.outbox.clone();
+        let asleep = tokio::spawn(async move { outbox.run_due().await });
+        eventually("it waits for the nodes", async || {
+            fixture.nodes.awaited.lock().len() > before
+        })
+        .await;
+        fixture.nodes.go_on();
+        fixture.pass(61);
+        other.run_due().await.expect("the store answers");
+        let sent = std::slice::from_ref(&first);
+        assert_eq!(fixture.provider.effects.lock().as_slice(), sent);
+
+        // So that the one who slept finds something to push.
+        fixture.promote_new(&owner).await;
+        gate.add_permits(1);
+        asleep.await.expect("no panic").expect("recorded");
+        assert_eq!(
+            fixture.provider.pushes(),
+            [first],
+            "nothing without a lease"
+        );
+    })
+    .await;
+}
+
+/// The values were pushed while somebody wanted others and then these again: a worker that slept may have sent the others
+/// in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_during_a_push_is_pushed_again() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        while fixture.work().await > 0 {}
+        let here = fixture.promote_new(&owner).await;
+        let gate = fixture.provider.hold();
+        let outbox = fixture.outbox.clone();
+        let pushing = tokio::spawn(async move { outbox.run_due().await });
+        eventually("the push is on the wire", async || {
+            fixture.provider.pushes().len() == 1
+        })
+        .await;
+        fixture.promote_new(&owner).await;
+        fixture.promote(&owner, &here).await;
+        fixture.provider.go_on();
+        gate.add_permits(1);
+        pushing.await.expect("no panic").expect("recorded");
+        while fixture.work().await > 0 {}
+        assert_eq!(*fixture.provider.effects.lock(), [here.clone(), here]);
     })
     .await;
 }
@@ -217,20 +291,22 @@ async fn an_older_value_never_stays_over_a_newer_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_and_back_is_a_push_when_the_way_there_is_uncertain() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let there = bed.promote_new(&owner).await;
-        bed.provider.lose_answers(true);
-        bed.provider.fail([SendErrorKind::Retry { after: None }]);
-        bed.work().await;
-        bed.provider.lose_answers(false);
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let there = fixture.promote_new(&owner).await;
+        fixture.provider.lose_answers(true);
+        fixture
+            .provider
+            .fail([CallErrorKind::Retry { after: None }]);
+        fixture.work().await;
+        fixture.provider.lose_answers(false);
         let back = owner.resource().label.clone();
-        bed.promote(&owner, &back).await;
-        bed.pass(10);
-        while bed.work().await > 0 {}
-        assert_eq!(*bed.provider.effects.lock(), [there, back]);
-        let state = bed.state(owner.cache()).await;
+        fixture.promote(&owner, &back).await;
+        fixture.pass(10);
+        while fixture.work().await > 0 {}
+        assert_eq!(*fixture.provider.effects.lock(), [there, back]);
+        let state = fixture.state(owner.cache()).await;
         assert_eq!(state.desired, state.applied);
     })
     .await;
@@ -240,37 +316,37 @@ async fn there_and_back_is_a_push_when_the_way_there_is_uncertain() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_value_over_one_not_yet_recorded_does_not_stay() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let other = bed.another_worker(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let older = bed.promote_new(&owner).await;
-        let asleep_gate = bed.provider.hold();
-        let outbox = bed.outbox.clone();
+        let fixture = OutboxFixture::start(db).await;
+        let other = fixture.another_worker(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let older = fixture.promote_new(&owner).await;
+        let asleep_gate = fixture.provider.hold();
+        let outbox = fixture.outbox.clone();
         let asleep = tokio::spawn(async move { outbox.run_due().await });
         eventually("the older push is on the wire", async || {
-            bed.provider.pushes().len() == 1
+            fixture.provider.pushes().len() == 1
         })
         .await;
 
-        bed.pass(61);
-        let newer = bed.promote_new(&owner).await;
-        let quick_gate = bed.provider.hold_after();
+        fixture.pass(61);
+        let newer = fixture.promote_new(&owner).await;
+        let quick_gate = fixture.provider.hold_after();
         let quick = tokio::spawn(async move { other.run_due().await });
         eventually("the newer push took effect", async || {
-            bed.provider.effects.lock().len() == 1
+            fixture.provider.effects.lock().len() == 1
         })
         .await;
         asleep_gate.add_permits(1);
         asleep.await.expect("no panic").expect("recorded");
-        bed.provider.go_on();
+        fixture.provider.go_on();
         quick_gate.add_permits(1);
         quick.await.expect("no panic").expect("recorded");
-        assert_eq!(*bed.provider.effects.lock(), [newer.clone(), older]);
+        assert_eq!(*fixture.provider.effects.lock(), [newer.clone(), older]);
 
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.effects.lock().last(), Some(&newer));
-        let state = bed.state(owner.cache()).await;
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.effects.lock().last(), Some(&newer));
+        let state = fixture.state(owner.cache()).await;
         assert_eq!(state.desired, state.applied);
     })
     .await;
@@ -279,17 +355,17 @@ async fn an_older_value_over_one_not_yet_recorded_does_not_stay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let promoted = bed.promote_new(&owner).await;
-        bed.provider.fail([SendErrorKind::Unauthorized]);
-        bed.work().await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let promoted = fixture.promote_new(&owner).await;
+        fixture.provider.fail([CallErrorKind::Unauthorized]);
+        fixture.work().await;
         let push = |token: &str| Call::Push {
             token: token.to_owned(),
             username: promoted.clone(),
         };
-        let calls = bed.provider.calls.lock().clone();
+        let calls = fixture.provider.calls.lock().clone();
         assert_eq!(
             calls[1..4],
             [
@@ -298,7 +374,7 @@ async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once() {
                 push("access-2"),
             ]
         );
-        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+        assert_eq!(fixture.state(owner.cache()).await.applied, 2);
     })
     .await;
 }
@@ -306,25 +382,25 @@ async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_refused_twice_calls_a_person_and_is_tried_again_hourly() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.promote_new(&owner).await;
-        bed.provider.refuse_tokens(true);
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes().len(), 2);
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.promote_new(&owner).await;
+        fixture.provider.refuse_tokens(true);
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.pushes().len(), 2);
         let refreshed = |call: &Call| matches!(call, Call::Refresh(_));
-        assert_eq!(bed.provider.count(refreshed), 1);
-        assert!(bed.state(owner.cache()).await.dead_at.is_some());
-        let grant = bed.world.store.grant(owner.cache()).await;
+        assert_eq!(fixture.provider.count(refreshed), 1);
+        assert!(fixture.state(owner.cache()).await.dead_at.is_some());
+        let grant = fixture.control.store.grant(owner.cache()).await;
         let grant = grant.expect("read").expect("a grant");
         assert_eq!(grant.state, GrantState::Broken);
 
-        bed.provider.refuse_tokens(false);
-        bed.pass(3_601);
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.count(refreshed), 2);
-        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+        fixture.provider.refuse_tokens(false);
+        fixture.pass(3_601);
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.count(refreshed), 2);
+        assert_eq!(fixture.state(owner.cache()).await.applied, 2);
     })
     .await;
 }
@@ -332,25 +408,25 @@ async fn a_token_refused_twice_calls_a_person_and_is_tried_again_hourly() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_shown_and_a_newer_change_gets_its_own_chance() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.promote_new(&owner).await;
-        bed.provider.fail([SendErrorKind::Refused]);
-        while bed.work().await > 0 {}
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.promote_new(&owner).await;
+        fixture.provider.fail([CallErrorKind::Refused]);
+        while fixture.work().await > 0 {}
+        let state = fixture.state(owner.cache()).await;
         assert!(state.dead_at.is_some());
         assert_eq!(state.last_error.as_deref(), Some("scripted Refused"));
-        bed.pass(3_500);
-        assert_eq!(bed.work().await, 0);
-        bed.provider.fail([SendErrorKind::Refused]);
-        bed.pass(200);
-        assert_eq!(bed.work().await, 1, "hourly, for ever");
+        fixture.pass(3_500);
+        assert_eq!(fixture.work().await, 0);
+        fixture.provider.fail([CallErrorKind::Refused]);
+        fixture.pass(200);
+        assert_eq!(fixture.work().await, 1, "hourly, for ever");
 
-        let newest = bed.promote_new(&owner).await;
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.effects.lock().last(), Some(&newest));
-        let state = bed.state(owner.cache()).await;
+        let newest = fixture.promote_new(&owner).await;
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.effects.lock().last(), Some(&newest));
+        let state = fixture.state(owner.cache()).await;
         assert_eq!((state.dead_at, state.last_error), (None, None));
     })
     .await;
@@ -359,20 +435,20 @@ async fn a_refusal_is_shown_and_a_newer_change_gets_its_own_chance() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clicks_do_not_hurry_a_provider_that_asked_for_patience() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.promote_new(&owner).await;
-        bed.provider.fail([SendErrorKind::Retry {
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.promote_new(&owner).await;
+        fixture.provider.fail([CallErrorKind::Retry {
             after: Some(Duration::from_secs(120)),
         }]);
-        while bed.work().await > 0 {}
-        let newest = bed.promote_new(&owner).await;
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes().len(), 1);
-        bed.pass(121);
-        while bed.work().await > 0 {}
-        assert_eq!(*bed.provider.effects.lock(), [newest]);
+        while fixture.work().await > 0 {}
+        let newest = fixture.promote_new(&owner).await;
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.pushes().len(), 1);
+        fixture.pass(121);
+        while fixture.work().await > 0 {}
+        assert_eq!(*fixture.provider.effects.lock(), [newest]);
     })
     .await;
 }
@@ -380,23 +456,23 @@ async fn clicks_do_not_hurry_a_provider_that_asked_for_patience() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_grant_the_push_is_impossible_until_one_comes() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let made = bed.world.provision("r-1").await;
-        let owner = bed.world.owner(made.resource.cache, "visit").await;
-        let promoted = bed.promote_new(&owner).await;
-        while bed.work().await > 0 {}
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let made = fixture.control.provision("r-1").await;
+        let owner = fixture.control.owner(made.resource.cache, "visit").await;
+        let promoted = fixture.promote_new(&owner).await;
+        while fixture.work().await > 0 {}
+        let state = fixture.state(owner.cache()).await;
         assert!(state.dead_at.is_some());
         let why = state.last_error.expect("a reason");
         assert!(why.contains("no grant"), "{why}");
 
         let mut again = request("r-1");
-        again.grant = Some(code("late", &bed.world.clock));
-        let again = bed.world.provisioning.provision(again).await;
+        again.grant = Some(code("late", &fixture.control.clock));
+        let again = fixture.control.provisioning.provision(again).await;
         again.expect("the same cache");
-        while bed.work().await > 0 {}
-        assert_eq!(bed.provider.pushes(), [promoted]);
-        assert_eq!(bed.state(owner.cache()).await.dead_at, None);
+        while fixture.work().await > 0 {}
+        assert_eq!(fixture.provider.pushes(), [promoted]);
+        assert_eq!(fixture.state(owner.cache()).await.dead_at, None);
     })
     .await;
 }
@@ -404,16 +480,16 @@ async fn without_a_grant_the_push_is_impossible_until_one_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_goes_out_for_a_resource_that_went_away() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.promote_new(&owner).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.promote_new(&owner).await;
         let id = "r-1".parse().expect("an id");
-        let heroku = larder::domain::Marketplace::Heroku;
-        let gone = bed.world.provisioning.deprovision(heroku, &id).await;
+        let heroku = HEROKU;
+        let gone = fixture.control.provisioning.deprovision(heroku, &id).await;
         gone.expect("deprovisioned");
-        assert_eq!(bed.work().await, 0);
-        assert_eq!(*bed.provider.calls.lock(), []);
-        let store = &bed.world.store;
+        assert_eq!(fixture.work().await, 0);
+        assert_eq!(*fixture.provider.calls.lock(), []);
+        let store = &fixture.control.store;
         assert!(store.grant(owner.cache()).await.expect("read").is_none());
         assert_eq!(store.lines_waiting().await.expect("read"), 0);
     })

@@ -2,32 +2,35 @@
 
 use std::time::Duration;
 
-use larder::outbox::ports::SendErrorKind;
-use larder::store::grants::GrantState;
+use larder::domain::WorkerId;
+use larder::http::CallErrorKind;
+use larder::store::outbox::grants::{FreshTokens, GrantState};
 use secrecy::ExposeSecret as _;
 
-use crate::outbox_bed::{Bed, Call, code};
+use crate::outbox_fixture::{Call, OutboxFixture, code};
+use crate::support::control_plane::request;
 use crate::support::db::on_each;
-use crate::support::world::request;
 
-const RETRY: SendErrorKind = SendErrorKind::Retry { after: None };
+const RETRY: CallErrorKind = CallErrorKind::Retry { after: None };
 
-fn refreshes(bed: &Bed) -> usize {
-    bed.provider.count(|call| matches!(call, Call::Refresh(_)))
+fn refreshes(fixture: &OutboxFixture) -> usize {
+    fixture
+        .provider
+        .count(|call| matches!(call, Call::Refresh(_)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_is_retried_while_the_code_lives() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.provider.fail([RETRY, RETRY]);
-        bed.work().await;
-        bed.pass(1);
-        bed.work().await;
-        bed.pass(2);
-        bed.work().await;
-        let grant = bed.world.store.grant(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.provider.fail([RETRY, RETRY]);
+        fixture.work().await;
+        fixture.pass(1);
+        fixture.work().await;
+        fixture.pass(2);
+        fixture.work().await;
+        let grant = fixture.control.store.grant(owner.cache()).await;
         let grant = grant.expect("read").expect("a grant");
         assert_eq!(grant.state, GrantState::Active);
         let token = grant.access.expect("a token");
@@ -39,25 +42,25 @@ async fn an_exchange_is_retried_while_the_code_lives() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_that_runs_out_breaks_the_grant_and_a_new_one_mends_it() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.provider.fail([SendErrorKind::Retry {
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.provider.fail([CallErrorKind::Retry {
             after: Some(Duration::from_secs(600)),
         }]);
-        bed.work().await;
+        fixture.work().await;
         let state = async || {
-            let grant = bed.world.store.grant(owner.cache()).await;
+            let grant = fixture.control.store.grant(owner.cache()).await;
             grant.expect("read").expect("a grant").state
         };
         assert_eq!(state().await, GrantState::Broken);
-        bed.pass(3_600);
-        assert_eq!(bed.work().await, 0);
+        fixture.pass(3_600);
+        assert_eq!(fixture.work().await, 0);
 
         let mut again = request("r-1");
-        again.grant = Some(code("code-2", &bed.world.clock));
-        let again = bed.world.provisioning.provision(again).await;
+        again.grant = Some(code("code-2", &fixture.control.clock));
+        let again = fixture.control.provisioning.provision(again).await;
         again.expect("the same cache");
-        bed.work().await;
+        fixture.work().await;
         assert_eq!(state().await, GrantState::Active);
     })
     .await;
@@ -67,25 +70,25 @@ async fn a_code_that_runs_out_breaks_the_grant_and_a_new_one_mends_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spent_code_is_replaced_by_a_fresh_one() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        bed.provider.give_codes(true);
-        let owner = bed.cache("r-1").await;
+        let fixture = OutboxFixture::start(db).await;
+        fixture.provider.give_codes(true);
+        let owner = fixture.cache("r-1").await;
         // The old code, then trouble with the request for a new one, for longer than the old code lives.
-        let refused = SendErrorKind::Refused;
-        bed.provider.fail([refused, RETRY, refused, RETRY]);
-        bed.work().await;
-        bed.pass(600);
-        bed.work().await;
-        bed.pass(2);
-        bed.provider.fail([refused]);
-        bed.work().await;
-        let grant = bed.world.store.grant(owner.cache()).await;
+        let refused = CallErrorKind::Refused;
+        fixture.provider.fail([refused, RETRY, refused, RETRY]);
+        fixture.work().await;
+        fixture.pass(600);
+        fixture.work().await;
+        fixture.pass(2);
+        fixture.provider.fail([refused]);
+        fixture.work().await;
+        let grant = fixture.control.store.grant(owner.cache()).await;
         let grant = grant.expect("read").expect("a grant");
         assert_eq!(grant.state, GrantState::Active);
         let (old, fresh) = (Call::Exchange, Call::FreshCode);
         let expected = [old.clone(), fresh.clone(), old.clone(), fresh.clone()];
         let expected = [&expected[..], &[old.clone(), fresh, old]].concat();
-        assert_eq!(*bed.provider.calls.lock(), expected);
+        assert_eq!(*fixture.provider.calls.lock(), expected);
     })
     .await;
 }
@@ -93,16 +96,16 @@ async fn a_spent_code_is_replaced_by_a_fresh_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_refresh_token_is_replaced_through_a_fresh_code() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        bed.provider.give_codes(true);
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.pass(28_799);
-        let username = bed.promote_new(&owner).await;
-        bed.provider.fail([SendErrorKind::Refused]);
-        bed.work().await;
-        assert_eq!(*bed.provider.effects.lock(), [username]);
-        assert_eq!(bed.provider.count(|call| *call == Call::FreshCode), 1);
+        let fixture = OutboxFixture::start(db).await;
+        fixture.provider.give_codes(true);
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.pass(28_799);
+        let username = fixture.promote_new(&owner).await;
+        fixture.provider.fail([CallErrorKind::Refused]);
+        fixture.work().await;
+        assert_eq!(*fixture.provider.effects.lock(), [username]);
+        assert_eq!(fixture.provider.count(|call| *call == Call::FreshCode), 1);
     })
     .await;
 }
@@ -110,17 +113,17 @@ async fn a_refused_refresh_token_is_replaced_through_a_fresh_code() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_code_is_exchanged_once() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        bed.cache("r-1").await;
+        let fixture = OutboxFixture::start(db).await;
+        fixture.cache("r-1").await;
         for round in 0..3 {
             let mut again = request("r-1");
             let text = if round == 2 { "another" } else { "code-1" };
-            again.grant = Some(code(text, &bed.world.clock));
-            let again = bed.world.provisioning.provision(again).await;
+            again.grant = Some(code(text, &fixture.control.clock));
+            let again = fixture.control.provisioning.provision(again).await;
             again.expect("the same cache");
-            bed.work().await;
+            fixture.work().await;
         }
-        assert_eq!(*bed.provider.calls.lock(), [Call::Exchange]);
+        assert_eq!(*fixture.provider.calls.lock(), [Call::Exchange]);
     })
     .await;
 }
@@ -128,17 +131,17 @@ async fn a_repeated_code_is_exchanged_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_about_to_end_is_refreshed_before_the_call() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.pass(28_799 - 89);
-        let username = bed.promote_new(&owner).await;
-        bed.work().await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.pass(28_799 - 89);
+        let username = fixture.promote_new(&owner).await;
+        fixture.work().await;
         let push = Call::Push {
             token: "access-2".to_owned(),
             username,
         };
-        let calls = bed.provider.calls.lock().clone();
+        let calls = fixture.provider.calls.lock().clone();
         assert_eq!(calls[1..3], [Call::Refresh("refresh-1".to_owned()), push]);
     })
     .await;
@@ -148,30 +151,30 @@ async fn a_token_about_to_end_is_refreshed_before_the_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_refresh_token_is_stored_before_its_access_token_is_used() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.pass(28_799);
-        let username = bed.promote_new(&owner).await;
-        let gate = bed.provider.hold();
-        let outbox = bed.outbox.clone();
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.pass(28_799);
+        let username = fixture.promote_new(&owner).await;
+        let gate = fixture.provider.hold();
+        let outbox = fixture.outbox.clone();
         let pushing = tokio::spawn(async move { outbox.run_due().await });
         let push = Call::Push {
             token: "access-2".to_owned(),
             username,
         };
-        bed.provider.called(&push).await;
+        fixture.provider.called(&push).await;
 
-        let grant = bed.world.store.grant(owner.cache()).await;
+        let grant = fixture.control.store.grant(owner.cache()).await;
         let grant = grant.expect("read").expect("a grant");
         let refresh = grant.refresh.expect("a refresh token");
         assert_eq!(refresh.expose_secret(), "refresh-2");
         let access = grant.access.expect("a token");
         assert_eq!(access.expose_secret(), "access-2");
-        bed.provider.go_on();
+        fixture.provider.go_on();
         gate.add_permits(1);
         pushing.await.expect("no panic").expect("recorded");
-        assert_eq!(bed.state(owner.cache()).await.applied, 2);
+        assert_eq!(fixture.state(owner.cache()).await.applied, 2);
     })
     .await;
 }
@@ -180,11 +183,11 @@ async fn a_new_refresh_token_is_stored_before_its_access_token_is_used() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_shares_one_refresh() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let other = bed.another_worker(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        let mut tx = bed.world.store.begin().await.expect("a transaction");
+        let fixture = OutboxFixture::start(db).await;
+        let other = fixture.another_worker(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let mut tx = fixture.control.store.begin().await.expect("a transaction");
         let url = "https://token:t.5@5.us.logplex.io/logs".to_owned().into();
         let now = crate::support::db::START;
         tx.insert_attachment(owner.cache(), "second", Some(&url), now)
@@ -192,13 +195,13 @@ async fn everybody_shares_one_refresh() {
             .expect("attached");
         tx.commit().await.expect("a commit");
 
-        bed.pass(28_799);
-        bed.promote_new(&owner).await;
-        bed.provider.refuse_logs(true);
+        fixture.pass(28_799);
+        fixture.promote_new(&owner).await;
+        fixture.provider.refuse_logs(true);
         let (here, there) = tokio::join!(
             async {
-                let mut done = bed.outbox.run_due().await.expect("the store answers");
-                done += bed.outbox.run_due().await.expect("the store answers");
+                let mut done = fixture.outbox.run_due().await.expect("the store answers");
+                done += fixture.outbox.run_due().await.expect("the store answers");
                 done
             },
             async {
@@ -208,7 +211,7 @@ async fn everybody_shares_one_refresh() {
             }
         );
         assert_eq!(here + there, 3);
-        assert_eq!(refreshes(&bed), 1);
+        assert_eq!(refreshes(&fixture), 1);
     })
     .await;
 }
@@ -217,23 +220,72 @@ async fn everybody_shares_one_refresh() {
 async fn a_refresh_is_leased_to_one() {
     use larder::domain::Clock as _;
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let cache = bed.cache("r-1").await.cache();
-        bed.work().await;
-        let store = &bed.world.store;
+        let fixture = OutboxFixture::start(db).await;
+        let cache = fixture.cache("r-1").await.cache();
+        fixture.work().await;
+        let store = &fixture.control.store;
         let lease = async || {
-            let now = bed.world.clock.now();
+            let now = fixture.control.clock.now();
             let seen = store.grant(cache).await.expect("read").expect("a grant");
             let until = now.plus(Duration::from_secs(60));
             let mut tx = store.begin().await.expect("a transaction");
-            let leased = tx.lease_grant(cache, seen.fence, now, until).await;
+            let leased = tx
+                .lease_grant(cache, seen.fence, now, until, WorkerId::generate(now))
+                .await;
             tx.commit().await.expect("a commit");
             leased.expect("asked")
         };
         assert!(lease().await.is_some());
         assert_eq!(lease().await, None);
-        bed.pass(61);
+        fixture.pass(61);
         assert!(lease().await.is_some());
+    })
+    .await;
+}
+
+/// The answer to a renewal comes after its lease has ended and another worker has renewed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_pair_does_not_replace_a_newer_one() {
+    use larder::domain::Clock as _;
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let cache = fixture.cache("r-1").await.cache();
+        fixture.work().await;
+        let store = &fixture.control.store;
+        let lease = async || {
+            let now = fixture.control.clock.now();
+            let seen = store.grant(cache).await.expect("read").expect("a grant");
+            let until = now.plus(Duration::from_secs(60));
+            let mut tx = store.begin().await.expect("a transaction");
+            let leased = tx
+                .lease_grant(cache, seen.fence, now, until, WorkerId::generate(now))
+                .await;
+            tx.commit().await.expect("a commit");
+            leased.expect("asked").expect("leased")
+        };
+        let record = async |fence: i64, token: &str| {
+            let now = fixture.control.clock.now();
+            let fresh = FreshTokens {
+                access: token.to_owned().into(),
+                expires_at: now.plus(Duration::from_secs(28_800)),
+                refresh: Some(format!("refresh-{token}").into()),
+            };
+            let mut tx = store.begin().await.expect("a transaction");
+            let stored = tx.record_tokens(cache, fence, &fresh, now).await;
+            tx.commit().await.expect("a commit");
+            stored.expect("asked")
+        };
+        let late = lease().await;
+        fixture.pass(61);
+        let newer = lease().await;
+        assert!(record(newer, "newer").await);
+        assert!(!record(late, "late").await);
+        let grant = store.grant(cache).await.expect("read").expect("a grant");
+        let held = [grant.access, grant.refresh].map(|token| {
+            let token = token.expect("a token");
+            token.expose_secret().to_owned()
+        });
+        assert_eq!(held, ["newer", "refresh-newer"]);
     })
     .await;
 }
@@ -241,22 +293,22 @@ async fn a_refresh_is_leased_to_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
     on_each(async |db| {
-        let bed = Bed::start(db).await;
-        let owner = bed.cache("r-1").await;
-        bed.work().await;
-        bed.pass(28_799);
-        bed.promote_new(&owner).await;
-        bed.provider.fail([RETRY]);
-        bed.work().await;
-        let state = bed.state(owner.cache()).await;
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        fixture.pass(28_799);
+        fixture.promote_new(&owner).await;
+        fixture.provider.fail([RETRY]);
+        fixture.work().await;
+        let state = fixture.state(owner.cache()).await;
         assert_eq!(state.dead_at, None);
-        bed.provider.fail([SendErrorKind::Refused]);
-        bed.pass(1);
-        bed.work().await;
-        assert_eq!(refreshes(&bed), 2);
-        assert!(bed.state(owner.cache()).await.dead_at.is_some());
-        bed.pass(60);
-        assert_eq!(bed.work().await, 0, "never in a loop");
+        fixture.provider.fail([CallErrorKind::Refused]);
+        fixture.pass(1);
+        fixture.work().await;
+        assert_eq!(refreshes(&fixture), 2);
+        assert!(fixture.state(owner.cache()).await.dead_at.is_some());
+        fixture.pass(60);
+        assert_eq!(fixture.work().await, 0, "never in a loop");
     })
     .await;
 }
@@ -265,15 +317,15 @@ async fn a_refresh_in_trouble_is_tried_again_and_a_refused_one_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_tokens_and_log_inputs_are_sealed_on_disk() {
     let db = crate::support::db::sqlite().await;
-    let bed = Bed::start(&db).await;
+    let fixture = OutboxFixture::start(&db).await;
     let mut ask = request("r-1");
-    ask.grant = Some(code("MARKER-code", &bed.world.clock));
+    ask.grant = Some(code("MARKER-code", &fixture.control.clock));
     ask.log_url = Some(
         "https://token:MARKER-log@1.us.logplex.io/logs"
             .to_owned()
             .into(),
     );
-    let made = bed.world.provisioning.provision(ask).await;
+    let made = fixture.control.provisioning.provision(ask).await;
     made.expect("a cache");
     let files = || {
         let crate::support::db::Kind::Sqlite { dir } = &db.kind else {
@@ -291,7 +343,7 @@ async fn codes_tokens_and_log_inputs_are_sealed_on_disk() {
             .any(|part| part == needle.as_bytes())
     };
     assert!(holds("1.us.logplex.io"), "the search finds what is there");
-    bed.work().await;
+    fixture.work().await;
     for marker in ["MARKER", "access-1", "refresh-1"] {
         assert!(!holds(marker), "{marker}");
     }

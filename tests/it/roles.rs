@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use larder::app::worker::Worker;
+use larder::app::roles::worker::Worker;
 use larder::cluster::{Cluster, ClusterSettings};
-use larder::config::{Config, Surroundings};
+use larder::config::{Config, Environment};
 use larder::sandbox::ProvisionOptions;
 use tokio::process::Command;
 
+use crate::support::control_plane::{ControlPlane, eventually, plans};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::{Database, on_each};
+use crate::support::full_service::{FullService, PATIENCE, Wishes, free_port, settings};
 use crate::support::needs;
-use crate::support::scene::{PATIENCE, Scene, Wishes, free_port, settings};
-use crate::support::world::{World, eventually, plans};
 
 /// The service cannot reach the provider and stops; a worker beside it brings the values home.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,14 +25,14 @@ async fn a_worker_keeps_what_another_process_promised() {
         settings: vec![("LARDER_HEROKU_API_URL".to_owned(), nowhere)],
         ..Wishes::default()
     };
-    let scene = Scene::start(database, cut_off).await;
-    let shop = scene.sandbox.create_app("shop").expect("an app");
-    let addon = scene
+    let service = FullService::start(database, cut_off).await;
+    let shop = service.sandbox.create_app("shop").expect("an app");
+    let addon = service
         .sandbox
         .provision(shop, "dev", ProvisionOptions::default())
         .await
         .expect("a cache");
-    let mut owner = Dashboard::open(&scene.sandbox, addon.id, &scene.base).await;
+    let mut owner = Dashboard::open(&service.sandbox, addon.id, &service.base).await;
     let new = owner.add_credentials().await;
     assert!(owner.promote(&new).await.status.is_redirection());
     // The node has taken the change up by now, or nothing would have been sent.
@@ -40,43 +40,48 @@ async fn a_worker_keeps_what_another_process_promised() {
         owner.page().await.contains("cannot connect")
     })
     .await;
-    scene.service.stop().await;
-    let held = scene.sandbox.config_vars(shop);
+    service.service.stop().await;
+    let held = service.sandbox.config_vars(shop);
     assert_ne!(held["MEMCACHIER_USERNAME"], new, "nothing has arrived yet");
 
     let data = tempfile::tempdir().expect("a folder");
-    let environment = settings(&scene.base, scene.sandbox.url(), &scene.database, &data);
-    let config = Config::read(Surroundings {
+    let environment = settings(
+        &service.base,
+        service.sandbox.url(),
+        &service.database,
+        &data,
+    );
+    let config = Config::read(Environment {
         environment,
-        ..Surroundings::default()
+        ..Environment::default()
     });
     let worker = Worker::start(&config.expect("sound settings")).await;
     let worker = worker.expect("the worker starts");
-    let pushed = scene
+    let pushed = service
         .sandbox
         .wait_for_var(shop, "MEMCACHIER_USERNAME", &new, PATIENCE)
         .await;
     pushed.expect("the worker pushes");
     worker.stop().await;
-    scene.sandbox.stop().await;
-    scene.database.drop().await;
+    service.sandbox.stop().await;
+    service.database.drop().await;
 }
 
 /// What a worker knows of nodes it knows from the database: nothing is pushed before they have it (P3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_without_a_node_waits_for_those_of_others() {
     on_each(async |db| {
-        let world = World::start(db).await;
-        let cache = world.provision("r-1").await.resource.cache;
-        let owner = world.owner(cache, "visit").await;
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let owner = control.owner(cache, "visit").await;
         let (store, settings) = (db.opened_again().await, ClusterSettings::default());
-        let elsewhere = Cluster::new(store.clone(), plans(), world.clock.clone(), settings);
-        world.hang();
-        world.access.create(&owner).await.expect("a credential");
+        let elsewhere = Cluster::new(store.clone(), plans(), control.clock.clone(), settings);
+        control.hang();
+        control.access.create(&owner).await.expect("a credential");
         let revision = store.last_change(cache).await.expect("a revision");
         let soon = Duration::from_millis(100);
         assert!(!elsewhere.wait_applied(cache, revision, soon).await);
-        world.go_on();
+        control.go_on();
         assert!(elsewhere.wait_applied(cache, revision, PATIENCE).await);
     })
     .await;
@@ -98,6 +103,8 @@ async fn what_cannot_be_split_off_is_refused_with_what_is_missing() {
             .env_clear()
             .env("LARDER_DATABASE_URL", database)
             .env("LARDER_MASTER_KEY", "A".repeat(43) + "=")
+            .env("LARDER_HEROKU_PASSWORD", "0123456789abcdef")
+            .env("LARDER_HEROKU_SSO_SALT", "0123456789abcdef")
             .current_dir(folder.path())
             .output()
             .await

@@ -16,7 +16,7 @@ use larder::domain::secret::random_bytes;
 use larder::sandbox::{
     AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, Sandbox, SandboxSettings, User,
 };
-use larder::store::seal::MasterKey;
+use larder::store::db::seal::MasterKey;
 use larder::store::{Schema, Store, StoreSettings};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
@@ -28,35 +28,35 @@ use serde_json::{Value, json};
 use crate::certificates::tls_settings;
 use crate::engine_tls::make_certificate;
 use crate::support::authority::{Identity, TlsClient};
+use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
 use crate::support::db::Database;
+use crate::support::full_service::{
+    CLIENT_SECRET, PASSWORD, PATIENCE, SALT, free_port, sandbox_settings, setting, settings,
+};
 use crate::support::markers::Markers;
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 use crate::support::process::Process;
-use crate::support::scene::{
-    CLIENT_SECRET, PASSWORD, PATIENCE, SALT, free_port, sandbox_settings, setting, settings,
-};
-use crate::support::world::eventually;
 
 on_both_databases!(no_secret_is_found_where_it_must_not_be);
 
 async fn no_secret_is_found_where_it_must_not_be(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let (shop, addon) = stage.provision().await;
-    stage.own(shop, addon).await;
-    stage.certify(addon).await;
-    stage.knock_on_every_door(addon).await;
-    stage.use_the_cache(shop).await;
-    stage.storm(shop, addon).await;
-    stage.look("at work").await;
-    stage.part(addon).await;
-    stage.look("at the end").await;
-    stage.judge().await;
+    let mut fixture = SecretsFixture::start(database).await;
+    let (shop, addon) = fixture.provision().await;
+    fixture.own(shop, addon).await;
+    fixture.certify(addon).await;
+    fixture.try_every_route_without_login(addon).await;
+    fixture.use_the_cache(shop).await;
+    fixture.storm(shop, addon).await;
+    fixture.search("at work").await;
+    fixture.part(addon).await;
+    fixture.search("at the end").await;
+    fixture.judge().await;
 }
 
 /// Everything that takes part, and everything seen so far.
-struct Stage {
+struct SecretsFixture {
     process: Process,
     sandbox: Sandbox,
     database: Database,
@@ -91,8 +91,8 @@ impl Sweep {
     }
 }
 
-impl Stage {
-    async fn start(database: Database) -> Stage {
+impl SecretsFixture {
+    async fn start(database: Database) -> SecretsFixture {
         let folder = tempfile::tempdir().expect("a folder");
         let sandbox = Sandbox::start(SandboxSettings {
             rotate_refresh_tokens: true,
@@ -134,7 +134,7 @@ impl Stage {
             "process list",
             std::fs::read(command_line).expect("our own process"),
         );
-        Stage {
+        SecretsFixture {
             process,
             sandbox,
             database,
@@ -265,7 +265,8 @@ impl Stage {
         talk.talk("mn\r\n", "MN\r\n");
         let fingerprint = identity.fingerprint().to_string();
         let action = format!("credentials/{primary}/certificates/revoke");
-        let revoked = owner.act(&action, &[("fingerprint", &fingerprint)]).await;
+        let form = [("fingerprint", fingerprint.as_str()), ("confirmed", "yes")];
+        let revoked = owner.act(&action, &form).await;
         assert!(revoked.status.is_redirection());
         talk.closed();
         let mut refused = client.connect(([127, 0, 0, 1], self.tls).into());
@@ -321,8 +322,9 @@ impl Stage {
         }
     }
 
-    /// Strangers bring guesses and mistakes. What they bring may be nearly right, so it is as secret.
-    async fn knock_on_every_door(&mut self, addon: AddonId) {
+    /// Clients without a login bring guesses and mistakes. What they bring may be nearly right, so it is as secret. The
+    /// name of a plan is no secret: a refusal names the plan that was asked for.
+    async fn try_every_route_without_login(&mut self, addon: AddonId) {
         let (url, form) = self
             .sandbox
             .sso_form(addon, &User::default())
@@ -344,7 +346,7 @@ impl Stage {
         );
         let wrong_type = json!({"plan": 7, "log_input_url": guess("log"), "oauth_grant": {"code": guess("code")}});
         let wrong_plan = json!({
-            "uuid": AddonId::generate(), "plan": guess("plan"), "region": "x", "log_input_url": guess("log"),
+            "uuid": AddonId::generate(), "plan": "no-such-plan", "region": "x", "log_input_url": guess("log"),
         });
         let wrong_log = json!({
             "uuid": AddonId::generate(), "plan": "dev", "region": "amazon-web-services::us-east-1",
@@ -353,14 +355,14 @@ impl Stage {
         });
         let ours = |request: RequestBuilder| request.basic_auth("larder", Some(PASSWORD));
         let cookie = format!("larder-1={}", guess("cookie"));
-        let knocks = [
+        let attempts = [
             http.post(&resources)
                 .basic_auth("larder", Some(guess("password"))),
             http.post(&resources).bearer_auth(guess("bearer")),
             ours(http.post(&resources)).body(broken),
             ours(http.post(&resources)).json(&wrong_type),
             ours(http.post(&resources)).json(&wrong_plan),
-            ours(http.put(format!("{resources}/{addon}"))).json(&json!({"plan": guess("plan")})),
+            ours(http.put(format!("{resources}/{addon}"))).json(&json!({"plan": "no-such-plan"})),
             ours(http.get(format!("{resources}/{addon}?token={}", guess("query")))),
             http.post(&url).form(&wrong_form),
             http.post(&url)
@@ -377,8 +379,8 @@ impl Stage {
                 .header("cookie", &cookie)
                 .form(&[("csrf", guess("csrf"))]),
         ];
-        for knock in knocks {
-            let answer = knock.send().await.expect("an answer");
+        for attempt in attempts {
+            let answer = attempt.send().await.expect("an answer");
             assert!(answer.status().is_client_error(), "{}", answer.status());
             self.sweep
                 .place("refusals", format!("{:?}", answer.headers()));
@@ -399,7 +401,7 @@ impl Stage {
             .add("credential password", password.expect("a password"));
     }
 
-    /// A client stores something private, and strangers fail to log in.
+    /// A client stores something private, and anonymous_clients fail to log in.
     async fn use_the_cache(&mut self, shop: AppId) {
         let vars = self.sandbox.config_vars(shop);
         let servers = &vars["MEMCACHIER_SERVERS"];
@@ -419,9 +421,9 @@ impl Stage {
             .await;
         assert!(client.line().await.starts_with("CLIENT_ERROR"));
         assert_eq!(client.line().await, "OK");
-        for name in [user.as_str(), "stranger"] {
-            let mut stranger = Plain::connect(servers).await;
-            let said = stranger.login(name, "marker-guess-password").await;
+        for name in [user.as_str(), "anonymous"] {
+            let mut anonymous = Plain::connect(servers).await;
+            let said = anonymous.login(name, "marker-guess-password").await;
             assert_ne!(said, "STORED");
         }
     }
@@ -486,9 +488,23 @@ impl Stage {
     }
 
     /// Takes a copy of what a thief, an operator or a neighbour could see now.
-    async fn look(&mut self, when: &str) {
+    async fn search(&mut self, when: &str) {
         for (name, bytes) in self.database.contents().await {
             self.sweep.place(format!("database {name} {when}"), bytes);
+        }
+        for entry in std::fs::read_dir(self.folder.path()).expect("the data folder") {
+            let path = entry.expect("an entry").path();
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            // The log is looked at in the end, and the server's key is the operator's own.
+            if path.is_file() && name != "log" && !name.starts_with("server.") {
+                let bytes = std::fs::read(&path).expect("a file");
+                self.sweep
+                    .place(format!("data folder {name} {when}"), bytes);
+            }
         }
         let metrics = self
             .http
@@ -496,7 +512,7 @@ impl Stage {
             .send()
             .await;
         let metrics = metrics.expect("an answer").text().await.expect("a body");
-        assert!(metrics.contains("larder"), "{metrics}");
+        assert!(metrics.contains("\nlarder_panics_total 0\n"), "{metrics}");
         self.sweep.place("metrics", metrics);
         let apps: Vec<AppId> = self
             .sandbox

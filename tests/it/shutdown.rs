@@ -13,12 +13,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::control_plane::eventually;
 use crate::support::db::Database;
+use crate::support::full_service::{PASSWORD, PATIENCE, free_port, setting, settings};
 use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 use crate::support::process::Process;
-use crate::support::scene::{PASSWORD, PATIENCE, free_port, setting, settings};
-use crate::support::world::eventually;
 
 /// `LARDER_SHUTDOWN_SECS` of these tests.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -28,6 +28,7 @@ const VALUE_BYTES: usize = 20_000;
 const AHEAD: u64 = 400;
 
 on_both_databases!(a_termination_cuts_no_reply);
+on_both_databases!(a_balancer_is_told_before_the_port_closes);
 
 /// A database that takes connections and says nothing: the service is waiting for it when the operator changes his mind.
 #[tokio::test]
@@ -45,6 +46,37 @@ async fn a_termination_ends_a_start_in_good_order() {
     let process = Process::launch(&base, &all, folder.path(), Stdio::null());
     let _connection = mute.accept().await.expect("the service connects");
     assert!(process.terminate().await.success(), "it ends with success");
+    database.drop().await;
+}
+
+/// A balancer has time to send its requests elsewhere: `/readyz` says so while everything is still answered.
+async fn a_balancer_is_told_before_the_port_closes(database: Database) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = format!("http://127.0.0.1:{}", free_port());
+    let all = settings(&base, "http://127.0.0.1:9", &database, &folder);
+    let all = setting(&all, "LARDER_SHUTDOWN_DELAY_SECS", "2");
+    let process = Process::start(&base, &all).await;
+    let told = async {
+        loop {
+            let ready = reqwest::get(format!("{base}/readyz")).await;
+            match ready
+                .expect("the port is open until it is told")
+                .status()
+                .as_u16()
+            {
+                200 => {}
+                status => return status,
+            }
+        }
+    };
+    let still_served = async {
+        let status = told.await;
+        let alive = reqwest::get(format!("{base}/healthz")).await;
+        (status, alive.expect("answered").status().as_u16())
+    };
+    let (ended, served) = tokio::join!(process.terminate(), still_served);
+    assert_eq!(served, (503, 200));
+    assert!(ended.success());
     database.drop().await;
 }
 

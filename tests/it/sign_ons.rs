@@ -9,8 +9,8 @@ use reqwest::{Client, Response, StatusCode};
 
 use crate::support::dashboard::visible_text;
 use crate::support::db::Database;
+use crate::support::full_service::{FullService, Wishes};
 use crate::support::on_both_databases;
-use crate::support::scene::{Scene, Wishes};
 
 on_both_databases!(the_stronger_token_decides_and_a_removed_cache_has_no_session);
 
@@ -18,17 +18,17 @@ const STRONGER: &str = "user_scoped_resource_token";
 
 /// The cache belongs to Shop; its owner comes from Jobs, which it is attached to as well.
 async fn the_stronger_token_decides_and_a_removed_cache_has_no_session(database: Database) {
-    let world = Scene::start(database, Wishes::default()).await;
-    let shop = world.sandbox.create_app("shop").expect("a new app");
-    let jobs = world.sandbox.create_app("jobs").expect("a new app");
+    let service = FullService::start(database, Wishes::default()).await;
+    let shop = service.sandbox.create_app("shop").expect("a new app");
+    let jobs = service.sandbox.create_app("jobs").expect("a new app");
     let options = ProvisionOptions::default();
-    let made = world.sandbox.provision(shop, "dev", options).await;
+    let made = service.sandbox.provision(shop, "dev", options).await;
     let addon = made.expect("a cache").id;
-    world.sandbox.attach(addon, jobs).expect("attached");
+    service.sandbox.attach(addon, jobs).expect("attached");
     // A proof is good once per cache and second, so each form is of a second of its own.
     let form = || {
-        world.sandbox.advance_clock(Duration::from_secs(2));
-        let form = world
+        service.sandbox.advance_clock(Duration::from_secs(2));
+        let form = service
             .sandbox
             .sso_form_from(addon, &User::default(), Some(jobs));
         form.expect("a form").1
@@ -37,25 +37,68 @@ async fn the_stronger_token_decides_and_a_removed_cache_has_no_session(database:
     let mut wrong = form();
     let (_, token) = field(&mut wrong, STRONGER);
     *token = "0".repeat(token.len());
-    let refused = post(&world, &wrong).await;
+    let refused = post(&service, &wrong).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN, "no falling back");
     assert!(!refused.headers().contains_key(SET_COOKIE));
     // The same form without the wrong token: its weaker one was right all the time, and is not used up.
     wrong.retain(|(name, _)| name != STRONGER);
-    let weaker = post(&world, &wrong).await;
+    let weaker = post(&service, &wrong).await;
     assert_eq!(weaker.status(), StatusCode::SEE_OTHER);
 
-    let whole = post(&world, &form()).await;
+    // One form, one login: the whole form, of which a part was used already, opens nothing more.
+    let cut_and_whole = form();
+    let cut: Vec<_> = cut_and_whole
+        .iter()
+        .filter(|(name, _)| name != STRONGER)
+        .cloned()
+        .collect();
+    assert_eq!(post(&service, &cut).await.status(), StatusCode::SEE_OTHER);
+    let again = post(&service, &cut_and_whole).await;
+    assert_eq!(again.status(), StatusCode::FORBIDDEN);
+
+    // The app is shown and no token covers it, so it refuses nobody.
+    for app in ["", "a b", "é", "\u{1}", &"x".repeat(300)] {
+        let mut odd = form();
+        let (_, shown) = field(&mut odd, "context_app");
+        *shown = app.to_owned();
+        let entered = post(&service, &odd).await;
+        assert_eq!(entered.status(), StatusCode::SEE_OTHER, "{app:?}");
+    }
+
+    // Nor do the other fields that no token covers: PostgreSQL takes no zero byte, and SQLite does.
+    for name in ["nav-data", "app", "context_app"] {
+        let mut odd = form();
+        odd.retain(|(known, _)| known != name);
+        odd.push((name.to_owned(), "a\0b".to_owned()));
+        let entered = post(&service, &odd).await;
+        assert_eq!(entered.status(), StatusCode::SEE_OTHER, "{name}");
+    }
+
+    // A link is no sign-on: what a browser follows by itself opens nothing, and uses nothing up.
+    let linked = form();
+    let url = format!("{}/heroku/sso", service.base);
+    let followed = client().get(url).query(&linked).send().await;
+    let followed = followed.expect("an answer");
+    assert_eq!(followed.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!followed.headers().contains_key(SET_COOKIE));
+    let whole = post(&service, &linked).await;
     assert_eq!(whole.status(), StatusCode::SEE_OTHER);
-    let page = visible_text(&follow(&world, &whole).await);
+    let page = visible_text(&follow(&service, &whole).await);
     assert!(page.contains("opened from jobs"), "{page}");
 
-    let removed = world.sandbox.deprovision(addon).await;
+    // What is no form proves nothing, like any other bad proof.
+    let url = format!("{}/heroku/sso", service.base);
+    let text = client().post(url).body("no form").send().await;
+    let text = text.expect("an answer");
+    assert_eq!(text.status(), StatusCode::FORBIDDEN);
+    assert!(!text.headers().contains_key(SET_COOKIE));
+
+    let removed = service.sandbox.deprovision(addon).await;
     assert_eq!(removed.expect("an answer").status, 204);
-    let late = post(&world, &form()).await;
+    let late = post(&service, &form()).await;
     assert_eq!(late.status(), StatusCode::NOT_FOUND);
     assert!(!late.headers().contains_key(SET_COOKIE));
-    world.stop().await;
+    service.stop().await;
 }
 
 fn field<'a>(form: &'a mut [(String, String)], name: &str) -> &'a mut (String, String) {
@@ -68,21 +111,21 @@ fn client() -> Client {
     builder.build().expect("a client")
 }
 
-async fn post(world: &Scene, form: &[(String, String)]) -> Response {
-    let url = format!("{}/heroku/sso", world.base);
+async fn post(service: &FullService, form: &[(String, String)]) -> Response {
+    let url = format!("{}/heroku/sso", service.base);
     let sent = client().post(url).form(form).send().await;
     sent.expect("an answer")
 }
 
 /// The page that a sign-on leads to, with the cookie that it gave.
-async fn follow(world: &Scene, signed_on: &Response) -> String {
+async fn follow(service: &FullService, signed_on: &Response) -> String {
     let header = |name: HeaderName| {
         let value = signed_on.headers().get(name).expect("the header");
         value.to_str().expect("ASCII").to_owned()
     };
     let cookie = header(SET_COOKIE);
     let cookie = cookie.split(';').next().expect("a value").to_owned();
-    let url = format!("{}{}", world.base, header(LOCATION));
+    let url = format!("{}{}", service.base, header(LOCATION));
     let page = client().get(url).header(COOKIE, cookie).send().await;
     let page = page.expect("an answer");
     assert_eq!(page.status(), StatusCode::OK);

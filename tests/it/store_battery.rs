@@ -8,22 +8,27 @@ use larder::domain::credential::LastUse;
 use larder::domain::ids::EventId;
 use larder::domain::secret::{BearerSecret, Password};
 use larder::domain::{
-    CacheId, Capabilities, CredentialId, FlushEvent, FlushId, FlushOrder, Marketplace, NodeId,
-    Origin, ResourceId, ResourceState, Revision, Timestamp, Username,
+    Actor, CacheId, Capabilities, CredentialId, Event, FlushEvent, FlushId, FlushOrder, Identity,
+    Marketplace, NodeId, NodePhase, Origin, RecordedEvent, ResourceId, ResourceState, Revision,
+    Timestamp, Username,
 };
-use larder::store::audit::AuditEntry;
-use larder::store::changes::CacheChange;
-use larder::store::credentials::NewCredential;
-use larder::store::nodes::NodeRecord;
-use larder::store::resources::NewResource;
-use larder::store::sessions::{Door, NewSessionRow};
-use larder::store::uses::Use;
+use larder::store::caches::credentials::NewCredential;
+use larder::store::caches::last_used::Use;
+use larder::store::caches::resources::NewResource;
+use larder::store::fleet::changes::CacheChange;
+use larder::store::fleet::nodes::{Heartbeat, NodeRecord};
+use larder::store::service::audit::{AuditEntry, AuditRecord};
+use larder::store::service::sessions::{NewSessionRow, OpenedBy};
 use larder::store::{Store, StoreError, Tx};
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, Connection as _};
 
+use crate::support::HEROKU;
+use crate::support::control_plane::plans;
 use crate::support::db::{Kind, START, TestDb, on_each};
-use crate::support::world::plans;
+
+/// The data folder of a test's nodes.
+const HOME: &str = "m:1:2";
 
 fn node(id: &str, host: &str) -> NodeRecord {
     NodeRecord {
@@ -33,6 +38,8 @@ fn node(id: &str, host: &str) -> NodeRecord {
         proxy_hostname: host.to_owned(),
         proxy_port: 11211,
         memory_bytes: 1 << 30,
+        home_id: HOME.to_owned(),
+        home_path: "/var/lib/larder".to_owned(),
     }
 }
 
@@ -43,7 +50,7 @@ fn node_id() -> NodeId {
 async fn insert(tx: &mut Tx, external: &str, sso: &BearerSecret) -> Option<CacheId> {
     let new = NewResource {
         id: ResourceId::generate(START),
-        marketplace: Marketplace::Heroku,
+        marketplace: HEROKU,
         external_id: &external.parse().unwrap(),
         name: "acme",
         label: "4F2A90",
@@ -113,13 +120,10 @@ async fn resources() {
 
         let id = "r-1".parse().unwrap();
         let resource = store.resource(cache).await.unwrap().unwrap();
-        let found = store
-            .resource_by_external(Marketplace::Heroku, &id)
-            .await
-            .unwrap();
+        let found = store.resource_by_external(HEROKU, &id).await.unwrap();
         assert_eq!(found, Some(resource.clone()));
         let found = store
-            .resource_by_external(Marketplace::Manifold, &id)
+            .resource_by_external(Marketplace::named("manifold"), &id)
             .await
             .unwrap();
         assert_eq!(found, None, "ids are the marketplace's own");
@@ -164,7 +168,7 @@ async fn resources() {
         );
 
         let mut tx = store.begin().await.unwrap();
-        tx.bury_resource(cache, START).await.unwrap();
+        tx.end_resource(cache, START).await.unwrap();
         tx.commit().await.unwrap();
         let buried = store.resource(cache).await.unwrap().unwrap();
         assert_eq!(buried.state, ResourceState::Deprovisioned { at: START });
@@ -241,7 +245,7 @@ async fn credentials() {
                 username: &second,
                 last: &used(secs),
             };
-            tx.record_uses(&[seen]).await.unwrap();
+            tx.record_last_used(&[seen]).await.unwrap();
         }
         let loser = tx.credential(one, &first).await.unwrap().unwrap();
         assert!(!tx.was_removed(one, &first).await.unwrap());
@@ -259,7 +263,7 @@ async fn credentials() {
         assert!(store.password(one, &first).await.unwrap().is_none());
 
         let mut tx = store.begin().await.unwrap();
-        tx.remove_all_credentials(one, START).await.unwrap();
+        tx.end_resource(one, START).await.unwrap();
         tx.commit().await.unwrap();
         assert!(store.credentials(one).await.unwrap().is_empty());
         assert!(store.primary(one).await.unwrap().is_none());
@@ -279,9 +283,7 @@ async fn nodes() {
             .unwrap();
         tx.place(cache, &"node_2".parse().unwrap()).await.unwrap();
         tx.place(cache, &"node_2".parse().unwrap()).await.unwrap();
-        tx.record_applied(&node_id(), Revision(7), START)
-            .await
-            .unwrap();
+        heard_of(&mut tx, "node_1", 7, START).await;
         tx.commit().await.unwrap();
         let placed = store.nodes_of(cache).await.unwrap();
         let seen: Vec<_> = placed
@@ -290,12 +292,8 @@ async fn nodes() {
             .collect();
         assert_eq!(seen, [("p0", 0), ("p1", 7)], "in the order of SERVERS");
 
-        let cluster = "c1".parse().unwrap();
-        assert_eq!(
-            store.node_at(&cluster, "p1", 11211).await.unwrap(),
-            Some(node_id())
-        );
-        assert_eq!(store.node_at(&cluster, "p1", 11212).await.unwrap(), None);
+        let at = async |port| store.node_at("c1", "p1", port).await.unwrap();
+        assert_eq!((at(11211).await, at(11212).await), (Some(node_id()), None));
 
         let loads = store.node_loads().await.unwrap();
         assert_eq!(loads.len(), 2);
@@ -313,7 +311,7 @@ async fn nodes() {
         };
         let mut tx = store.begin().await.unwrap();
         tx.register_node(&moved, START).await.unwrap();
-        tx.bury_resource(cache, START).await.unwrap();
+        tx.end_resource(cache, START).await.unwrap();
         tx.commit().await.unwrap();
         let placed = store.nodes_of(cache).await.unwrap();
         assert_eq!(
@@ -374,16 +372,16 @@ async fn changes_say_all_that_a_node_must_know() {
             reason: None,
         };
         let mut tx = store.begin().await.unwrap();
-        tx.order_flush(one, &order, START).await.unwrap();
+        let operator = Actor::local(Identity::Operator);
+        tx.order_flush(one, &order, &operator, START).await.unwrap();
         tx.bump(one).await.unwrap();
-        tx.remove_all_credentials(two, START).await.unwrap();
-        tx.bury_resource(two, START).await.unwrap();
+        tx.end_resource(two, START).await.unwrap();
         tx.bump(two).await.unwrap();
         tx.commit().await.unwrap();
-        let news = since(2).await;
-        assert_eq!((news.revision, news.complete), (Revision(4), false));
-        let [CacheChange::Serve(spec), CacheChange::Forget(gone)] = &news.caches[..] else {
-            panic!("{news:?}")
+        let update = since(2).await;
+        assert_eq!((update.revision, update.complete), (Revision(4), false));
+        let [CacheChange::Serve(spec), CacheChange::Forget(gone)] = &update.caches[..] else {
+            panic!("{update:?}")
         };
         assert_eq!(
             (spec.flush_orders.as_slice(), *gone),
@@ -411,21 +409,127 @@ async fn changes_say_all_that_a_node_must_know() {
         // Tombstones go once every node has applied them.
         let prune = async || {
             let mut tx = store.begin().await.unwrap();
-            let pruned = tx.prune_forgotten().await.unwrap();
+            let heard_since = START.minus(Duration::from_secs(10));
+            let pruned = tx.prune_forgotten(heard_since).await.unwrap();
             tx.commit().await.unwrap();
             pruned
         };
         assert_eq!(prune().await, 0);
         let mut tx = store.begin().await.unwrap();
         for id in ["node_1", "node_2"] {
-            tx.record_applied(&id.parse().unwrap(), Revision(4), START)
-                .await
-                .unwrap();
+            heard_of(&mut tx, id, 4, START).await;
         }
         tx.commit().await.unwrap();
         assert_eq!(prune().await, 1);
         assert!(store.nodes_of(two).await.unwrap().is_empty());
         assert_eq!(store.nodes_of(one).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+async fn heard_of(tx: &mut Tx, id: &str, applied: i64, at: Timestamp) {
+    let (id, applied) = (id.parse().unwrap(), Revision(applied));
+    let noted = tx.record_heartbeat(&id, HOME, NodePhase::Serving, applied, at);
+    assert_eq!(noted.await.unwrap(), Heartbeat::Noted);
+}
+
+/// A node that is gone holds nothing up, and comes back to the whole list of its caches.
+#[tokio::test]
+async fn what_only_a_node_that_is_gone_has_not_heard_is_dropped() {
+    on_each(async |db| {
+        let store = &db.store;
+        let (one, two) = (
+            cache(store, "r-1", "AAAAAA").await,
+            cache(store, "r-2", "BBBBBB").await,
+        );
+        let mut tx = store.begin().await.unwrap();
+        for (id, host) in [("node_2", "p2"), ("node_3", "p3")] {
+            tx.register_node(&node(id, host), START).await.unwrap();
+        }
+        for id in ["node_1", "node_2", "node_3"] {
+            heard_of(&mut tx, id, 2, START).await;
+        }
+        tx.end_resource(two, START).await.unwrap();
+        tx.bump(two).await.unwrap();
+        tx.bump(one).await.unwrap();
+        // Node 1 follows, node 2 falls silent, node 3 ends in good order.
+        let later = START.plus(Duration::from_secs(20));
+        heard_of(&mut tx, "node_1", 4, later).await;
+        let third = "node_3".parse().unwrap();
+        let stopped = tx.record_heartbeat(&third, HOME, NodePhase::Stopped, Revision(2), later);
+        assert_eq!(stopped.await.unwrap(), Heartbeat::Noted);
+        let heard_since = later.minus(Duration::from_secs(10));
+        assert_eq!(tx.prune_forgotten(heard_since).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+
+        let plans = plans();
+        let first = node_id();
+        let since = async |known| {
+            let changes = store.changes_since(&first, Revision(known), &plans);
+            changes.await.unwrap()
+        };
+        let missed = since(2).await;
+        assert!(missed.complete, "it stands below what was dropped");
+        assert_eq!(missed.caches.len(), 1);
+        assert!(!since(3).await.complete);
+        assert!(!since(4).await.complete);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_is_heard_from_the_folder_that_it_was_started_in() {
+    on_each(async |db| {
+        let mut tx = db.store.begin().await.unwrap();
+        let id = node_id();
+        tx.register_node(&node("node_1", "p1"), START)
+            .await
+            .unwrap();
+        let other = tx.record_heartbeat(&id, "m:1:3", NodePhase::Serving, Revision(1), START);
+        assert_eq!(other.await.unwrap(), Heartbeat::TakenOver);
+        heard_of(&mut tx, "node_1", 1, START).await;
+        tx.commit().await.unwrap();
+        let run = db.store.node_run(&id).await.unwrap().unwrap();
+        assert_eq!(
+            run.home,
+            Some((HOME.to_owned(), "/var/lib/larder".to_owned()))
+        );
+        assert_eq!(run.status.phase, NodePhase::Serving);
+        assert_eq!(
+            db.store.node_run(&"node_9".parse().unwrap()).await.unwrap(),
+            None
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retired_node_is_no_node_any_more() {
+    on_each(async |db| {
+        let store = &db.store;
+        let lost = cache(store, "r-1", "AAAAAA").await;
+        let mut tx = store.begin().await.unwrap();
+        heard_of(&mut tx, "node_1", 0, START).await;
+        let before = START.minus(Duration::from_secs(1));
+        assert!(
+            !tx.retire_node(&node_id(), before).await.unwrap(),
+            "it lives"
+        );
+        assert!(tx.retire_node(&node_id(), START).await.unwrap());
+        let id = node_id();
+        let late = tx.record_heartbeat(&id, HOME, NodePhase::Serving, Revision(1), START);
+        assert_eq!(late.await.unwrap(), Heartbeat::Retired);
+        assert!(!tx.set_drained(&node_id(), false).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(store.is_retired(&node_id()).await.unwrap());
+        assert_eq!(store.node_at("c1", "p1", 11211).await.unwrap(), None);
+        let stranded = store.stranded(CacheId(0), 10).await.unwrap();
+        assert_eq!(stranded.len(), 1);
+        assert_eq!(
+            (stranded[0].cache, stranded[0].node.address.as_str()),
+            (lost, "p1:11211")
+        );
+        assert!(store.stranded(lost, 10).await.unwrap().is_empty());
     })
     .await;
 }
@@ -535,11 +639,11 @@ async fn commit_order_is_revision_order() {
         assert!(!hasty.is_finished(), "it waits for the first");
         first.commit().await.unwrap();
         assert_eq!(hasty.await.unwrap(), Revision(4));
-        let news = store
+        let update = store
             .changes_since(&node_id(), Revision(2), &plans())
             .await
             .unwrap();
-        assert_eq!(news.caches.len(), 2);
+        assert_eq!(update.caches.len(), 2);
     })
     .await;
 }
@@ -559,15 +663,25 @@ async fn flushes() {
             origin: Origin::AdminOperation,
             reason: Some("cluster switch".to_owned()),
         };
-        tx.order_flush(cache, &order, START).await.unwrap();
-        assert_eq!(
-            tx.open_order(cache, Origin::AdminOperation).await.unwrap(),
-            Some(order.id)
-        );
-        assert_eq!(
-            tx.open_order(cache, Origin::WebInterface).await.unwrap(),
-            None
-        );
+        let operator = Actor {
+            identity: Identity::Operator,
+            remote: Some([10, 0, 0, 9].into()),
+        };
+        tx.order_flush(cache, &order, &operator, START)
+            .await
+            .unwrap();
+        let open = tx.open_order(cache, &order).await.unwrap();
+        assert_eq!(open, Some(order.id));
+        let by_other_way = FlushOrder {
+            origin: Origin::WebInterface,
+            ..order.clone()
+        };
+        assert_eq!(tx.open_order(cache, &by_other_way).await.unwrap(), None);
+        let for_other_reason = FlushOrder {
+            reason: None,
+            ..order.clone()
+        };
+        assert_eq!(tx.open_order(cache, &for_other_reason).await.unwrap(), None);
         tx.commit().await.unwrap();
         assert_eq!(store.flush_result(order.id).await.unwrap(), None);
 
@@ -592,12 +706,9 @@ async fn flushes() {
                 .unwrap();
             assert_eq!(half, None, "the other node has still to report");
         }
-        assert_eq!(
-            tx.open_order(cache, Origin::AdminOperation).await.unwrap(),
-            None,
-            "begun"
-        );
-        let event = tx
+        let open = tx.open_order(cache, &order).await.unwrap();
+        assert_eq!(open, None, "begun");
+        let (event, actor) = tx
             .report_order(&two, &done("node_2", 4), START)
             .await
             .unwrap()
@@ -607,6 +718,7 @@ async fn flushes() {
             (7, 70, "p2")
         );
         assert_eq!(event.reason.as_deref(), Some("cluster switch"));
+        assert_eq!(actor, operator, "who ordered it");
         let again = tx
             .report_order(&two, &done("node_2", 4), START)
             .await
@@ -617,7 +729,9 @@ async fn flushes() {
             ..done("node_1", 5)
         };
         let taken = tx.report_order(&one, &unordered, START).await.unwrap();
-        assert_eq!(taken, Some(unordered.clone()), "a flush of the node's own");
+        let service = Actor::local(Identity::Service);
+        let expected = Some((unordered.clone(), service));
+        assert_eq!(taken, expected, "a flush of the node's own");
         let again = tx.report_order(&one, &unordered, START).await.unwrap();
         assert_eq!(again, None, "told once");
         tx.commit().await.unwrap();
@@ -645,13 +759,15 @@ async fn flushes() {
             id: FlushId::generate(START),
             ..order.clone()
         };
-        tx.order_flush(cache, &withdrawn, START).await.unwrap();
+        tx.order_flush(cache, &withdrawn, &operator, START)
+            .await
+            .unwrap();
         let half = FlushEvent {
             id: withdrawn.id,
             ..done("node_1", 1)
         };
         assert_eq!(tx.report_order(&one, &half, START).await.unwrap(), None);
-        tx.cancel_orders(cache).await.unwrap();
+        tx.end_resource(cache, START).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(store.flush_count(cache).await.unwrap(), 42);
     })
@@ -667,7 +783,7 @@ async fn sessions_and_proofs() {
         let open = |digest| NewSessionRow {
             digest,
             cache,
-            door: Door::Link,
+            opened_by: OpenedBy::Link,
             person: Some("ann"),
             context_app: None,
             csrf: &csrf,
@@ -678,7 +794,7 @@ async fn sessions_and_proofs() {
             tx.insert_session(&open(digest), START).await.unwrap();
         }
         let sso = NewSessionRow {
-            door: Door::Sso,
+            opened_by: OpenedBy::Sso,
             person: None,
             context_app: Some("app"),
             ..open("d")
@@ -733,41 +849,53 @@ async fn audit_reports_and_history() {
         let cache = cache(store, "r-1", "AAAAAA").await;
         let entry = |action: &str, cache| AuditEntry {
             cache,
-            actor: "ann".to_owned(),
+            actor: Actor {
+                identity: Identity::Account("ann".to_owned()),
+                remote: Some([10, 0, 0, 1].into()),
+            },
             action: action.to_owned(),
             detail: "x".to_owned(),
-            remote: Some("10.0.0.1".to_owned()),
         };
         let later = START.plus(Duration::from_secs(1));
+        let audited = |at, times, entry| AuditRecord { at, times, entry };
         let mut tx = store.begin().await.unwrap();
         tx.audit(&entry("first", Some(cache)), START).await.unwrap();
-        tx.audit(&entry("second", Some(cache)), later)
-            .await
-            .unwrap();
+        for _ in 0..2 {
+            let second = entry("second", Some(cache));
+            tx.audit(&second, later).await.unwrap();
+        }
         tx.audit(&entry("elsewhere", None), later).await.unwrap();
         let id = EventId::generate(START);
         assert!(tx.first_report(id, START).await.unwrap());
         assert!(!tx.first_report(id, later).await.unwrap());
         assert_eq!(tx.prune_reports(later).await.unwrap(), 1);
-        tx.insert_event(cache, START, "flush", "old").await.unwrap();
-        tx.insert_event(cache, later, "flush", "new").await.unwrap();
+        let operator = Actor::local(Identity::Operator);
+        for (reason, at) in [("old", START), ("new", later), ("newest", later)] {
+            let event = Event::RotationPutOff {
+                reason: reason.to_owned(),
+            };
+            assert!(tx.insert_event(cache, &event, &operator, at).await.unwrap());
+        }
         assert_eq!(tx.prune_history(later).await.unwrap(), 1);
         tx.commit().await.unwrap();
         let audit = store.audit_of(cache, 10).await.unwrap();
         assert_eq!(
             audit,
             [
-                (later, entry("second", Some(cache))),
-                (START, entry("first", Some(cache)))
+                audited(later, 2, entry("second", Some(cache))),
+                audited(START, 1, entry("first", Some(cache)))
             ]
         );
         assert_eq!(store.audit_of(cache, 1).await.unwrap().len(), 1);
         let left = store.events(cache, 10).await.unwrap();
         assert_eq!(
+            left.iter().map(RecordedEvent::detail).collect::<Vec<_>>(),
+            ["reason=newest", "reason=new"],
+            "in one instant the order of writing counts"
+        );
+        assert!(
             left.iter()
-                .map(|event| event.line.as_str())
-                .collect::<Vec<_>>(),
-            ["new"]
+                .all(|event| event.actor.as_ref() == Some(&operator))
         );
     })
     .await;
@@ -848,7 +976,7 @@ async fn a_copy_of_the_database_opens_nothing() {
         let session = NewSessionRow {
             digest: &cookie.digest(),
             cache,
-            door: Door::Link,
+            opened_by: OpenedBy::Link,
             person: None,
             context_app: None,
             csrf: &csrf,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use larder::domain::{Authority, Certificate, Credential, Fingerprint, NodeId, Revision, Username};
-use larder::store::certificates::AuthorityRecord;
-use larder::store::changes::CacheChange;
+use larder::store::caches::certificates::AuthorityRecord;
+use larder::store::fleet::changes::CacheChange;
 use larder::store::{Store, StoreError, Tx};
 use secrecy::ExposeSecret as _;
 
 use crate::store_battery::{by_hand, cache};
+use crate::support::control_plane::plans;
 use crate::support::db::{START, on_each};
-use crate::support::world::plans;
 
 fn authority(number: u32) -> AuthorityRecord {
     AuthorityRecord {
@@ -82,6 +82,9 @@ async fn certificates_live_and_die_with_their_credential() {
         let newest = tx.newest_certificate(me.id).await.unwrap();
         assert_eq!(newest, Some(newer.fingerprint));
         let good_at = |secs| START.plus(Duration::from_secs(secs));
+        let just_before = older.expires_at.minus(Duration::from_micros(1));
+        let count = tx.count_certificates(me.id, just_before).await.unwrap();
+        assert_eq!(count, 2, "both are good until the older ends");
         for (secs, good) in [(0, 2), (99, 2), (100, 1), (150, 0)] {
             let count = tx.count_certificates(me.id, good_at(secs)).await.unwrap();
             assert_eq!(count, good, "at {secs}");
@@ -117,12 +120,12 @@ async fn certificates_live_and_die_with_their_credential() {
         assert!(matches!(twice, Err(StoreError::Taken(_))));
         drop(tx);
         let mut tx = store.begin().await.unwrap();
-        assert_eq!(
-            tx.prune_certificates(good_at(111)).await.unwrap(),
-            1,
-            "theirs"
-        );
-        tx.remove_all_credentials(mine, START).await.unwrap();
+        let theirs_end = good_at(110);
+        let kept = tx.prune_certificates(theirs_end).await.unwrap();
+        assert_eq!(kept, 0, "theirs ends at that very instant, not before it");
+        let after = theirs_end.plus(Duration::from_micros(1));
+        assert_eq!(tx.prune_certificates(after).await.unwrap(), 1, "theirs");
+        tx.end_resource(mine, START).await.unwrap();
         tx.commit().await.unwrap();
         for cache in [mine, theirs] {
             assert_eq!(store.certificates(cache).await.unwrap(), []);
@@ -139,10 +142,13 @@ async fn told(store: &Store, known: Revision, fingerprints: &[Fingerprint]) {
     let [CacheChange::Serve(spec)] = &changes.caches[..] else {
         panic!("{changes:?}")
     };
-    let mut heard: Vec<_> = spec.credentials[0].certificates.clone();
-    heard.sort_by_key(|certificate| certificate.expires_at);
-    let heard: Vec<_> = heard.iter().map(|heard| heard.fingerprint).collect();
-    assert_eq!(heard, fingerprints);
+    let mut listed: Vec<_> = spec.credentials[0].certificates.clone();
+    listed.sort_by_key(|certificate| certificate.expires_at);
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|certificate| certificate.fingerprint)
+        .collect();
+    assert_eq!(listed, fingerprints);
     let nothing = store.changes_since(&node, changes.revision, &plans()).await;
     assert!(nothing.unwrap().caches.is_empty());
 }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::access::{Access, FlushResult, Reach, SsoVisit};
-use larder::cluster::{Cluster, ClusterSettings, Handover, Node};
-use larder::domain::Capabilities;
+use larder::access::{Access, DONE_WAIT, FlushResult, Reach, SsoVisit};
+use larder::cluster::{Cluster, ClusterSettings, EventBuffer, LocalLink, NodeAgent};
+use larder::domain::{Capabilities, RecordedEvent};
 use larder::engine::{Engine, EngineSettings, Limits, Listeners};
 use larder::provisioning::Provisioning;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::HEROKU;
+use crate::support::control_plane::{TestClock, eventually, node_settings, plans, ready, request};
 use crate::support::db::on_each;
-use crate::support::world::{TestClock, eventually, node_settings, plans, ready, request};
 
 struct Client(TcpStream);
 
@@ -54,7 +55,7 @@ async fn one_cache_from_end_to_end() {
         let (store, clock, plans) = (db.store.clone(), TestClock::new(), plans());
         let settings = ClusterSettings::default();
         let cluster = Cluster::new(store.clone(), plans.clone(), clock.clone(), settings);
-        let handover = Arc::new(Handover::default());
+        let event_buffer = Arc::new(EventBuffer::default());
         let settings = EngineSettings {
             threads: 2,
             memory_max_bytes: 256 << 20,
@@ -63,7 +64,7 @@ async fn one_cache_from_end_to_end() {
             engine_clock: None,
         };
         let key = store.verifier_key().clone();
-        let engine = Engine::new(settings, key, clock.clone(), handover.clone());
+        let engine = Engine::new(settings, key, clock.clone(), event_buffer.clone());
         let listeners = Listeners {
             plain: Some(([127, 0, 0, 1], 0).into()),
             ..Listeners::default()
@@ -71,12 +72,13 @@ async fn one_cache_from_end_to_end() {
         let addresses = engine.start(listeners).expect("the engine starts");
         let port = addresses.plain.expect("plain").port();
         let dir = tempfile::tempdir().expect("a directory");
-        let link = Arc::new(cluster.clone());
+        let link = Arc::new(LocalLink(cluster.clone()));
         let plane = Arc::new(engine.clone());
         let settings = node_settings(dir.path());
-        let node = Node::join(&settings, link, plane, handover, clock.clone());
+        let node = NodeAgent::join(&settings, link, plane, event_buffer, clock.clone());
         let node = Arc::new(node.await.expect("joined"));
         cluster.attach(&node);
+        node.open().await.expect("the node serves");
         let stop = CancellationToken::new();
         let following = tokio::spawn({
             let (node, stop) = (node.clone(), stop.clone());
@@ -88,8 +90,12 @@ async fn one_cache_from_end_to_end() {
         // The credentials of the answer work at once.
         let made = ready(provisioning.provision(request("r-1")).await.expect("made"));
         let cache = made.resource.cache;
-        let (mut app, reply) =
-            Client::login(port, made.username.as_str(), made.password.expose()).await;
+        let (mut app, reply) = Client::login(
+            port,
+            made.values.username.as_str(),
+            made.values.password.expose(),
+        )
+        .await;
         assert_eq!(reply, "STORED");
         assert_eq!(app.say("set k 0 0 1\r\nv\r\n").await, "STORED");
 
@@ -101,9 +107,10 @@ async fn one_cache_from_end_to_end() {
             context_app: None,
         };
         let session = access.open_by_sso(visit, None).await.expect("signed in");
-        let owner = access.owner(&session.cookie, cache, None).await;
+        let owner = access.signed_in(&session.cookie, cache, None).await;
         let owner = owner.expect("answers").expect("an owner");
-        let figures = access.figures(&owner).await.expect("figures");
+        let figures = access.figures(&owner).await.expect("an answer");
+        let figures = figures.here().expect("figures");
         assert_eq!((figures.items, figures.connections), (1, 1));
         assert_eq!(figures.limit_bytes, 28_835_840);
 
@@ -126,7 +133,10 @@ async fn one_cache_from_end_to_end() {
         assert_eq!(other.say("set k 0 0 1\r\nx\r\n").await, "NOT_STORED");
 
         // Flushes of the owner and of a client, each told once.
-        let flushed = access.flush(&owner).await.expect("flushed");
+        let flushed = access
+            .flush(&owner, None, DONE_WAIT)
+            .await
+            .expect("flushed");
         assert!(
             matches!(flushed, FlushResult::Done { items: 1, .. }),
             "{flushed:?}"
@@ -139,10 +149,10 @@ async fn one_cache_from_end_to_end() {
         })
         .await;
         let events = store.events(cache, 100).await.expect("events");
-        let lines: Vec<&str> = events
+        let lines: Vec<String> = events
             .iter()
             .filter(|event| event.kind == "flush")
-            .map(|event| event.line.as_str())
+            .map(RecordedEvent::detail)
             .collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(
@@ -168,11 +178,13 @@ async fn one_cache_from_end_to_end() {
         assert_ne!(reply, "STORED");
 
         let id = "r-1".parse().expect("an id");
-        provisioning
-            .deprovision(larder::domain::Marketplace::Heroku, &id)
-            .await
-            .expect("ended");
-        let (_, reply) = Client::login(port, made.username.as_str(), made.password.expose()).await;
+        provisioning.deprovision(HEROKU, &id).await.expect("ended");
+        let (_, reply) = Client::login(
+            port,
+            made.values.username.as_str(),
+            made.values.password.expose(),
+        )
+        .await;
         assert_ne!(reply, "STORED");
         eventually("the last connection is closed", async || {
             app.say("version\r\n").await.is_empty()

@@ -1,5 +1,5 @@
-//! Accounts by what a client presents. Readers take no lock: a key falls into one of many small maps, and a change
-//! replaces one of them whole.
+//! Accounts by user name or certificate fingerprint. Readers take no lock: a key hashes to one of many small maps, and
+//! a change replaces that map as a whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::engine::auth::Account;
 
-/// Maps of an index. With 100,000 credentials a change copies about a hundred entries.
+/// Number of maps. With 100,000 credentials a change copies about a hundred entries.
 const SHARDS: usize = 1024;
 
 type Shard = HashMap<Box<[u8]>, Arc<Account>, ahash::RandomState>;
@@ -33,11 +33,15 @@ impl Index {
         self.shard_of(key).load().get(key).cloned()
     }
 
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        self.shard_of(key).load().contains_key(key)
+    }
+
     fn shard_of(&self, key: &[u8]) -> &ArcSwap<Shard> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    pub(super) fn enter(&self, key: &[u8], account: &Arc<Account>) {
+    pub(super) fn add(&self, key: &[u8], account: &Arc<Account>) {
         self.shard_of(key).rcu(|shard| {
             let mut shard = Shard::clone(shard);
             shard.insert(key.into(), Arc::clone(account));
@@ -45,7 +49,7 @@ impl Index {
         });
     }
 
-    /// Out of the map, unless a newer account stands there.
+    /// Removes an account, unless a newer one has taken its key.
     pub(super) fn remove(&self, key: &[u8], account: &Arc<Account>) {
         self.shard_of(key).rcu(|shard| {
             let mut shard = Shard::clone(shard);

@@ -1,29 +1,50 @@
-//! The known credentials in memory, fed by the control plane.
+//! The caches and credentials of this node, in memory. The control plane feeds it.
 
 mod index;
+mod names;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::auth::{Account, Directory, Proof};
-use super::tenancy::Tenancy;
+use super::storage::Counters;
+use super::sync::Mutex;
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::tenancy::{Tenancy, TrafficSum};
 use crate::domain::{
     CacheId, CacheSpec, Capabilities, Fingerprint, FlushId, FlushOrder, Timestamp,
 };
 use index::Index;
+pub use names::NameFilter;
 
 /// All caches of this node and their credentials.
 #[derive(Default)]
 pub struct MemoryDirectory {
     by_name: Index,
     by_certificate: Index,
-    /// The caches, for changes and figures. Changes come one at a time; logins never look here.
+    names: NameFilter,
+    /// The caches, for changes and figures. One change happens at a time; logins do not take this lock.
     caches: Mutex<HashMap<CacheId, Cache>>,
-    /// Counts accounts that were revoked, so that sweeps know when to look for them.
+    /// Counts revoked accounts. A sweep checks connections for revoked accounts only if this has changed.
     revocations: AtomicU64,
+    /// What caches did that have been forgotten since. Locked within `caches`.
+    forgotten: Mutex<EngineTotals>,
+}
+
+/// What all tenants together did since the process began, those that left included, and what those here hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineTotals {
+    pub counters: Counters,
+    pub traffic: TrafficSum,
+    /// Caches that this node knows now.
+    pub caches: u64,
+}
+
+impl EngineTotals {
+    fn add(&mut self, tenancy: &Tenancy) {
+        self.counters += tenancy.items.counters();
+        self.traffic += tenancy.traffic_sum();
+    }
 }
 
 impl std::fmt::Debug for MemoryDirectory {
@@ -34,11 +55,11 @@ impl std::fmt::Debug for MemoryDirectory {
 
 struct Cache {
     tenancy: Arc<Tenancy>,
-    /// One for each credential and one for each of its certificates, so that each ends by itself.
+    /// One for each password and one for each client certificate, so that each can be revoked alone.
     accounts: Vec<Arc<Account>>,
-    /// Who comes through the open listener.
+    /// The account of the open listener's clients.
     open: Option<Arc<Account>>,
-    /// Flush orders carried out, as long as the control plane still names them.
+    /// Flush orders that were carried out, for as long as specs still contain them.
     flushed: Vec<FlushId>,
 }
 
@@ -50,18 +71,30 @@ impl Directory for MemoryDirectory {
 }
 
 impl MemoryDirectory {
-    /// Whom a client certificate stands for, while it is good. Called on the engine's threads and takes no lock.
+    /// Tells most texts from user names.
+    #[inline]
+    pub fn names(&self) -> &NameFilter {
+        &self.names
+    }
+
+    /// Whether a credential of this node has this user name.
+    pub fn knows_name(&self, username: &[u8]) -> bool {
+        self.by_name.contains(username)
+    }
+
+    /// The account of a client certificate. `None` when it is revoked, expired or unknown. Called on the serving
+    /// threads; takes no lock.
     pub fn find_certified(
         &self,
         fingerprint: &Fingerprint,
         now: Timestamp,
     ) -> Option<Arc<Account>> {
         let found = self.by_certificate.find(fingerprint.as_bytes())?;
-        (!found.is_over(now)).then_some(found)
+        (!found.has_expired(now)).then_some(found)
     }
 
-    /// Makes this node know the cache as `spec` has it; `make` builds a tenant that is new. Returns the tenant and
-    /// the flush orders that have not been carried out yet, each once.
+    /// Makes this node know `spec`; `make` builds the tenancy of a new cache. Returns the tenancy and those flush orders
+    /// that have not been carried out yet. Each order is returned only once.
     pub fn apply(
         &self,
         spec: &CacheSpec,
@@ -77,11 +110,11 @@ impl MemoryDirectory {
         cache.tenancy.items.set_limit(spec.limit_bytes);
         cache.tenancy.set_connections_max(spec.connections_max);
         self.apply_credentials(cache, spec);
-        let due = cache.take_due(&spec.flush_orders);
+        let due = cache.take_due_flushes(&spec.flush_orders);
         (Arc::clone(&cache.tenancy), due)
     }
 
-    /// New ones are entered before old ones leave, so that a rotation shows no gap.
+    /// Adds new accounts before it removes old ones, so that a rotation leaves no gap without a valid credential.
     fn apply_credentials(&self, cache: &mut Cache, spec: &CacheSpec) {
         let mut before = std::mem::take(&mut cache.accounts);
         let wanted = spec.credentials.iter().flat_map(|credential| {
@@ -93,8 +126,7 @@ impl MemoryDirectory {
         });
         for (credential, proof) in wanted {
             let survives = |account: &Arc<Account>| {
-                account.username.as_ref() == Some(&credential.username)
-                    && account.is_opened_by(&proof)
+                account.username.as_ref() == Some(&credential.username) && account.has_proof(&proof)
             };
             let account = match before.iter().position(survives) {
                 Some(at) => {
@@ -109,7 +141,7 @@ impl MemoryDirectory {
                         credential.capabilities,
                         Arc::clone(&cache.tenancy),
                     ));
-                    self.enter(&account);
+                    self.add(&account);
                     account
                 }
             };
@@ -120,8 +152,8 @@ impl MemoryDirectory {
         }
     }
 
-    /// The index in which an account is found, and its key there.
-    fn place_of<'a>(&'a self, account: &'a Account) -> Option<(&'a Index, &'a [u8])> {
+    /// The index that finds an account, and its key there. `None` for the open listener's account.
+    fn index_entry<'a>(&'a self, account: &'a Account) -> Option<(&'a Index, &'a [u8])> {
         match &account.proof {
             Proof::Password(_) => {
                 let name = account.username.as_ref()?;
@@ -130,50 +162,61 @@ impl MemoryDirectory {
             Proof::Certificate(certificate) => {
                 Some((&self.by_certificate, certificate.fingerprint.as_bytes()))
             }
-            Proof::Door => None,
+            Proof::OpenListener => None,
         }
     }
 
-    fn enter(&self, account: &Arc<Account>) {
-        if let Some((index, key)) = self.place_of(account) {
-            index.enter(key, account);
+    fn add(&self, account: &Arc<Account>) {
+        if let Some(username) = &account.username {
+            self.names.add(username.as_str().as_bytes());
+        }
+        if let Some((index, key)) = self.index_entry(account) {
+            index.add(key, account);
         }
     }
 
-    /// Not to be found any more, and dead for all its connections.
+    /// Revokes an account. It cannot be found any more, and its connections end.
     fn remove(&self, account: &Arc<Account>) {
         account.revoke();
         self.revocations.fetch_add(1, Ordering::SeqCst);
-        if let Some((index, key)) = self.place_of(account) {
+        if let Some((index, key)) = self.index_entry(account) {
             index.remove(key, account);
         }
     }
 
-    /// Ends what certificates opened that have expired since.
+    /// Revokes the accounts of client certificates that have expired.
     pub fn retire_expired(&self, now: Timestamp) {
         for cache in self.caches.lock().values_mut() {
             cache.accounts.retain(|account| {
-                let over = account.is_over(now);
-                if over {
+                let expired = account.has_expired(now);
+                if expired {
                     self.remove(account);
                 }
-                !over
+                !expired
             });
         }
     }
 
-    /// Drops the cache: its credentials are refused, its connections end, its items go with the last of them.
+    /// Removes a cache: its credentials are refused and its connections end. Its items are freed with the last of them.
+    /// False when it was unknown.
     pub fn forget(&self, cache: CacheId) -> bool {
-        let Some(gone) = self.caches.lock().remove(&cache) else {
+        let mut caches = self.caches.lock();
+        let Some(gone) = caches.remove(&cache) else {
             return false;
         };
+        let mut forgotten = self.forgotten.lock();
+        forgotten.add(&gone.tenancy);
+        // What it held, it holds no more.
+        (forgotten.counters.curr_items, forgotten.counters.bytes) = (0, 0);
+        drop(forgotten);
+        drop(caches);
         for account in gone.accounts.iter().chain(&gone.open) {
             self.remove(account);
         }
         true
     }
 
-    /// How many accounts were ever revoked.
+    /// How many accounts were revoked so far.
     pub fn revocations(&self) -> u64 {
         self.revocations.load(Ordering::SeqCst)
     }
@@ -191,6 +234,15 @@ impl MemoryDirectory {
             .collect()
     }
 
+    /// Never less than before in what counts up, so that a cache that leaves is no restart for whoever graphs it.
+    pub fn totals(&self) -> EngineTotals {
+        let caches = self.caches.lock();
+        let mut totals = *self.forgotten.lock();
+        caches.values().for_each(|cache| totals.add(&cache.tenancy));
+        totals.caches = caches.len() as u64;
+        totals
+    }
+
     pub fn accounts(&self, cache: CacheId) -> Vec<Arc<Account>> {
         let caches = self.caches.lock();
         caches
@@ -199,21 +251,21 @@ impl MemoryDirectory {
             .unwrap_or_default()
     }
 
-    /// The account of those who need no login for `cache`. It may do everything and no password opens it.
+    /// The account of the open listener's clients for `cache`. It has all capabilities, and no password matches it.
     pub fn open_account(&self, cache: CacheId) -> Option<Arc<Account>> {
         let mut caches = self.caches.lock();
         let cache = caches.get_mut(&cache)?;
         let tenancy = &cache.tenancy;
         let open = cache.open.get_or_insert_with(|| {
             let (all, tenancy) = (Capabilities::ALL, Arc::clone(tenancy));
-            Arc::new(Account::new(None, Proof::Door, all, tenancy))
+            Arc::new(Account::new(None, Proof::OpenListener, all, tenancy))
         });
         Some(Arc::clone(open))
     }
 }
 
 impl Cache {
-    fn take_due(&mut self, orders: &[FlushOrder]) -> Vec<FlushOrder> {
+    fn take_due_flushes(&mut self, orders: &[FlushOrder]) -> Vec<FlushOrder> {
         let known = |id: &FlushId| orders.iter().any(|order| order.id == *id);
         self.flushed.retain(known);
         let mut due = Vec::new();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::secret::VerifierKey;
-use crate::domain::{CredentialSpec, Timestamp};
+use crate::domain::{CertificateSpec, CredentialSpec, Timestamp};
 use crate::engine::auth::Standing;
 use crate::engine::storage::{EngineClock, Pool, Tenant};
 
@@ -87,11 +87,11 @@ fn another_password_makes_another_account() {
     );
     let new = directory.find(b"A00001").unwrap();
     assert!(old.is_revoked() && !new.is_revoked());
-    assert!(new.is_opened_by(&Proof::Password(key().verifier(b"A00001", b"new"))));
+    assert!(new.has_proof(&Proof::Password(key().verifier(b"A00001", b"new"))));
 }
 
 #[test]
-fn a_forgotten_cache_takes_everybody_with_it() {
+fn a_forgotten_cache_revokes_all_its_accounts() {
     let directory = MemoryDirectory::default();
     apply(
         &directory,
@@ -107,7 +107,7 @@ fn a_forgotten_cache_takes_everybody_with_it() {
 }
 
 #[test]
-fn flush_orders_are_due_once_and_forgotten_when_no_longer_named() {
+fn flush_orders_are_due_once_and_forgotten_when_specs_drop_them() {
     let directory = MemoryDirectory::default();
     let order = FlushOrder {
         id: FlushId::generate(Timestamp::from_secs(1)),
@@ -122,4 +122,51 @@ fn flush_orders_are_due_once_and_forgotten_when_no_longer_named() {
     assert_eq!(apply(&directory, &ordered), []);
     assert_eq!(apply(&directory, &spec(vec![])), []);
     assert!(directory.caches.lock()[&CacheId(1)].flushed.is_empty());
+}
+
+/// From its end on it is refused, and its account is revoked; not before.
+#[test]
+fn a_certificate_ends_at_its_very_instant() {
+    let directory = MemoryDirectory::default();
+    let (fingerprint, end) = (Fingerprint::of(b"a certificate"), Timestamp::from_secs(100));
+    let just_before = end.minus(std::time::Duration::from_micros(1));
+    let mut owner = credential("A00001", "p", Capabilities::ALL);
+    owner.certificates.push(CertificateSpec {
+        fingerprint,
+        expires_at: end,
+    });
+    apply(&directory, &spec(vec![owner]));
+    let found = |now| directory.find_certified(&fingerprint, now);
+    let account = found(just_before).unwrap();
+    assert!(found(end).is_none());
+
+    directory.retire_expired(just_before);
+    assert!(!account.is_revoked());
+    directory.retire_expired(end);
+    assert!(account.is_revoked());
+    assert!(found(just_before).is_none(), "for good");
+    assert!(!directory.find(b"A00001").unwrap().is_revoked());
+}
+
+/// What counts up stays when a cache leaves; what a node holds does not.
+#[test]
+fn totals_count_the_caches_that_are_here() {
+    let directory = MemoryDirectory::default();
+    assert_eq!(directory.totals().caches, 0);
+    for number in 1..=3 {
+        let other = CacheSpec {
+            cache: CacheId(number),
+            ..spec(vec![])
+        };
+        apply(&directory, &other);
+        let tenancy = directory.tenancy(CacheId(number)).unwrap();
+        tenancy.traffic(0).moved(10, 20);
+        tenancy.traffic(0).login_failed();
+    }
+    directory.forget(CacheId(2));
+    let totals = directory.totals();
+    assert_eq!(totals.caches, 2);
+    let traffic = totals.traffic;
+    assert_eq!((traffic.bytes_read, traffic.bytes_written), (30, 60));
+    assert_eq!((traffic.auth_cmds, traffic.auth_errors), (3, 3));
 }

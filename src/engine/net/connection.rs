@@ -1,14 +1,14 @@
-//! The socket's side of a [`Session`]: a state machine that the event loop drives.
+//! The socket's side of an [`Exchange`]: a state machine that the event loop drives.
 //!
 //! ```text
-//!  Arrived ──first byte──▶ Shaking ──handshake──▶ Serving ──▶ Leaving ──▶ gone
-//!     └───────────────────plain─────────────────────▲
+//!  DetectTls ──first byte──▶ Handshake ──▶ Serving ──▶ Closing ──▶ closed
+//!      └────────────────plain TCP─────────────▲
 //! ```
 //!
-//! Idle connections hold no buffer. A turn reads into the thread's scratch buffer, executes every whole command in
-//! it, and sends all replies with one write. Only a cut-off command or an unsent rest moves into memory of the
-//! connection. Nothing is read while output waits, so a client that does not take its replies holds at most one
-//! turn's output.
+//! An idle connection holds no buffer. A visit reads into the thread's scratch buffer, executes every whole command in
+//! it, and sends all replies with one write. Only an unfinished command or an unsent rest of the replies moves into
+//! memory of the connection. Nothing is read while replies are unsent, so a client that does not read its replies
+//! makes the engine hold the replies of one visit at most.
 
 use std::io;
 use std::sync::Arc;
@@ -16,429 +16,355 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::ServerConfig;
 
-use super::phase::{Phase, Progress};
-use super::transport::Transport;
+use super::exchange::Exchange;
+use super::transport::{TlsMode, Transport};
+use super::visit::{AfterVisit, Scratch, Visit};
 use crate::domain::Fingerprint;
-use crate::engine::node::{Full, Node, OpenSocket};
-use crate::engine::protocol::{Fault, Output};
-use crate::engine::session::{Fed, Next, Session};
-use crate::engine::shares::work_of_turn;
+use crate::engine::fairness::work_of_visit;
+use crate::engine::protocol::ProtocolError;
+use crate::engine::session::{ClientSession, Fed, Next};
+use crate::engine::state::{EngineState, OpenSocket, TooManyConnections};
 
-/// Bytes read at once.
-const SCRATCH_BYTES: usize = 64 << 10;
-/// An output buffer that grew beyond this is not kept.
+/// The thread gives up an output buffer that has grown beyond this.
 const OUTPUT_KEPT_BYTES: usize = 1 << 20;
-/// The first byte of a TLS hello. No dialect begins with it.
+/// The first byte of a TLS handshake. No memcached dialect begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
-
-/// Buffers of one serving thread, used by one connection at a time and never across a wait.
-pub struct Scratch {
-    input: Box<[u8]>,
-    out: Output,
-}
-
-impl Default for Scratch {
-    fn default() -> Scratch {
-        Scratch {
-            input: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            out: Output::default(),
-        }
-    }
-}
-
-impl Scratch {
-    /// For the next connection, after one that ended in the middle of a turn.
-    pub fn clear(&mut self) {
-        self.out.clear();
-    }
-}
-
-/// What a connection works with while it has its turn.
-pub struct Turn<'t> {
-    pub node: &'t Node,
-    pub scratch: &'t mut Scratch,
-    /// The time, in sweeps.
-    pub now: u32,
-    /// The engine stops: say goodbye between two requests.
-    pub stopping: bool,
-    /// The time, in work that the thread has done.
-    pub epoch: u32,
-    /// What requests of this turn cost.
-    pub work: u32,
-}
-
-/// What becomes of a connection after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// Nothing to do before the socket has news.
-    Rest,
-    /// Has more to do, once others had a turn.
-    Again,
-    /// Has more to do a moment later.
-    Pause,
-    Gone,
-}
 
 /// One connection and what it holds.
 pub struct Connection {
     transport: Transport,
-    stage: Stage,
-    session: Session,
-    progress: Progress,
-    /// What the session wants next.
+    state: ConnectionState,
+    exchange: Exchange,
+    /// What the session asked for last.
     next: Next,
-    farewell: Farewell,
+    stop_reply: StopReply,
     peer_ended: bool,
-    /// More may be here to read, of which the system will not tell again.
+    /// There may be more to read. The kernel reports it only once, so the connection has to remember it.
     maybe_more: bool,
-    /// Bytes of a request that is not whole yet, or beyond this turn.
-    pending: Vec<u8>,
-    /// How much of `pending` is done with.
-    done: usize,
-    /// What the socket did not take at once. Empty when it is TLS that holds the rest.
-    unsent: Option<Box<Output>>,
-    /// Counts the socket out of the node at the end.
+    /// Counts the socket; dropping it counts it out.
     _open: OpenSocket,
 }
 
 #[derive(Debug)]
-enum Stage {
-    /// Plain or TLS, as the first byte has it.
-    Arrived(Arc<ServerConfig>),
-    Shaking,
+enum ConnectionState {
+    /// The first byte decides between plain TCP and TLS.
+    DetectTls(Arc<ServerConfig>),
+    Handshake,
     Serving,
-    /// Lets the peer take the last reply: closing at once, with bytes of the peer unread, would reset the connection
-    /// and could destroy it.
-    Leaving {
+    /// Waits for the peer to read the last reply. Closing at once, with bytes of the peer unread, would make the
+    /// kernel send a reset, which can destroy that reply.
+    Closing {
         shut: bool,
     },
 }
 
-/// How far a connection has come with leaving, once the engine stops.
+/// What a connection still owes its client when the engine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
-    /// Nobody asked for it.
-    Not,
-    /// The request that is half here is still answered. What comes behind it is not: it has no effect.
-    Awaits,
-    /// It was answered.
-    Said,
-}
-
-/// How a connection begins.
-#[derive(Clone, Debug)]
-pub enum Opening {
-    Plain,
-    Tls(Arc<ServerConfig>),
-    /// Plain or TLS, as the first byte has it.
-    Either(Arc<ServerConfig>),
+enum StopReply {
+    /// The engine does not stop, or the connection was between requests.
+    None,
+    /// The reply to the request that is half received. Requests behind it are not executed.
+    Awaited,
+    /// That reply was sent.
+    Sent,
 }
 
 impl Connection {
     /// # Errors
-    /// When the settings of TLS cannot be used.
+    /// When the TLS settings cannot be used.
     pub fn new(
         socket: TcpStream,
-        opening: Opening,
-        session: Session,
+        tls_mode: TlsMode,
+        session: ClientSession,
         open: OpenSocket,
-        now: u32,
+        now_sweeps: u32,
     ) -> io::Result<Connection> {
         let mut transport = Transport::plain(socket);
-        let stage = match opening {
-            Opening::Plain => Stage::Serving,
-            Opening::Either(config) => Stage::Arrived(config),
-            Opening::Tls(config) => {
+        let state = match tls_mode {
+            TlsMode::Plain => ConnectionState::Serving,
+            TlsMode::Detect(config) => ConnectionState::DetectTls(config),
+            TlsMode::Tls(config) => {
                 transport.begin_tls(config)?;
-                Stage::Shaking
+                ConnectionState::Handshake
             }
         };
         Ok(Connection {
             transport,
-            stage,
-            progress: Progress::new(phase_of(&session, true), now),
-            session,
+            state,
+            exchange: Exchange::new(session, now_sweeps),
             next: Next::Read,
-            farewell: Farewell::Not,
+            stop_reply: StopReply::None,
             peer_ended: false,
             maybe_more: false,
-            pending: Vec::new(),
-            done: 0,
-            unsent: None,
             _open: open,
         })
     }
 
-    /// Takes note of what the system says, and will not say again: that there is something to read, that the peer
-    /// sends nothing more than what is here. Whether a turn is worth while.
+    /// Notes a readiness event: there is something to read, or the peer has ended its side. Events are edge-triggered,
+    /// so the kernel reports each change once. Returns whether a visit has anything to do.
     #[inline]
-    pub fn note_news(&mut self, readable: bool, ended: bool) -> bool {
+    pub fn note_readiness(&mut self, readable: bool, ended: bool) -> bool {
         self.peer_ended |= ended;
         self.maybe_more |= readable | ended;
-        readable | ended || self.unsent.is_some() || self.transport.holds_back()
+        readable | ended || self.exchange.has_unsent() || self.transport.has_unsent_tls()
     }
 
-    /// Whether its tenant does more than its share. Who has not logged in has no tenant.
+    /// Whether its tenant is over its fair share of the thread. False before login, when there is no tenant yet.
     #[inline]
-    pub fn is_loud(&self, epoch: u32) -> bool {
-        let traffic = self.session.traffic();
-        traffic.is_some_and(|traffic| traffic.share.is_used_up(epoch))
+    pub fn is_over_share(&self, epoch: u32) -> bool {
+        let traffic = self.exchange.session().traffic();
+        traffic.is_some_and(|traffic| traffic.recent_work.is_over_share(epoch))
     }
 
-    /// Whether its time has come.
-    pub fn is_over(&self, node: &Node, now: u32, look_for_revoked: bool) -> bool {
+    /// Whether its deadline has passed, or (if `check_revoked`) its credential was revoked.
+    pub fn must_close(&self, engine: &EngineState, now_sweeps: u32, check_revoked: bool) -> bool {
         let revoked = || {
-            let account = self.session.account();
+            let account = self.exchange.session().account();
             account.is_some_and(|account| account.is_revoked())
         };
-        self.progress.is_overdue(now, &node.limits) || (look_for_revoked && revoked())
+        let overdue = self.exchange.is_overdue(now_sweeps, &engine.limits);
+        overdue || (check_revoked && revoked())
     }
 
-    /// Whether it can be asked to end: one that has not begun to converse cannot.
-    pub fn is_conversing(&self) -> bool {
-        matches!(self.stage, Stage::Serving | Stage::Leaving { .. })
-    }
-
-    /// One turn. Errors of the socket end the connection silently: nobody is left to tell.
+    /// Whether the client has logged in.
     #[inline]
-    pub fn drive(&mut self, turn: &mut Turn<'_>) -> After {
-        match self.advance(turn) {
+    pub fn is_logged_in(&self) -> bool {
+        self.exchange.is_logged_in()
+    }
+
+    /// Memory that it holds beside itself.
+    pub fn held_bytes(&self) -> usize {
+        self.exchange.held_bytes() + self.transport.tls_bytes()
+    }
+
+    /// Gives back what it is still charged, if it is at rest.
+    #[inline]
+    pub fn settle(&mut self) {
+        self.exchange.settle();
+    }
+
+    /// Whether it can be asked to close between requests. Before the first request it is simply closed.
+    pub fn can_close_gracefully(&self) -> bool {
+        matches!(
+            self.state,
+            ConnectionState::Serving | ConnectionState::Closing { .. }
+        )
+    }
+
+    /// One visit. An error of the socket closes the connection silently, because nobody is left to tell.
+    #[inline]
+    pub fn drive(&mut self, visit: &mut Visit<'_>) -> AfterVisit {
+        match self.advance(visit) {
             Ok(after) => after,
-            Err(error) => self.after_error(&error, turn.now),
+            Err(error) => self.after_error(&error, visit.now_sweeps),
         }
     }
 
     #[cold]
-    fn after_error(&mut self, error: &io::Error, now: u32) -> After {
+    fn after_error(&mut self, error: &io::Error, now_sweeps: u32) -> AfterVisit {
+        let is_closing = matches!(self.state, ConnectionState::Closing { .. });
         match error.kind() {
-            io::ErrorKind::WouldBlock => After::Rest,
-            io::ErrorKind::Interrupted => After::Again,
+            io::ErrorKind::WouldBlock => AfterVisit::Idle,
+            io::ErrorKind::Interrupted => AfterVisit::Again,
             // TLS has an alert to send, which tells the peer why it is refused.
-            io::ErrorKind::InvalidData if !matches!(self.stage, Stage::Leaving { .. }) => {
-                self.stage = Stage::Leaving { shut: false };
-                self.progress.enter(Phase::Closing, now);
-                After::Again
+            io::ErrorKind::InvalidData if !is_closing => {
+                self.state = ConnectionState::Closing { shut: false };
+                self.exchange.begin_close(now_sweeps);
+                AfterVisit::Again
             }
-            _ => After::Gone,
+            _ => AfterVisit::Closed,
         }
     }
 
-    fn advance(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        match self.stage {
-            Stage::Serving => self.converse(turn),
-            Stage::Arrived(_) => self.recognise(),
-            Stage::Shaking => self.shake_hands(turn),
-            Stage::Leaving { shut } => self.take_leave(turn, shut),
+    fn advance(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
+        match self.state {
+            ConnectionState::Serving => self.serve(visit),
+            ConnectionState::DetectTls(_) => self.detect_tls(),
+            ConnectionState::Handshake => self.handshake(visit),
+            ConnectionState::Closing { shut } => self.finish_close(visit, shut),
         }
     }
 
     #[cold]
-    fn recognise(&mut self) -> io::Result<After> {
+    fn detect_tls(&mut self) -> io::Result<AfterVisit> {
         let Some(first) = self.transport.first_byte()? else {
-            return Ok(After::Gone);
+            return Ok(AfterVisit::Closed);
         };
-        let stage = std::mem::replace(&mut self.stage, Stage::Serving);
-        if let (TLS_HANDSHAKE, Stage::Arrived(config)) = (first, stage) {
+        let state = std::mem::replace(&mut self.state, ConnectionState::Serving);
+        if let (TLS_HANDSHAKE, ConnectionState::DetectTls(config)) = (first, state) {
             self.transport.begin_tls(config)?;
-            self.stage = Stage::Shaking;
+            self.state = ConnectionState::Handshake;
         }
-        Ok(After::Again)
+        Ok(AfterVisit::Again)
     }
 
     #[cold]
-    fn shake_hands(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        self.transport.shake_hands()?;
-        self.stage = Stage::Serving;
+    fn handshake(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
+        self.transport.handshake()?;
+        self.state = ConnectionState::Serving;
         if let Some(certificate) = self.transport.peer_certificate()
-            && let Err(refusal) = identify(&mut self.session, turn.node, &certificate)
+            && let Err(refusal) =
+                log_in_by_certificate(self.exchange.session_mut(), visit, &certificate)
         {
-            let mut last_word = Box::new(Output::default());
-            last_word.push(refusal);
-            self.unsent = Some(last_word);
+            self.exchange.push_unsent(refusal);
             self.next = Next::Close;
         }
-        self.settle(turn.now);
-        Ok(After::Again)
+        self.exchange.end_visit(false, visit.now_sweeps);
+        Ok(AfterVisit::Again)
     }
 
     #[inline]
-    fn converse(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        if self.unsent.is_some() {
-            self.send_rest(turn.now)?;
-            return self.end_turn(turn);
+    fn serve(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
+        if self.exchange.has_unsent() {
+            self.send_rest(visit.now_sweeps)?;
+            return self.end_visit(visit, false);
         }
         match self.next {
-            Next::Read => self.read(turn),
+            Next::Read => self.read(visit),
             Next::Again | Next::Wait => {
-                let fed = self.feed_pending(turn.node, &mut turn.scratch.out);
-                self.answer(turn, 0, fed)
+                let fed = self.exchange.resume(visit.engine, &mut visit.scratch.out);
+                self.answer(visit, 0, fed)
             }
-            Next::Close => self.leave(turn),
+            Next::Close => self.begin_close(visit),
         }
     }
 
     /// Reads once, executes, writes once.
     #[inline]
-    fn read(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        if turn.stopping && self.is_between_requests() {
-            return self.leave(turn);
+    fn read(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
+        if visit.stopping && self.is_between_requests() {
+            return self.begin_close(visit);
         }
-        let Scratch { input, out } = &mut *turn.scratch;
+        let Scratch { input, out } = &mut *visit.scratch;
         let received = self.transport.read(input)?;
         if received.bytes == 0 {
-            // Whole requests are answered; a cut-off one has no effect.
-            return self.leave(turn);
+            // Whole requests were answered; an unfinished one has no effect.
+            return self.begin_close(visit);
         }
-        // Where the peer has ended its side, the end stands behind what was read.
+        // After the peer has ended its side, the end of the stream is still to be read.
         self.maybe_more = received.maybe_more || self.peer_ended;
         let input = &input[..received.bytes];
-        let fed = if self.pending.is_empty() {
-            let fed = self.session.feed(turn.node, input, out);
-            if fed.used < input.len() {
-                self.pending.extend_from_slice(&input[fed.used..]);
-            }
-            fed
-        } else {
-            self.pending.extend_from_slice(input);
-            self.feed_pending(turn.node, out)
-        };
-        self.answer(turn, received.bytes, fed)
+        let fed = self.exchange.receive(visit.engine, input, out);
+        self.answer(visit, received.bytes, fed)
     }
 
-    fn feed_pending(&mut self, node: &Node, out: &mut Output) -> Fed {
-        let input = &self.pending[self.done..];
-        let fed = self.session.feed(node, input, out);
-        self.done += fed.used;
-        if self.done == self.pending.len() {
-            self.pending = Vec::new();
-            self.done = 0;
-        } else if fed.next == Next::Read {
-            self.pending.drain(..self.done);
-            self.done = 0;
-        }
-        fed
-    }
-
-    /// Sends what the socket takes at once; the rest becomes the connection's own.
+    /// Sends what the socket takes at once. The rest moves into memory of the connection.
     #[inline]
-    fn answer(&mut self, turn: &mut Turn<'_>, read: usize, fed: Fed) -> io::Result<After> {
-        let out = &mut turn.scratch.out;
-        turn.work = work_of_turn(fed.commands, read + out.len());
-        if let Some(traffic) = self.session.traffic() {
+    fn answer(&mut self, visit: &mut Visit<'_>, read: usize, fed: Fed) -> io::Result<AfterVisit> {
+        let out = &mut visit.scratch.out;
+        visit.work = work_of_visit(fed.commands, read + out.len());
+        if let Some(traffic) = self.exchange.session().traffic() {
             traffic.moved(read, out.len());
-            traffic.share.note(turn.epoch, turn.work);
+            traffic.recent_work.note(visit.epoch, visit.work);
+        } else {
+            visit.anonymous = true;
         }
         self.next = fed.next;
-        if self.farewell == Farewell::Awaits && !out.is_empty() {
-            self.farewell = Farewell::Said;
+        if self.stop_reply == StopReply::Awaited && !out.is_empty() {
+            self.stop_reply = StopReply::Sent;
         }
         if let Err(error) = self.transport.write(out) {
-            return Err(self.keep_unsent(error, turn));
+            return Err(self.keep_unsent(error, visit));
         }
         out.shrink(OUTPUT_KEPT_BYTES);
-        self.end_turn(turn)
+        self.end_visit(visit, fed.commands > 0)
     }
 
     #[cold]
-    fn keep_unsent(&mut self, error: io::Error, turn: &mut Turn<'_>) -> io::Error {
+    fn keep_unsent(&mut self, error: io::Error, visit: &mut Visit<'_>) -> io::Error {
         if let io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted = error.kind() {
-            self.unsent = Some(Box::new(std::mem::take(&mut turn.scratch.out)));
-            self.progress.enter(Phase::Writing, turn.now);
+            let in_tls = self.transport.unsent_tls_bytes();
+            let (limits, out) = (&visit.engine.limits, &mut visit.scratch.out);
+            if !self
+                .exchange
+                .keep_unsent(limits, out, in_tls, visit.now_sweeps)
+            {
+                return io::ErrorKind::OutOfMemory.into();
+            }
         }
         error
     }
 
-    /// Goes on sending. The sweep closes a peer that takes nothing for too long.
-    fn send_rest(&mut self, now: u32) -> io::Result<()> {
-        let Some(unsent) = &mut self.unsent else {
+    /// Sends more of the unsent replies. The sweep closes a peer that takes them too slowly.
+    fn send_rest(&mut self, now_sweeps: u32) -> io::Result<()> {
+        let Some(unsent) = self.exchange.unsent() else {
             return Ok(());
         };
         let before = unsent.len();
         let sent = self.transport.write(unsent);
         if unsent.len() < before {
-            self.progress.enter(Phase::Writing, now);
+            self.exchange.note_taken(now_sweeps);
         }
         sent?;
-        self.unsent = None;
+        self.exchange.all_sent();
         Ok(())
     }
 
-    /// After all replies of a turn are sent.
-    #[inline]
-    fn end_turn(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        self.settle(turn.now);
-        if turn.stopping && self.next == Next::Read && self.is_done() {
-            return self.leave(turn);
+    /// Decides what comes next, once all replies are sent.
+    #[inline(always)]
+    fn end_visit(&mut self, visit: &mut Visit<'_>, completed: bool) -> io::Result<AfterVisit> {
+        self.exchange.end_visit(completed, visit.now_sweeps);
+        if visit.stopping && self.next == Next::Read && self.may_stop_now() {
+            return self.begin_close(visit);
         }
         match self.next {
-            Next::Read if self.maybe_more => Ok(After::Again),
-            Next::Read => Ok(After::Rest),
-            Next::Again => Ok(After::Again),
-            Next::Wait => Ok(After::Pause),
-            Next::Close => self.leave(turn),
+            Next::Read if self.maybe_more => Ok(AfterVisit::Again),
+            Next::Read => Ok(AfterVisit::Idle),
+            Next::Again => Ok(AfterVisit::Again),
+            Next::Wait => Ok(AfterVisit::Pause),
+            Next::Close => self.begin_close(visit),
         }
     }
 
-    #[inline]
-    fn settle(&mut self, now: u32) {
-        let phase = phase_of(&self.session, self.is_between_requests());
-        self.progress.enter(phase, now);
-    }
-
-    /// Whether a connection that is asked to leave has nothing left to answer.
-    fn is_done(&mut self) -> bool {
-        if self.is_between_requests() || self.farewell == Farewell::Said {
+    /// Whether the connection owes no reply when the engine stops. Otherwise it starts to await that reply.
+    fn may_stop_now(&mut self) -> bool {
+        if self.is_between_requests() || self.stop_reply == StopReply::Sent {
             return true;
         }
-        self.farewell = Farewell::Awaits;
+        self.stop_reply = StopReply::Awaited;
         false
     }
 
     #[inline]
     fn is_between_requests(&self) -> bool {
-        self.pending.is_empty() && self.session.is_between_requests()
+        self.exchange.is_between_requests()
     }
 
     #[cold]
-    fn leave(&mut self, turn: &mut Turn<'_>) -> io::Result<After> {
-        self.stage = Stage::Leaving { shut: false };
-        self.progress.enter(Phase::Closing, turn.now);
-        self.take_leave(turn, false)
+    fn begin_close(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
+        self.state = ConnectionState::Closing { shut: false };
+        self.exchange.begin_close(visit.now_sweeps);
+        self.finish_close(visit, false)
     }
 
-    fn take_leave(&mut self, turn: &mut Turn<'_>, shut: bool) -> io::Result<After> {
+    /// Ends our side of the stream, then drops what the peer still sends until it closes.
+    fn finish_close(&mut self, visit: &mut Visit<'_>, shut: bool) -> io::Result<AfterVisit> {
         if !shut {
             self.transport.shut()?;
-            self.stage = Stage::Leaving { shut: true };
+            self.state = ConnectionState::Closing { shut: true };
         }
-        match self.transport.discard(&mut turn.scratch.input)? {
-            0 => Ok(After::Gone),
-            _ => Ok(After::Again),
+        match self.transport.discard(&mut visit.scratch.input)? {
+            0 => Ok(AfterVisit::Closed),
+            _ => Ok(AfterVisit::Again),
         }
     }
 }
 
-#[inline]
-fn phase_of(session: &Session, is_between_requests: bool) -> Phase {
-    match (session.account().is_some(), is_between_requests) {
-        (false, _) => Phase::Login,
-        (true, true) => Phase::Idle,
-        (true, false) => Phase::Busy,
-    }
-}
-
-/// Begins the session as whom the certificate stands for, or gives the last word to say.
+/// Logs the session in as the credential that the client certificate belongs to.
 ///
-/// The handshake has looked already, but not one that resumed an older session, and a certificate may have been
-/// revoked since. From here on this is a connection that has logged in: another SASL login replaces who it is, and a
-/// text `set` is a `set`.
-fn identify(
-    session: &mut Session,
-    node: &Node,
+/// The certificate is looked up here once more. A handshake that resumed an older TLS session did not verify it, and it
+/// may have been revoked since the handshake. From here on the session is logged in: a SASL login replaces the
+/// identity, and a text `set` stores.
+///
+/// # Errors
+/// The reply to send before closing; empty when the certificate is unknown.
+fn log_in_by_certificate(
+    session: &mut ClientSession,
+    visit: &Visit<'_>,
     certificate: &Fingerprint,
 ) -> Result<(), &'static [u8]> {
-    let account = node.certified(certificate).ok_or(&b""[..])?;
+    let account = visit.engine.certified(certificate).ok_or(&b""[..])?;
     session
-        .admit(node, account)
-        .map_err(|Full| Fault::TooManyConnections.text())
+        .admit(visit.engine, account)
+        .map_err(|TooManyConnections| ProtocolError::TooManyConnections.text())
 }

@@ -1,4 +1,4 @@
-//! Doors to the engine: sockets that listen, one set per thread.
+//! Listening sockets: each serving thread has one per address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,50 +7,52 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::connection::Opening;
+use super::transport::TlsMode;
 use crate::domain::CacheId;
 use crate::engine::EngineError;
-use crate::engine::node::Node;
-use crate::engine::protocol::Fault;
-use crate::engine::session::{self, Session};
+use crate::engine::protocol::ProtocolError;
+use crate::engine::session::{ClientSession, LoginMode};
+use crate::engine::state::EngineState;
+use crate::engine::storage::monotonic_now;
 use crate::engine::tls::Certificates;
 
 const BACKLOG: i32 = 4096;
-/// Keep-alive probes without answer after which the peer is gone.
+/// The kernel closes a connection after this many unanswered keep-alive probes.
 const KEEPALIVE_PROBES: u32 = 5;
-/// Pause after a failed accept, which is most often a want of file descriptors.
+/// Pause after a failed accept. Without it the thread would spin, since the connection stays at the listener.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where the engine is to listen. Port 0 lets the system choose.
+/// The addresses the engine is asked to listen on. With port 0 the system chooses the port.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
-    /// Plain TCP, with login.
+    /// Plain TCP. Clients must log in.
     pub plain: Option<SocketAddr>,
     pub tls: Option<TlsListener>,
     pub open: Option<OpenListener>,
-    /// The plain listener also takes TLS, told by the first byte, with the certificate of `tls`.
+    /// The plain listener also accepts TLS, with the certificate of `tls`. The first byte decides.
     pub tls_on_plain: bool,
 }
 
-/// The same with TLS from the first byte.
+/// A listener that expects TLS from the first byte. Clients must log in.
 #[derive(Clone, Debug)]
 pub struct TlsListener {
     pub addr: SocketAddr,
-    /// PEM files, read at start and by [`crate::engine::Engine::reload_tls`].
+    /// PEM files. They are read at start and by [`crate::engine::Engine::reload_tls`].
     pub cert: PathBuf,
     pub key: PathBuf,
 }
 
-/// No login, bound to one cache. Loopback only.
+/// A listener without login for one cache. It may listen on loopback only.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenListener {
     pub addr: SocketAddr,
     pub cache: CacheId,
 }
 
-/// Where the engine listens.
+/// The addresses the engine listens on, with the ports that the system chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     pub plain: Option<SocketAddr>,
@@ -58,46 +60,50 @@ pub struct Addresses {
     pub open: Option<SocketAddr>,
 }
 
-/// Who comes through a door.
+/// What connections of a listener begin with.
 #[derive(Clone, Debug)]
-pub enum Guests {
+pub enum ListenerKind {
     Plain,
     Tls(Arc<Certificates>),
-    /// Plain or TLS, as the first byte has it.
-    Either(Arc<Certificates>),
+    /// The first byte decides between plain TCP and TLS.
+    PlainOrTls(Arc<Certificates>),
+    /// No login: every connection belongs to this cache.
     Open(CacheId),
 }
 
-/// A listening socket of one thread.
+/// A bound socket on its way to the thread that will serve it.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct BoundSocket {
     pub socket: std::net::TcpListener,
-    pub guests: Guests,
+    pub kind: ListenerKind,
 }
 
-/// Binds one socket per thread to the same address; the kernel deals connections out. An address that another process
-/// listens on is refused: shared with it, every other customer would be let in by the wrong one.
+/// Binds one socket per thread to the same address (`SO_REUSEPORT`); the kernel distributes connections over them.
+///
+/// # Errors
+/// When the address cannot be bound, or another process listens on it. Sharing an address with another process would
+/// send some customers to the wrong one.
 pub fn bind(
     addr: SocketAddr,
     threads: usize,
     keepalive: Duration,
 ) -> Result<Vec<std::net::TcpListener>, EngineError> {
     let failed = |source| EngineError::Listen { addr, source };
-    let first = bind_one(addr, keepalive, Sharing::Opens).map_err(failed)?;
+    let first = bind_one(addr, keepalive, Sharing::First).map_err(failed)?;
     let bound = first.local_addr().map_err(failed)?;
     let mut sockets = vec![first];
     for _ in 1..threads {
-        sockets.push(bind_one(bound, keepalive, Sharing::Joins).map_err(failed)?);
+        sockets.push(bind_one(bound, keepalive, Sharing::Joining).map_err(failed)?);
     }
     Ok(sockets)
 }
 
-/// How a socket comes to share its address.
+/// Whether a socket is the first on its address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
-    /// It must be alone when it is bound, and lets others in from then on.
-    Opens,
-    Joins,
+    /// The first: binding fails if anybody else holds the address. Afterwards others may join.
+    First,
+    Joining,
 }
 
 fn bind_one(
@@ -107,9 +113,9 @@ fn bind_one(
 ) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(sharing == Sharing::Joins)?;
+    socket.set_reuse_port(sharing == Sharing::Joining)?;
     socket.set_nonblocking(true)?;
-    // Connections inherit these on Linux, which spares four calls for each (tcp(7), socket(7)).
+    // On Linux accepted connections inherit these options, which saves four system calls for each (tcp(7), socket(7)).
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -123,96 +129,125 @@ fn bind_one(
     Ok(socket.into())
 }
 
-/// A listening socket in its loop.
-pub struct Door {
+/// A listening socket in the event loop that serves it.
+pub struct Listener {
     listener: TcpListener,
-    pub guests: Guests,
-    /// The system says that somebody came. It says so once.
-    has_guests: bool,
-    closed_until: Option<Instant>,
+    pub kind: ListenerKind,
+    /// A readiness event reported a new connection. Events are edge-triggered, so it is reported once.
+    has_pending: bool,
+    paused_until: Option<Instant>,
 }
 
-impl Door {
-    pub fn new(entrance: Entrance) -> Door {
-        Door {
-            listener: TcpListener::from_std(entrance.socket),
-            guests: entrance.guests,
-            has_guests: false,
-            closed_until: None,
+impl Listener {
+    pub fn new(bound: BoundSocket) -> Listener {
+        Listener {
+            listener: TcpListener::from_std(bound.socket),
+            kind: bound.kind,
+            has_pending: false,
+            paused_until: None,
         }
     }
 
-    /// What is to be watched.
+    /// What the event loop registers with epoll.
     pub fn source(&mut self) -> &mut TcpListener {
         &mut self.listener
     }
 
-    /// Somebody came.
-    pub fn knock(&mut self) {
-        self.has_guests = self.closed_until.is_none();
+    /// A readiness event arrived.
+    pub fn note_ready(&mut self) {
+        self.has_pending = self.paused_until.is_none();
     }
 
-    /// Whether [`Door::accept`] is worth a call.
-    pub fn has_guests(&self) -> bool {
-        self.has_guests
+    /// Whether [`Listener::accept`] may find a connection.
+    pub fn has_pending(&self) -> bool {
+        self.has_pending
     }
 
-    pub fn closed_until(&self) -> Option<Instant> {
-        self.closed_until
+    /// When accepting goes on after a failure.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
     }
 
     /// Ends a pause that is over.
-    pub fn reopen(&mut self, now: Instant) {
-        if self.closed_until.is_some_and(|until| until <= now) {
-            self.closed_until = None;
-            self.has_guests = true;
+    pub fn resume(&mut self, now: Instant) {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.has_pending = true;
         }
     }
 
-    /// The next who stands here. After a failure the door is closed for a moment.
-    pub fn accept(&mut self) -> Option<(TcpStream, IpAddr)> {
-        while self.has_guests {
-            match self.listener.accept() {
-                Ok((socket, peer)) => return Some((socket, peer.ip().to_canonical())),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    io::ErrorKind::WouldBlock => self.has_guests = false,
-                    _ => {
-                        self.has_guests = false;
-                        self.closed_until = Some(Instant::now() + ACCEPT_PAUSE);
+    /// The next connection and its peer. After a failure the listener pauses for [`ACCEPT_PAUSE`].
+    pub fn accept(&mut self) -> Accepted {
+        while self.has_pending {
+            let error = match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    return Accepted::Connection(socket, peer.ip().to_canonical());
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                io::ErrorKind::WouldBlock => self.has_pending = false,
+                _ => {
+                    self.has_pending = false;
+                    self.paused_until = Some(monotonic_now() + ACCEPT_PAUSE);
+                    if is_out_of_descriptors(&error) {
+                        return Accepted::OutOfDescriptors;
                     }
-                },
+                }
             }
         }
-        None
+        Accepted::None
+    }
+
+    /// Ends a pause at once: a descriptor was given back.
+    pub fn end_pause(&mut self) {
+        self.paused_until = None;
+        self.has_pending = true;
     }
 }
 
-impl Guests {
-    /// How a connection of theirs begins.
+/// What [`Listener::accept`] found.
+pub enum Accepted {
+    Connection(TcpStream, IpAddr),
+    None,
+    /// The process or the system has no file descriptor left. The connection waits at the listener.
+    OutOfDescriptors,
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE))
+}
+
+impl ListenerKind {
+    /// Makes the session of a new connection.
     ///
     /// # Errors
-    /// What to say to one that cannot be let in.
-    pub fn greet(
+    /// The error to answer with when the connection is refused.
+    pub fn begin_session(
         &self,
-        node: &Node,
+        engine: &EngineState,
         remote: IpAddr,
         thread: usize,
-    ) -> Result<(Opening, Session), Fault> {
-        let opening = match self {
-            Guests::Plain => Opening::Plain,
-            Guests::Tls(certificates) => Opening::Tls(certificates.present()),
-            Guests::Either(certificates) => Opening::Either(certificates.present()),
-            Guests::Open(cache) => {
-                let account = node.directory.open_account(*cache);
-                let seat = account.and_then(|account| node.seat(account).ok());
-                let seat = seat.ok_or(Fault::TooManyConnections)?;
-                return Ok((Opening::Plain, Session::open(seat, Some(remote), thread)));
+    ) -> Result<(TlsMode, ClientSession), ProtocolError> {
+        let tls_mode = match self {
+            ListenerKind::Plain => TlsMode::Plain,
+            ListenerKind::Tls(certificates) => TlsMode::Tls(certificates.current()),
+            ListenerKind::PlainOrTls(certificates) => TlsMode::Detect(certificates.current()),
+            ListenerKind::Open(cache) => {
+                let account = engine.directory.open_account(*cache);
+                let slot = account.and_then(|account| engine.take_slot(account).ok());
+                let slot = slot.ok_or(ProtocolError::TooManyConnections)?;
+                return Ok((
+                    TlsMode::Plain,
+                    ClientSession::open(slot, Some(remote), thread),
+                ));
             }
         };
         Ok((
-            opening,
-            Session::new(session::Door::Locked, Some(remote), thread),
+            tls_mode,
+            ClientSession::new(LoginMode::Required, Some(remote), thread),
         ))
     }
 }
@@ -230,25 +265,28 @@ mod tests {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let sockets = bind(any, 3, Duration::from_secs(60)).unwrap();
         let addr = sockets[0].local_addr().unwrap();
-        // Another process binds as we do.
+        // A second process binds in the same way.
         let refused = bind(addr, 3, Duration::from_secs(60)).unwrap_err();
         let EngineError::Listen { source, .. } = refused else {
             panic!("{refused:?}");
         };
         assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
 
-        // The chance that one of three gets none of 200 is below 10^-34.
+        // The chance that one of three sockets gets none of 200 connections is below 10^-34.
         let _peers: Vec<_> = (0..200)
             .map(|_| std::net::TcpStream::connect(addr).unwrap())
             .collect();
         for socket in &sockets {
-            assert!(socket.accept().is_ok(), "the kernel deals out");
+            assert!(
+                socket.accept().is_ok(),
+                "the kernel distributes connections"
+            );
         }
     }
 
-    /// Nothing else sets these, and without them replies wait for one another and dead peers stay for ever.
+    /// Nothing else sets these options. Without them Nagle's algorithm delays replies, and dead peers stay for ever.
     #[test]
-    fn connections_inherit_what_the_listener_has_set() {
+    fn connections_inherit_the_options_of_the_listener() {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = bind(any, 1, Duration::from_secs(60)).unwrap().remove(0);
         listener.set_nonblocking(false).unwrap();

@@ -1,10 +1,10 @@
-//! A connection's bytes on their way to and from the peer: as they are, or by TLS.
+//! Reading and writing a socket: plain TCP, or TLS over it.
 //!
-//! Nothing here waits. What cannot be done now is [`io::ErrorKind::WouldBlock`], and the event loop tells when to try
-//! again. Sockets are watched edge-triggered: after less was read than asked for, the system tells of what comes next.
+//! Nothing here blocks. What cannot be done now returns [`io::ErrorKind::WouldBlock`], and a readiness event tells when to
+//! try again. Events are edge-triggered: if a read returned less than it asked for, an event reports the next bytes.
 //!
-//! The commonest calls go to the system without the C library between: what that does for threads that may be cancelled
-//! is a tenth of the instructions of an unpipelined get.
+//! The most frequent system calls do not go through the C library. What it does there to support thread cancellation was
+//! measured as a tenth of the instructions of an unpipelined get.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -17,8 +17,25 @@ use rustls::{ServerConfig, ServerConnection};
 use crate::domain::Fingerprint;
 use crate::engine::protocol::Output;
 
-/// Pieces handed to one vectored write.
+/// The most unsent bytes that a TLS session buffers, unless it is told otherwise.
+const TLS_BUFFER_BYTES: usize = 64 << 10;
+/// The most bytes that a peer may send without a byte of data among them: for a handshake, or for the longest record and a
+/// part of the next. TLS itself would collect handshake messages of 64 KiB. A handshake with a client certificate takes
+/// three to four KiB.
+const TLS_DATALESS_BYTES_MAX: usize = 24 << 10;
+/// What a TLS session takes by itself, as measured during a handshake.
+const TLS_SESSION_BYTES: usize = 8 << 10;
+/// The most pieces of one vectored write.
 const PIECES: usize = 32;
+
+/// How a connection uses TLS.
+#[derive(Clone, Debug)]
+pub enum TlsMode {
+    Plain,
+    Tls(Arc<ServerConfig>),
+    /// The first byte decides.
+    Detect(Arc<ServerConfig>),
+}
 
 /// One socket, and TLS over it once that has begun.
 #[derive(Debug)]
@@ -27,12 +44,12 @@ pub struct Transport {
     tls: Option<Box<Tls>>,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug)]
 pub struct Received {
-    /// None at the peer's end of the stream.
+    /// 0 at the end of the peer's stream.
     pub bytes: usize,
-    /// More may be here already, of which the system will not tell again.
+    /// There may be more to read, which no event will report.
     pub maybe_more: bool,
 }
 
@@ -41,21 +58,22 @@ impl Transport {
         Transport { socket, tls: None }
     }
 
-    /// Goes on by TLS, of which nothing has been read yet.
+    /// Starts TLS, before anything was read.
     ///
     /// # Errors
-    /// When the settings cannot be used.
+    /// When the TLS settings cannot be used.
     pub fn begin_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let session = ServerConnection::new(config).map_err(io::Error::other)?;
         self.tls = Some(Box::new(Tls {
             session,
             is_dry: false,
             peer_closed: false,
+            dataless_bytes: 0,
         }));
         Ok(())
     }
 
-    /// The first byte that is here, left where it is; none at the peer's end of the stream.
+    /// The first byte that has arrived, without consuming it. `None` at the end of the peer's stream.
     ///
     /// # Errors
     /// Of the socket.
@@ -65,18 +83,18 @@ impl Transport {
         Ok((bytes > 0).then_some(first[0]))
     }
 
-    /// Goes on with the handshake.
+    /// Continues the TLS handshake.
     ///
     /// # Errors
     /// As [`Transport::read`].
-    pub fn shake_hands(&mut self) -> io::Result<()> {
+    pub fn handshake(&mut self) -> io::Result<()> {
         match &mut self.tls {
             None => Ok(()),
-            Some(tls) => tls.shake_hands(&mut self.socket),
+            Some(tls) => tls.handshake(&mut self.socket),
         }
     }
 
-    /// The certificate by which the peer has identified itself.
+    /// The fingerprint of the peer's certificate, if it has presented one.
     pub fn peer_certificate(&self) -> Option<Fingerprint> {
         let chain = self.tls.as_ref()?.session.peer_certificates()?;
         chain
@@ -98,7 +116,7 @@ impl Transport {
         }
     }
 
-    /// Sends all of it, and takes from `out` what is on its way.
+    /// Sends all of `out`, and removes from it what the socket has taken.
     ///
     /// # Errors
     /// Of the socket. After [`io::ErrorKind::WouldBlock`], even with nothing left in `out`, call it again.
@@ -117,14 +135,29 @@ impl Transport {
         Ok(())
     }
 
-    /// Whether TLS has something of its own to send that the socket has not taken.
-    pub fn holds_back(&self) -> bool {
+    /// Whether TLS has data to send that the socket has not taken.
+    pub fn has_unsent_tls(&self) -> bool {
         self.tls
             .as_ref()
             .is_some_and(|tls| tls.session.wants_write())
     }
 
-    /// Ends our side. May be called again after [`io::ErrorKind::WouldBlock`].
+    /// Memory that TLS holds for data that the socket has not taken, at most.
+    pub fn unsent_tls_bytes(&self) -> usize {
+        if self.has_unsent_tls() {
+            TLS_BUFFER_BYTES
+        } else {
+            0
+        }
+    }
+
+    /// Memory that TLS holds, at most.
+    pub fn tls_bytes(&self) -> usize {
+        let held = |tls: &Tls| TLS_SESSION_BYTES + tls.dataless_bytes;
+        self.tls.as_deref().map_or(0, held) + self.unsent_tls_bytes()
+    }
+
+    /// Ends our side of the stream. May be called again after [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors
     /// Of the socket.
@@ -136,7 +169,7 @@ impl Transport {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// Reads what nobody will look at, TLS or not; 0 at the peer's end of the stream.
+    /// Reads and drops bytes of the socket, TLS or not. 0 at the end of the peer's stream.
     ///
     /// # Errors
     /// Of the socket.
@@ -145,7 +178,7 @@ impl Transport {
     }
 }
 
-/// One write of as much as there is in several pieces.
+/// One vectored write of the unsent pieces.
 #[inline(never)]
 fn write_pieces(writer: &mut impl Write, out: &Output) -> io::Result<usize> {
     let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -165,14 +198,16 @@ fn took(sent: usize, out: &mut Output) -> io::Result<()> {
 #[derive(Debug)]
 struct Tls {
     session: ServerConnection,
-    /// The last read from the socket brought less than asked for.
+    /// The last read from the socket returned less than it asked for, so the socket is empty.
     is_dry: bool,
-    /// The peer has said by TLS that it sends nothing more.
+    /// The peer has announced by TLS that it sends nothing more.
     peer_closed: bool,
+    /// Bytes that the peer has sent since the last of its data.
+    dataless_bytes: usize,
 }
 
 impl Tls {
-    fn shake_hands(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+    fn handshake(&mut self, socket: &mut TcpStream) -> io::Result<()> {
         self.flush(socket)?;
         while self.session.is_handshaking() {
             if self.receive(socket)? == 0 {
@@ -199,7 +234,7 @@ impl Tls {
         }
     }
 
-    /// Reads once from the socket, and answers what TLS itself has to answer, alerts included.
+    /// Reads once from the socket, and sends what TLS itself has to answer, including alerts.
     fn receive(&mut self, socket: &mut TcpStream) -> io::Result<usize> {
         let mut source = Source {
             socket,
@@ -210,13 +245,20 @@ impl Tls {
         let flushed = self.flush(socket);
         let state = processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.peer_closed = state.peer_has_closed();
+        self.dataless_bytes = match state.plaintext_bytes_to_read() {
+            0 => self.dataless_bytes + bytes,
+            _ => 0,
+        };
+        if self.dataless_bytes > TLS_DATALESS_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         flushed.map(|()| bytes)
     }
 
     #[inline(never)]
     fn write(&mut self, socket: &mut TcpStream, out: &mut Output) -> io::Result<()> {
         loop {
-            // The session takes a bounded amount, so it is emptied before it gets more.
+            // The TLS session buffers a bounded amount, so it is emptied before it gets more.
             self.flush(socket)?;
             if out.is_empty() {
                 return Ok(());
@@ -236,7 +278,7 @@ impl Tls {
     }
 }
 
-/// The socket, with a note whether it has been emptied.
+/// The socket, as a source that notes whether it is empty.
 struct Source<'t> {
     socket: &'t mut TcpStream,
     is_dry: &'t mut bool,

@@ -1,42 +1,54 @@
-//! Every limit of a connection, by name.
+//! All limits of a connection.
 
 use std::time::Duration;
 
 use super::scan::position;
 use crate::engine::storage::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 
-/// Bounds on what one client may make the engine hold or do. The defaults are the product's.
+/// Limits on what one client may make the engine hold or do. The defaults are those of the product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A command line longer than this closes the connection, as in memcached; `get`, `gets`, `gat` and `gats`
-    /// have [`Limits::key_list_bytes_max`] instead.
+    /// A longer command line closes the connection, after an error. `get`, `gets`, `gat` and `gats` have
+    /// [`Limits::key_list_bytes_max`] instead.
     pub line_bytes_max: usize,
-    /// Longest line of a logged-in client that reads many keys at once.
+    /// The longest line of a `get`, `gets`, `gat` or `gats`, if the tenant has room for it.
     pub key_list_bytes_max: usize,
-    /// Key and value of one item together.
+    /// The largest sum of key and value bytes of one item.
     pub item_bytes_max: usize,
-    /// The block of a text login, or the data of a SASL one. Longer ones are swallowed and refused.
+    /// The data block of a text login, or the data of a SASL login. Longer ones are dropped and refused.
     pub login_block_bytes_max: usize,
     /// Failed logins after which the connection is closed.
     pub login_failures_max: u8,
-    /// A connection that has not logged in by then is closed. TLS handshakes count.
+    /// A connection that has not logged in within this time is closed. The TLS handshake is part of it.
     pub login_deadline: Duration,
-    /// Values from this size on are received straight into their own allocation.
+    /// Requests of a client that has not logged in, after which the connection is closed. A client that logs in needs one
+    /// to three.
+    pub login_requests_max: u8,
+    /// What a client that has not logged in may make the engine hold: its longest request, and the replies to all that it
+    /// may ask.
+    pub anonymous_bytes_max: usize,
+    /// The most memory that all connections together hold that have not logged in, TLS included. More closes the oldest.
+    pub anonymous_total_bytes_max: usize,
+    /// The most connections of the whole node that have not logged in. One more closes the oldest.
+    pub anonymous_max: u32,
+    /// The most of them from one address. Apps behind one address log in within a round trip, so many of them may share it.
+    pub anonymous_per_address_max: u32,
+    /// Values of at least this size are received directly into their own allocation.
     pub upload_bytes_min: usize,
-    /// Commands executed for one connection before others get a turn.
-    pub turn_commands_max: u32,
-    /// No further command is executed, and nothing more is read, while this much output waits.
+    /// Commands executed in one visit, before other connections are visited.
+    pub visit_commands_max: u32,
+    /// While this much output is unsent, no further command is executed and nothing more is read.
     pub output_bytes_max: usize,
-    /// A client that takes none of its replies for this long is closed.
+    /// A connection whose client reads none of its replies for this long is closed.
     pub unread_output_deadline: Duration,
-    /// A client that sends nothing for this long in the middle of a request is closed. Between requests it may be
-    /// silent for ever.
-    pub stalled_request_deadline: Duration,
-    /// A connection that ends lingers this long for the peer to take the last reply.
+    /// A connection whose request is not complete this long after its first byte is closed, and so is one whose client has
+    /// not read the replies of a visit. Between requests it may be idle for ever.
+    pub request_deadline: Duration,
+    /// A closing connection waits this long for the client to read the last reply.
     pub linger: Duration,
-    /// Interval of TCP keep-alive probes; a peer that answers none is closed after five.
+    /// Interval of TCP keep-alive probes. The kernel closes a connection after five without answer.
     pub keepalive: Duration,
-    /// Open connections of the whole node.
+    /// The most open connections of the whole node.
     pub connections_max: u32,
 }
 
@@ -49,11 +61,16 @@ impl Default for Limits {
             login_block_bytes_max: 1024,
             login_failures_max: 3,
             login_deadline: Duration::from_secs(5),
+            login_requests_max: 64,
+            anonymous_bytes_max: 16 << 10,
+            anonymous_total_bytes_max: 64 << 20,
+            anonymous_max: 8192,
+            anonymous_per_address_max: 2048,
             upload_bytes_min: 32 << 10,
-            turn_commands_max: 256,
+            visit_commands_max: 256,
             output_bytes_max: 256 << 10,
             unread_output_deadline: Duration::from_secs(30),
-            stalled_request_deadline: Duration::from_secs(300),
+            request_deadline: Duration::from_secs(300),
             linger: Duration::from_secs(1),
             keepalive: Duration::from_secs(60),
             connections_max: 100_000,
@@ -69,20 +86,20 @@ impl Limits {
     }
 }
 
-/// Whether the text dialects accept these bytes as a key: 1 to 250 of them, no control byte. Blanks cannot occur,
-/// as they end a word.
+/// Whether the text dialects accept these bytes as a key: 1 to 250 of them, no control byte. A blank cannot occur, because
+/// it ends a token.
 #[inline]
 pub fn is_text_key(key: &[u8]) -> bool {
     is_key_length(key.len()) && position(key, is_control).is_none()
 }
 
-/// The bytes that no key of the text dialects holds, and no word of a line.
+/// Control bytes. Keys of the text dialects must not contain them.
 #[inline(always)]
 pub fn is_control(byte: u8) -> bool {
     byte < b' ' || byte == 0x7f
 }
 
-/// Keys of the binary dialect and base64 keys may hold any byte.
+/// Whether a key has a valid length. Keys of the binary dialect and base64 keys may contain any byte.
 #[inline]
 pub fn is_key_length(bytes: usize) -> bool {
     (1..=KEY_BYTES_MAX).contains(&bytes)
@@ -108,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_control_byte_is_overlooked_wherever_it_stands() {
+    fn a_control_byte_is_found_at_every_position() {
         for length in 1..=20 {
             for at in 0..length {
                 for byte in 0..=u8::MAX {

@@ -1,4 +1,4 @@
-//! One vocabulary under three dialects.
+//! The three dialects, and the commands and replies that they share.
 //!
 //! ```text
 //!  bytes ─▶ text::parse   ─┐                                          ┌─▶ text::write   ─▶ bytes
@@ -6,23 +6,22 @@
 //!        ─▶ binary::parse ─┘                                          └─▶ binary::write
 //! ```
 //!
-//! Most requests are gets of one key that ask for no change. They take a shorter way, in the same words at both ends:
-//! `plain.rs`.
+//! A [`Command`] says what to do; a [`Form`] says how to write the reply. Parsers know no tenant, and `execute.rs` knows no
+//! dialect. Keys and values are borrowed from the read buffer.
 //!
-//! A [`Command`] says what is wanted, in the words of the storage; a [`Form`] says how the client wants to be told.
-//! Parsers know no tenant, executing knows no dialect. Keys and values are borrowed from the read buffer.
+//! Most requests are gets of one key that change nothing. They take a shorter path with the same replies: `fast_get.rs`.
 //!
-//! Framing: every parser consumes exactly the bytes of a request or none. An error either names how many bytes
-//! are to be swallowed, or closes the connection.
+//! Framing: a parser consumes exactly the bytes of one request, or none. An error either says how many further bytes belong
+//! to the request and will be dropped (`swallow`), or closes the connection.
 
 pub mod binary;
-mod fault;
+mod error;
+mod fast_get;
 mod limits;
 pub mod meta;
 pub mod number;
 mod output;
-mod plain;
-mod scan;
+pub mod scan;
 pub mod text;
 
 use std::borrow::Cow;
@@ -31,16 +30,16 @@ use super::storage::{
     ArithRequest, DeleteRequest, Exptime, GetOptions, ItemView, NewValue, StoreRequest,
 };
 
-pub use fault::Fault;
+pub use error::ProtocolError;
+pub use fast_get::{FastGet, FastGetForm};
 pub use limits::{Limits, is_control, is_key_length, is_text_key};
 pub use output::Output;
-pub use plain::{PlainForm, PlainGet};
 
-/// What `version` answers. Clients compare it and switch features on, so it names the memcached whose behaviour
-/// this engine has, not our own release.
+/// The reply to `version`. Client libraries compare it to switch features on. So it names the memcached release whose
+/// behaviour this engine has, not our own release.
 pub const VERSION: &str = "1.6.45";
 
-/// What a connection speaks. The first byte decides, for the life of the connection; meta is part of text.
+/// The dialect of a connection. The first byte decides it for as long as the connection is open. Meta is part of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Text,
@@ -57,10 +56,10 @@ impl Dialect {
     }
 }
 
-/// What a client wants done. Respects all limits.
+/// What a client asks for. Parsers have checked it against all limits.
 #[derive(Debug)]
 pub enum Command<'a> {
-    /// One key of a `get` and its relatives, with all that meta adds.
+    /// One key of a `get`, `gets`, `gat`, `gats` or `mg`, or a binary get.
     Get {
         key: Cow<'a, [u8]>,
         options: GetOptions,
@@ -69,10 +68,10 @@ pub enum Command<'a> {
         key: Cow<'a, [u8]>,
         request: StoreRequest<'a>,
     },
-    /// A store whose item would pass the size limit; its block is swallowed.
+    /// A store whose item would be larger than the size limit. Its data block is dropped.
     StoreTooLarge {
         key: Cow<'a, [u8]>,
-        /// The old value must not survive.
+        /// As in [`StoreRequest`].
         removes_old: bool,
     },
     Delete {
@@ -83,7 +82,7 @@ pub enum Command<'a> {
         key: Cow<'a, [u8]>,
         request: ArithRequest,
     },
-    /// New life, nothing returned but whether it was there.
+    /// A new exptime. The reply only says whether the item exists.
     Touch {
         key: Cow<'a, [u8]>,
         exptime: Exptime,
@@ -94,17 +93,18 @@ pub enum Command<'a> {
     Stats(StatsGroup),
     Version,
     Noop,
-    /// Accepted, without effect.
+    /// Accepted without effect.
     Verbosity,
     Quit,
 }
 
-/// What `stats` is asked about.
+/// The group of statistics that `stats` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatsGroup {
     General,
     Settings,
-    /// A group that memcached knows and a service leaves empty: it would tell about others.
+    Slabs,
+    /// A group that memcached has and that is empty here, because it would tell about other tenants.
     Empty,
     Reset,
     Unknown,
@@ -115,14 +115,15 @@ impl StatsGroup {
         match name {
             b"" => StatsGroup::General,
             b"settings" => StatsGroup::Settings,
-            b"items" | b"slabs" | b"sizes" | b"conns" => StatsGroup::Empty,
+            b"slabs" => StatsGroup::Slabs,
+            b"items" | b"sizes" | b"conns" => StatsGroup::Empty,
             b"reset" => StatsGroup::Reset,
             _ => StatsGroup::Unknown,
         }
     }
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub enum Reply<'r> {
     Hit(ItemView<'r>),
@@ -154,9 +155,9 @@ pub enum Reply<'r> {
     UnknownStats,
     Version,
     Noop,
-    /// Accepted, and nothing to say.
+    /// Done, without a result.
     Done,
-    /// The connection ends behind this reply.
+    /// The connection closes after this reply.
     Bye,
     /// The credential lacks the capability.
     Refused(Refusal),
@@ -165,18 +166,18 @@ pub enum Reply<'r> {
 /// One line of `stats`.
 pub type Stat = (&'static str, String);
 
-/// Kinds of refused commands that are answered alike (`product.md` §4).
+/// Kinds of refused commands. Commands of one kind get the same reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Store,
     /// Delete, incr, decr, touch.
     Change,
-    /// A read that would have changed the item: looks like a miss.
+    /// A read that would have changed the item. It is answered like a miss.
     Read,
     Flush,
 }
 
-/// How a client wants to be told.
+/// How to write the reply, in the dialect of the request.
 #[derive(Clone, Copy, Debug)]
 pub enum Form<'a> {
     Text(text::TextForm<'a>),
@@ -185,7 +186,7 @@ pub enum Form<'a> {
 }
 
 impl Form<'_> {
-    /// Appends `reply`, or nothing when the form is quiet about it.
+    /// Appends `reply`, or nothing if the request was quiet.
     #[inline]
     pub fn write(&self, reply: &Reply<'_>, out: &mut Output) {
         match self {
@@ -196,49 +197,49 @@ impl Form<'_> {
     }
 
     /// Appends an error.
-    pub fn write_fault(&self, fault: Fault, out: &mut Output) {
+    pub fn write_error(&self, error: ProtocolError, out: &mut Output) {
         match self {
             Form::Text(form) if form.noreply => {}
-            Form::Text(_) | Form::Meta(_) => text::write_fault(fault, out),
-            Form::Binary(form) => binary::write_fault(form, fault, out),
+            Form::Text(_) | Form::Meta(_) => text::write_error(error, out),
+            Form::Binary(form) => binary::write_error(form, error, out),
         }
     }
 }
 
-/// A command and how to answer it.
+/// A command, and how to write its reply.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub command: Command<'a>,
     pub form: Form<'a>,
 }
 
-/// What a parser makes of the bytes at hand.
+/// What a parser found at the start of the input.
 #[derive(Debug)]
 pub enum Parsed<'a> {
-    /// Nothing can be said yet: more bytes are needed.
+    /// More bytes are needed.
     Partial,
-    /// A whole request of `used` bytes; `swallow` more are to be dropped when they come.
+    /// A whole request of `used` bytes. `swallow` further bytes belong to it and are dropped.
     Request {
         used: usize,
         swallow: usize,
         request: Request<'a>,
     },
-    /// A store that is in order so far. Its head of `head` bytes is here, its block of `block` bytes is not.
+    /// A valid store whose data block has not arrived. `head` bytes are here; the block has `block` bytes.
     NeedsBlock { head: usize, block: usize },
-    /// A line that reads many keys, checked as a whole. Its keys follow behind `used` bytes.
+    /// A line that reads several keys. The whole line is valid. Its keys follow behind `used` bytes.
     KeyList { used: usize, keys: text::KeyList },
-    /// A request that cannot be understood.
-    Fault {
+    /// A request that is refused. `swallow` further bytes belong to it and are dropped.
+    Error {
         used: usize,
         swallow: usize,
-        fault: Fault,
+        error: ProtocolError,
         form: Form<'a>,
     },
-    /// Answer, if there is something to say, and close.
-    Close(Option<(Fault, Form<'a>)>),
+    /// The connection closes, after this error if there is one.
+    Close(Option<(ProtocolError, Form<'a>)>),
 }
 
-/// A value to be stored that stands in the read buffer, or was received before.
+/// The data block of a store: in the read buffer, or received before.
 #[derive(Debug)]
 pub enum BlockSource<'a> {
     Input(&'a [u8]),

@@ -1,8 +1,8 @@
-//! Decimal numbers as the protocol writes them.
+//! Decimal numbers of the protocol.
 
 use crate::engine::decimal::Decimal;
 
-/// Unsigned decimal of at most 64 bits: digits only, at least one.
+/// Parses an unsigned decimal of at most 64 bits: digits only, at least one.
 #[inline]
 pub fn unsigned(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 {
@@ -19,13 +19,13 @@ pub fn unsigned(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Unsigned decimal of at most 32 bits.
+/// Parses an unsigned decimal of at most 32 bits.
 #[inline]
 pub fn unsigned32(text: &[u8]) -> Option<u32> {
     unsigned(text).and_then(|number| u32::try_from(number).ok())
 }
 
-/// Signed decimal. Magnitudes past 63 bits are refused.
+/// Parses a signed decimal of at most 63 bits and sign.
 #[inline]
 pub fn signed(text: &[u8]) -> Option<i64> {
     let (digits, sign) = match text.split_first() {
@@ -36,13 +36,14 @@ pub fn signed(text: &[u8]) -> Option<i64> {
     Some(sign * magnitude)
 }
 
-/// Signed decimal of at most 32 bits.
+/// Parses a signed decimal of at most 32 bits.
 #[inline]
 pub fn signed32(text: &[u8]) -> Option<i32> {
     signed(text).and_then(|number| i32::try_from(number).ok())
 }
 
-/// Length of a data block: 0 to 2^31-3, so that block and line end still fit a signed 32-bit number.
+/// Parses the length of a data block: 0 to 2^31 - 3, so that block and line end together fit a signed 32-bit number, as in
+/// memcached.
 #[inline]
 pub fn block_length(text: &[u8]) -> Option<usize> {
     const BLOCK_BYTES_MAX: u64 = (1 << 31) - 3;
@@ -56,7 +57,8 @@ pub fn push(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(Decimal::of(number).as_bytes());
 }
 
-/// The same between two short constant texts, in one piece where the number has as few digits as most flags and lengths.
+/// Appends `before`, the number and `behind`. Numbers below 10,000, as most flags and lengths are, are written together
+/// with the texts in one copy of a few bytes.
 #[inline(always)]
 pub fn push_between(before: &[u8], number: u64, behind: &[u8], out: &mut Vec<u8>) {
     match number {
@@ -79,14 +81,14 @@ pub fn push_between(before: &[u8], number: u64, behind: &[u8], out: &mut Vec<u8>
     }
 }
 
-/// Of a number below 100.
+/// Two digits of a number below 100.
 #[inline(always)]
 fn two_digits(number: u64) -> [u8; 2] {
     let number = number as u8;
     [b'0' + number / 10, b'0' + number % 10]
 }
 
-/// Parts whose lengths are constants where this is inlined, and so the whole is a few stores.
+/// Appends three parts. Their lengths are constants where this is inlined, so the copy is a few stores.
 #[inline(always)]
 fn push_joined(parts: [&[u8]; 3], out: &mut Vec<u8>) {
     let mut joined = [0; 8];

@@ -1,32 +1,32 @@
-//! Replies on their way to one client.
+//! Replies that wait to be sent to one client.
 
 use std::io::IoSlice;
 
 use crate::engine::storage::{SharedValue, Value};
 
-/// Shared values shorter than this are copied: an extra piece in a vectored write costs more.
+/// Shorter shared values are copied. A further piece in a vectored write would cost more.
 const REFERENCE_BYTES_MIN: usize = 4096;
 
-/// Reply bytes in order, with large values by reference between them.
+/// Reply bytes in order. Large values are between them by reference.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
     blocks: Vec<Block>,
-    /// Bytes of all blocks.
+    /// Sum of the bytes of all blocks.
     block_bytes: usize,
-    /// Bytes of the whole that the socket has taken.
+    /// How many bytes the socket has taken.
     sent: usize,
 }
 
 #[derive(Debug)]
 struct Block {
-    /// Position in `bytes` before which the value stands.
+    /// The value belongs before this position of `bytes`.
     at: usize,
     value: SharedValue,
 }
 
 impl Output {
-    /// Where small replies are appended.
+    /// The buffer for small replies.
     #[inline]
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -63,18 +63,18 @@ impl Output {
         self.len() == 0
     }
 
-    /// All bytes ever appended and not yet cleared, for counting.
+    /// All bytes since the last clear, sent or not.
     pub fn total(&self) -> usize {
         self.bytes.len() + self.block_bytes
     }
 
-    /// The unsent bytes, when they are one piece, as they are unless a large value is among them.
+    /// The unsent bytes, if they are one piece. They are, unless a large value is among them.
     #[inline]
     pub fn as_one_piece(&self) -> Option<&[u8]> {
         self.blocks.is_empty().then(|| &self.bytes[self.sent..])
     }
 
-    /// Fills `slices` with the next unsent pieces and says how many there are.
+    /// Fills `slices` with the next unsent pieces. Returns how many it filled.
     pub fn pieces<'o>(&'o self, slices: &mut [IoSlice<'o>]) -> usize {
         let mut skip = self.sent;
         let mut filled = 0;
@@ -108,6 +108,27 @@ impl Output {
         }
     }
 
+    /// The unsent replies, in memory of their own size. The buffer that they were written to stays with the thread.
+    pub fn take_unsent(&mut self) -> Output {
+        if let Some(rest) = self.as_one_piece() {
+            let bytes = rest.to_vec();
+            self.clear();
+            return Output {
+                bytes,
+                ..Output::default()
+            };
+        }
+        let mut unsent = std::mem::take(self);
+        unsent.bytes.shrink_to_fit();
+        unsent.blocks.shrink_to_fit();
+        unsent
+    }
+
+    /// What the output takes of memory, without the values that it refers to: those are charged until they are dropped.
+    pub fn buffer_bytes(&self) -> usize {
+        self.bytes.capacity() + self.blocks.capacity() * size_of::<Block>()
+    }
+
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.blocks.clear();
@@ -115,7 +136,7 @@ impl Output {
         self.sent = 0;
     }
 
-    /// Gives up a buffer that one large reply has blown up, so that it is not kept for ever.
+    /// Frees buffers that one large reply has made large, so that they are not kept for ever.
     pub fn shrink(&mut self, bytes_max: usize) {
         if self.bytes.capacity() > bytes_max && self.bytes.is_empty() {
             self.bytes = Vec::new();
@@ -125,7 +146,7 @@ impl Output {
         }
     }
 
-    /// The unsent bytes in one piece, for tests and for streams that know no vectored writes.
+    /// A copy of the unsent bytes.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut slices = vec![IoSlice::new(&[]); self.blocks.len() * 2 + 1];
         let filled = self.pieces(&mut slices);
@@ -169,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn partial_sends_lose_and_repeat_nothing() {
+    fn partial_sends_neither_lose_nor_repeat_bytes() {
         let (mut out, whole) = with_large_value(500_000);
         assert_eq!(out.len(), whole.len());
         let mut received = Vec::new();

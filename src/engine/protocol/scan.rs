@@ -1,11 +1,39 @@
-//! Where a byte of some kind stands. Words and keys are so short that the call of a vector search would cost more than
-//! it saves; these loops are compiled to a few vector instructions for every sixteen bytes.
+//! Finding a byte in short texts. Tokens and keys are so short that calling a vectorised search function would cost more
+//! than it saves. The compiler turns these loops into a few vector instructions per sixteen bytes.
 
 const CHUNK: usize = 16;
 
-/// The place of the first byte that is sought.
+/// Counts the bytes that this thread has searched, in builds with debug assertions. Tests use it to find searches that are
+/// repeated for each part of a request.
+pub mod searched {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BYTES: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn note(bytes: usize) {
+        BYTES.set(BYTES.get() + bytes as u64);
+    }
+
+    /// 0 without debug assertions.
+    pub fn bytes() -> u64 {
+        BYTES.get()
+    }
+}
+
+/// The position of the first byte for which `is_sought` is true.
 #[inline(always)]
 pub fn position(text: &[u8], is_sought: impl Fn(u8) -> bool) -> Option<usize> {
+    let found = search(text, is_sought);
+    #[cfg(debug_assertions)]
+    searched::note(found.map_or(text.len(), |at| at + 1));
+    found
+}
+
+#[inline(always)]
+fn search(text: &[u8], is_sought: impl Fn(u8) -> bool) -> Option<usize> {
     let (chunks, _) = text.as_chunks::<CHUNK>();
     for (number, chunk) in chunks.iter().enumerate() {
         if let Some(at) = position_in(chunk, &is_sought) {
@@ -13,7 +41,7 @@ pub fn position(text: &[u8], is_sought: impl Fn(u8) -> bool) -> Option<usize> {
         }
     }
     match text.last_chunk::<CHUNK>() {
-        // What it has in common with the chunks before was not found there.
+        // The last chunk may overlap the one before. Nothing was found there, so the overlap does no harm.
         Some(last) => position_in(last, &is_sought).map(|at| text.len() - CHUNK + at),
         None => text.iter().position(|&byte| is_sought(byte)),
     }
@@ -21,7 +49,8 @@ pub fn position(text: &[u8], is_sought: impl Fn(u8) -> bool) -> Option<usize> {
 
 #[inline(always)]
 fn position_in(chunk: &[u8; CHUNK], is_sought: &impl Fn(u8) -> bool) -> Option<usize> {
-    // Asked for all bytes, and where only if there is one: most chunks have none.
+    // First whether the chunk has such a byte at all, then where: most chunks have none, and the first question is
+    // cheaper.
     let is_in = |found, &byte| found | is_sought(byte);
     if !chunk.iter().fold(false, is_in) {
         return None;
@@ -35,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_is_found_wherever_it_stands() {
+    fn a_byte_is_found_at_every_position() {
         let is_blank = |byte| byte == b' ';
         for length in 0..40 {
             let text = vec![b'x'; length];

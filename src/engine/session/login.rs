@@ -1,92 +1,110 @@
-//! From stranger to client.
+//! Login: what a client may send before it, and what a login changes.
 
 use std::sync::Arc;
 
-use super::{Next, Session, Stop};
-use crate::engine::auth::{Account, Verdict, plain_parts};
+use super::{ClientSession, Next, Stop};
+use crate::domain::CacheId;
+use crate::engine::auth::{Account, Verdict, sasl_plain_parts};
 use crate::engine::events::EngineEvent;
 use crate::engine::execute::Principal;
-use crate::engine::node::{Full, Node};
 use crate::engine::protocol::binary::{self, BinaryForm, SaslParsed, SaslRequest};
 use crate::engine::protocol::meta::MetaForm;
 use crate::engine::protocol::text::{LoginLine, TextForm, parse_login};
-use crate::engine::protocol::{Command, Dialect, Fault, Form, Output, Parsed, Reply};
+use crate::engine::protocol::{Command, Dialect, Form, Output, Parsed, ProtocolError, Reply};
+use crate::engine::state::{EngineState, TooManyConnections};
 
 const MECHANISM: &[u8] = b"PLAIN";
 
-/// How far a login has come. The identity itself stands in the session, and only after a success.
+/// The progress of a login. The identity itself is in the session, and only after a success.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Login {
     failures: u8,
-    /// PLAIN was begun without its data, which a step must bring.
+    /// Requests since the start, or since the identity was dropped.
+    requests: u8,
+    /// SASL AUTH named PLAIN without data. A SASL STEP must bring the data.
     awaits_data: bool,
 }
 
-/// What an attempt led to.
-enum Attempt {
-    In,
+/// The result of an attempt.
+pub(super) enum Attempt {
+    LoggedIn,
     Failed,
-    /// Right, but the cache has no connection left.
-    Full,
+    /// The credential is right, but the cache has no connection slot left.
+    NoSlot,
 }
 
-impl Session {
-    /// One request of somebody who has not logged in.
-    pub(super) fn greet(
+impl ClientSession {
+    /// Handles one request of a client that has not logged in.
+    pub(super) fn before_login(
         &mut self,
-        node: &Node,
+        engine: &EngineState,
         dialect: Dialect,
         input: &[u8],
         out: &mut Output,
     ) -> (usize, Stop) {
         match dialect {
-            Dialect::Text => self.greet_text(node, input, out),
-            Dialect::Binary => self.greet_binary(node, input, out),
+            Dialect::Text => self.text_before_login(engine, input, out),
+            Dialect::Binary => self.binary_before_login(engine, input, out),
         }
     }
 
-    fn greet_text(&mut self, node: &Node, input: &[u8], out: &mut Output) -> (usize, Stop) {
+    fn text_before_login(
+        &mut self,
+        engine: &EngineState,
+        input: &[u8],
+        out: &mut Output,
+    ) -> (usize, Stop) {
         let line_form = Form::Text(TextForm::line(false));
-        match parse_login(input, &mut self.scan, &node.limits) {
+        match parse_login(input, &mut self.scan, &engine.limits) {
             LoginLine::Partial => (0, Stop::Next(Next::Read)),
             LoginLine::Close => (0, Stop::Next(Next::Close)),
-            LoginLine::Stranger { used, swallow } => {
-                self.refuse(&line_form, Fault::Unauthenticated, swallow, out);
-                (used, Stop::Turn)
+            LoginLine::TooLong => {
+                line_form.write_error(ProtocolError::LineTooLong, out);
+                (0, Stop::Next(Next::Close))
+            }
+            LoginLine::NoLogin { used, swallow } => {
+                self.refuse(&line_form, ProtocolError::Unauthenticated, swallow, out);
+                (used, Stop::Redispatch)
             }
             LoginLine::BadAttempt {
                 used,
                 swallow,
-                fault,
+                error,
             } => {
-                self.refuse(&line_form, fault, swallow, out);
-                (used, self.count_failure(node))
+                self.refuse(&line_form, error, swallow, out);
+                (used, self.count_malformed(engine))
             }
             LoginLine::Attempt {
                 used,
                 username,
                 password,
                 meta,
-            } => match self.attempt(node, username, password) {
-                Attempt::In => {
+            } => match self.attempt(engine, username, password, None) {
+                Attempt::LoggedIn => {
                     out.push(if meta { b"HD\r\n" } else { b"STORED\r\n" });
-                    (used, Stop::Turn)
+                    (used, Stop::Redispatch)
                 }
                 Attempt::Failed => {
-                    line_form.write_fault(Fault::LoginFailed, out);
-                    (used, self.count_failure(node))
+                    line_form.write_error(ProtocolError::LoginFailed, out);
+                    (used, self.count_failure(engine))
                 }
-                Attempt::Full => {
+                Attempt::NoSlot => {
                     let form = Form::Meta(MetaForm::bare());
-                    form.write_fault(Fault::TooManyConnections, out);
+                    form.write_error(ProtocolError::TooManyConnections, out);
                     (used, Stop::Next(Next::Close))
                 }
             },
         }
     }
 
-    /// SASL packets went another way; what is left to strangers is `version` and `quit`.
-    fn greet_binary(&mut self, node: &Node, input: &[u8], out: &mut Output) -> (usize, Stop) {
+    /// SASL packets are handled by [`ClientSession::sasl`]. Beside them only `version` and `quit` are served before
+    /// login.
+    fn binary_before_login(
+        &mut self,
+        engine: &EngineState,
+        input: &[u8],
+        out: &mut Output,
+    ) -> (usize, Stop) {
         let close = |used| (used, Stop::Next(Next::Close));
         let Some(header) = binary::Header::read(input) else {
             return match input.first() {
@@ -100,33 +118,38 @@ impl Session {
             return close(0);
         }
         if header.value_bytes().is_none() {
-            binary::write_fault(&form, Fault::UnknownCommand, out);
+            binary::write_error(&form, ProtocolError::UnknownCommand, out);
             return close(0);
         }
-        if !opcode.is_some_and(binary::Opcode::is_for_strangers) {
-            binary::write_fault(&form, Fault::Unauthenticated, out);
+        if !opcode.is_some_and(binary::Opcode::is_allowed_before_login) {
+            binary::write_error(&form, ProtocolError::Unauthenticated, out);
             return close(0);
         }
-        match binary::parse(input, &node.limits) {
+        match binary::parse(input, &engine.limits) {
             Parsed::Partial => (0, Stop::Next(Next::Read)),
             Parsed::Request { used, request, .. } => {
                 if matches!(request.command, Command::Version) {
                     request.form.write(&Reply::Version, out);
-                    return (used, Stop::Turn);
+                    return (used, Stop::Redispatch);
                 }
                 request.form.write(&Reply::Bye, out);
                 close(used)
             }
             _ => {
-                binary::write_fault(&form, Fault::Invalid, out);
+                binary::write_error(&form, ProtocolError::Invalid, out);
                 close(0)
             }
         }
     }
 
-    /// One SASL packet, from a stranger or from a client that logs in anew.
-    pub(super) fn sasl(&mut self, node: &Node, input: &[u8], out: &mut Output) -> (usize, Stop) {
-        let (used, request, form) = match binary::parse_sasl(input, &node.limits) {
+    /// Handles one SASL packet. A client that has logged in may log in anew.
+    pub(super) fn sasl(
+        &mut self,
+        engine: &EngineState,
+        input: &[u8],
+        out: &mut Output,
+    ) -> (usize, Stop) {
+        let (used, request, form) = match binary::parse_sasl(input, &engine.limits) {
             SaslParsed::Partial => return (0, Stop::Next(Next::Read)),
             SaslParsed::Malformed => return malformed(input, out),
             SaslParsed::Packet {
@@ -138,129 +161,196 @@ impl Session {
         match request {
             SaslRequest::List => {
                 binary::write_text(&form, MECHANISM, out);
-                (used, Stop::Turn)
+                (used, Stop::Redispatch)
             }
             SaslRequest::NameTooLong { swallow } => {
-                self.leave();
-                self.refuse(&Form::Binary(form), Fault::Invalid, swallow, out);
-                (used, self.count_failure(node))
+                self.drop_identity();
+                self.refuse(&Form::Binary(form), ProtocolError::Invalid, swallow, out);
+                (used, self.count_malformed(engine))
             }
             SaslRequest::DataTooLong { swallow } => {
-                self.leave();
-                self.refuse(&Form::Binary(form), Fault::LoginFailed, swallow, out);
-                (used, self.count_failure(node))
+                self.drop_identity();
+                self.refuse(
+                    &Form::Binary(form),
+                    ProtocolError::LoginFailed,
+                    swallow,
+                    out,
+                );
+                (used, self.count_malformed(engine))
             }
             SaslRequest::Auth { mechanism, data } => {
-                self.leave();
+                self.drop_identity();
                 if mechanism == MECHANISM && data.is_empty() {
                     self.login.awaits_data = true;
                     binary::write_challenge(&form, out);
-                    return (used, Stop::Turn);
+                    return (used, Stop::Redispatch);
                 }
                 let known = mechanism == MECHANISM;
-                (used, self.plain(node, known.then_some(data), &form, out))
+                (
+                    used,
+                    self.sasl_plain(engine, known.then_some(data), &form, out),
+                )
             }
             SaslRequest::Step { mechanism, data } => {
                 let begun = std::mem::take(&mut self.login.awaits_data);
-                self.leave();
+                self.drop_identity();
                 let known = begun && mechanism == MECHANISM;
-                (used, self.plain(node, known.then_some(data), &form, out))
+                (
+                    used,
+                    self.sasl_plain(engine, known.then_some(data), &form, out),
+                )
             }
         }
     }
 
-    /// The data of PLAIN; `None` fails whatever it holds.
-    fn plain(
+    /// Checks the data of SASL PLAIN. `None` is a failed attempt.
+    fn sasl_plain(
         &mut self,
-        node: &Node,
+        engine: &EngineState,
         data: Option<&[u8]>,
         form: &BinaryForm<'_>,
         out: &mut Output,
     ) -> Stop {
-        let parts = data.and_then(plain_parts);
+        let parts = data.and_then(sasl_plain_parts);
         let attempt = match parts {
-            Some((username, password)) => self.attempt(node, username, password),
-            None => Attempt::Failed,
+            Some((username, password)) => self.attempt(engine, username, password, None),
+            None => {
+                self.note_malformed(engine);
+                Attempt::Failed
+            }
         };
         match attempt {
-            Attempt::In => {
+            Attempt::LoggedIn => {
                 binary::write_text(form, b"Authenticated", out);
-                Stop::Turn
+                Stop::Redispatch
             }
             Attempt::Failed => {
-                binary::write_fault(form, Fault::LoginFailed, out);
-                self.count_failure(node)
+                binary::write_error(form, ProtocolError::LoginFailed, out);
+                self.count_failure(engine)
             }
-            Attempt::Full => {
-                binary::write_fault(form, Fault::TooManyConnections, out);
+            Attempt::NoSlot => {
+                binary::write_error(form, ProtocolError::TooManyConnections, out);
                 Stop::Next(Next::Close)
             }
         }
     }
 
-    /// A login begins: whoever was here before is gone, whatever becomes of it.
-    fn leave(&mut self) {
+    /// Answers with an error, and drops the bytes that still belong to the request.
+    fn refuse(&mut self, form: &Form<'_>, error: ProtocolError, swallow: usize, out: &mut Output) {
+        form.write_error(error, out);
+        self.swallow = swallow;
+    }
+
+    /// A login attempt ends the identity of before, whatever the result of the attempt (security.md MC-4).
+    pub(super) fn drop_identity(&mut self) {
         self.principal = None;
         self.login.awaits_data = false;
     }
 
-    fn attempt(&mut self, node: &Node, username: &[u8], password: &[u8]) -> Attempt {
-        self.leave();
+    /// `within` names the only cache that the client may log in to, if there is one.
+    pub(super) fn attempt(
+        &mut self,
+        engine: &EngineState,
+        username: &[u8],
+        password: &[u8],
+        within: Option<CacheId>,
+    ) -> Attempt {
+        self.drop_identity();
         let thread = usize::from(self.thread);
-        let account = match node.authenticator.verify(username, password) {
-            Verdict::Accepted(account) => account,
-            Verdict::WrongPassword(account) => {
-                account.tenancy.traffic(thread).login_failed();
+        let allowed = |account: &Account| within.is_none_or(|only| account.tenancy.cache == only);
+        let account = match engine.authenticator.verify(username, password) {
+            Verdict::Accepted(account) if allowed(&account) => account,
+            Verdict::Accepted(account) | Verdict::WrongPassword(account) => {
+                engine.login_refused(Some(&account), username, self.remote, thread);
                 return Attempt::Failed;
             }
-            Verdict::Unknown => return Attempt::Failed,
+            Verdict::Unknown => {
+                engine.login_refused(None, username, self.remote, thread);
+                return Attempt::Failed;
+            }
         };
-        match self.admit(node, account) {
-            Ok(()) => Attempt::In,
-            Err(Full) => Attempt::Full,
+        match self.admit(engine, account) {
+            Ok(()) => Attempt::LoggedIn,
+            Err(TooManyConnections) => Attempt::NoSlot,
         }
     }
 
-    /// Lets in a client that has proved who it is.
+    /// Logs in a client that has proved who it is.
     ///
     /// # Errors
-    /// When the cache has all the connections it may have.
-    pub fn admit(&mut self, node: &Node, account: Arc<Account>) -> Result<(), Full> {
-        let seat = node.seat(account)?;
-        let (account, now) = (seat.account(), node.clock.now());
+    /// When the cache has no connection slot left.
+    pub fn admit(
+        &mut self,
+        engine: &EngineState,
+        account: Arc<Account>,
+    ) -> Result<(), TooManyConnections> {
+        let slot = engine.take_slot(account)?;
+        let (account, now) = (slot.account(), engine.clock.now());
         let thread = usize::from(self.thread);
-        seat.tenancy().traffic(thread).logged_in();
+        slot.tenancy().traffic(thread).logged_in();
         account.note_login(now, self.remote);
-        if let (Some(_), Some(username)) = (account.login_gate.pass(1, now), &account.username) {
-            node.sink.record(EngineEvent::LoggedIn {
+        if let (Some(_), Some(username)) = (account.login_events.note(1, now), &account.username) {
+            engine.sink.record(EngineEvent::LoggedIn {
                 cache: account.tenancy.cache,
                 username: username.clone(),
                 from: self.remote,
                 at: now,
             });
         }
-        self.principal = Some(Principal::new(seat, self.remote));
+        self.principal = Some(Principal::new(slot, self.remote));
         Ok(())
     }
 
-    fn count_failure(&mut self, node: &Node) -> Stop {
+    /// Counts an attempt that is so malformed that it names nobody.
+    pub(super) fn note_malformed(&self, engine: &EngineState) {
+        engine.login_refused(None, b"", self.remote, usize::from(self.thread));
+    }
+
+    fn count_malformed(&mut self, engine: &EngineState) -> Stop {
+        self.note_malformed(engine);
+        self.count_failure(engine)
+    }
+
+    /// Counts a request of a client that has not logged in, and closes behind the last one that it may send.
+    pub(super) fn last_before_login(
+        &mut self,
+        engine: &EngineState,
+        used: usize,
+        stop: Stop,
+    ) -> Stop {
+        if self.principal.is_some() {
+            self.login.requests = 0;
+            return stop;
+        }
+        if used > 0 {
+            self.login.requests = self.login.requests.saturating_add(1);
+        }
+        match stop {
+            Stop::Redispatch if self.login.requests >= engine.limits.login_requests_max => {
+                Stop::Next(Next::Close)
+            }
+            stop => stop,
+        }
+    }
+
+    pub(super) fn count_failure(&mut self, engine: &EngineState) -> Stop {
         self.login.failures = self.login.failures.saturating_add(1);
-        if self.login.failures >= node.limits.login_failures_max {
+        if self.login.failures >= engine.limits.login_failures_max {
             Stop::Next(Next::Close)
         } else {
-            Stop::Turn
+            Stop::Redispatch
         }
     }
 }
 
-/// A SASL opcode in a packet whose lengths do not fit.
+/// Refuses a SASL packet whose lengths do not fit together.
 fn malformed(input: &[u8], out: &mut Output) -> (usize, Stop) {
     if let Some(header) = binary::Header::read(input) {
-        let fault = match header.value_bytes() {
-            Some(_) => Fault::Invalid,
-            None => Fault::UnknownCommand,
+        let error = match header.value_bytes() {
+            Some(_) => ProtocolError::Invalid,
+            None => ProtocolError::UnknownCommand,
         };
-        binary::write_fault(&BinaryForm::of(&header), fault, out);
+        binary::write_error(&BinaryForm::of(&header), error, out);
     }
     (0, Stop::Next(Next::Close))
 }

@@ -4,28 +4,67 @@ use super::*;
 use crate::domain::CacheId;
 use crate::engine::{Limits, testing};
 
-fn node(limits: Limits, limit_bytes: u64) -> Arc<Node> {
-    let node = testing::node(limits);
-    testing::add_cache(&node, CacheId(1), limit_bytes);
-    node
+fn engine(limits: Limits, limit_bytes: u64) -> Arc<EngineState> {
+    let engine = testing::engine(limits);
+    testing::add_cache(&engine, CacheId(1), limit_bytes);
+    engine
 }
 
-fn open(node: &Arc<Node>) -> Session {
-    let account = node.directory.open_account(CacheId(1)).unwrap();
-    Session::open(node.seat(account).unwrap(), None, 0)
+fn open(engine: &Arc<EngineState>) -> ClientSession {
+    let account = engine.directory.open_account(CacheId(1)).unwrap();
+    ClientSession::open(engine.take_slot(account).unwrap(), None, 0)
 }
 
 #[test]
-fn a_turn_ends_with_its_commands() {
+fn a_visit_ends_with_its_commands() {
     let limits = Limits {
-        turn_commands_max: 3,
+        visit_commands_max: 3,
         ..Limits::default()
     };
-    let node = node(limits, 1 << 20);
-    let (mut session, mut out) = (open(&node), Output::default());
-    let fed = session.feed(&node, &b"mn\r\n".repeat(5), &mut out);
+    let engine = engine(limits, 1 << 20);
+    let (mut session, mut out) = (open(&engine), Output::default());
+    let fed = session.feed(&engine, &b"mn\r\n".repeat(5), &mut out);
     assert_eq!((fed.used, fed.next), (12, Next::Again));
     assert_eq!(out.to_vec(), b"MN\r\nMN\r\nMN\r\n");
+}
+
+/// The sweep that closes such connections comes later; nothing is executed meanwhile.
+#[test]
+fn a_revoked_credential_reads_nothing_in_any_dialect() {
+    let binary_get = [&[0x80, 0, 0, 1][..], &[0; 4], &[0, 0, 0, 1], &[0; 12], b"k"].concat();
+    for request in [
+        &b"get k\r\n"[..],
+        b"gets k\r\n",
+        b"get k k\r\n",
+        b"gat 0 k\r\n",
+        b"mg k v\r\n",
+        &binary_get,
+    ] {
+        let engine = engine(Limits::default(), 1 << 20);
+        let account = engine.directory.open_account(CacheId(1)).unwrap();
+        let mut out = Output::default();
+        let stored = b"set k 0 0 6\r\nsecret\r\n";
+        open(&engine).feed(&engine, stored, &mut out);
+        let mut session = open(&engine);
+        out.clear();
+        session.feed(&engine, request, &mut out);
+        let readable = |out: &Output| String::from_utf8_lossy(&out.to_vec()).contains("secret");
+        assert!(readable(&out), "{}", request.escape_ascii());
+        out.clear();
+        account.revoke();
+        session.feed(&engine, request, &mut out);
+        assert!(!readable(&out), "{}", request.escape_ascii());
+    }
+}
+
+#[test]
+fn connections_of_a_credential_are_counted_up_and_down() {
+    let engine = engine(Limits::default(), 1 << 20);
+    let account = engine.directory.open_account(CacheId(1)).unwrap();
+    let sessions = [open(&engine), open(&engine)];
+    assert_eq!(account.connections(), 2);
+    drop(sessions);
+    assert_eq!(account.connections(), 0);
 }
 
 #[test]
@@ -34,32 +73,32 @@ fn a_line_of_many_keys_is_bounded_like_many_commands() {
         output_bytes_max: 1000,
         ..Limits::default()
     };
-    let node = node(limits, 1 << 20);
-    let (mut session, mut out) = (open(&node), Output::default());
+    let engine = engine(limits, 1 << 20);
+    let (mut session, mut out) = (open(&engine), Output::default());
     let value = "v".repeat(600);
     session.feed(
-        &node,
+        &engine,
         format!("set k 0 0 600\r\n{value}\r\n").as_bytes(),
         &mut out,
     );
     out.clear();
     let line = format!("get {}\r\nmn\r\n", ["k"; 10].join(" "));
     let mut at = 0;
-    let mut turns = 0;
+    let mut visits = 0;
     let mut received = Vec::new();
     loop {
-        let fed = session.feed(&node, &line.as_bytes()[at..], &mut out);
+        let fed = session.feed(&engine, &line.as_bytes()[at..], &mut out);
         assert!(out.len() < 1000 + 700);
         received.extend(out.to_vec());
         out.clear();
         at += fed.used;
-        turns += 1;
+        visits += 1;
         if fed.next == Next::Read {
             break;
         }
     }
     assert_eq!(at, line.len());
-    assert!(turns >= 5, "{turns}");
+    assert!(visits >= 5, "{visits}");
     let item = format!("VALUE k 0 600\r\n{value}\r\n");
     assert_eq!(
         received,
@@ -69,13 +108,13 @@ fn a_line_of_many_keys_is_bounded_like_many_commands() {
 
 #[test]
 fn a_large_value_goes_straight_to_its_place() {
-    let node = node(Limits::default(), 64 << 20);
-    let (mut session, mut out) = (open(&node), Output::default());
+    let engine = engine(Limits::default(), 64 << 20);
+    let (mut session, mut out) = (open(&engine), Output::default());
     let head = b"set k 0 0 100000\r\nbegin";
-    let fed = session.feed(&node, head, &mut out);
+    let fed = session.feed(&engine, head, &mut out);
     assert_eq!((fed.used, fed.next), (head.len(), Next::Read));
     assert!(!session.is_between_requests());
-    let used = node
+    let used = engine
         .directory
         .tenancy(CacheId(1))
         .unwrap()
@@ -83,10 +122,10 @@ fn a_large_value_goes_straight_to_its_place() {
         .used_bytes();
     assert!(used >= 100_000, "an upload is charged from its start");
     for piece in vec![b'x'; 100_000 - 5].chunks(30_000) {
-        let fed = session.feed(&node, piece, &mut out);
+        let fed = session.feed(&engine, piece, &mut out);
         assert_eq!((fed.used, fed.next), (piece.len(), Next::Read));
     }
-    session.feed(&node, b"\r\nget k\r\n", &mut out);
+    session.feed(&engine, b"\r\nget k\r\n", &mut out);
     let reply = out.to_vec();
     assert!(reply.starts_with(b"STORED\r\nVALUE k 0 100000\r\nbeginxxx"));
     assert!(session.is_between_requests());
@@ -94,10 +133,10 @@ fn a_large_value_goes_straight_to_its_place() {
 
 #[test]
 fn an_upload_that_is_dropped_gives_its_room_back() {
-    let node = node(Limits::default(), 64 << 20);
-    let (mut session, mut out) = (open(&node), Output::default());
-    session.feed(&node, b"set k 0 0 900000\r\n", &mut out);
-    let tenancy = node.directory.tenancy(CacheId(1)).unwrap();
+    let engine = engine(Limits::default(), 64 << 20);
+    let (mut session, mut out) = (open(&engine), Output::default());
+    session.feed(&engine, b"set k 0 0 900000\r\n", &mut out);
+    let tenancy = engine.directory.tenancy(CacheId(1)).unwrap();
     assert!(tenancy.items.used_bytes() >= 900_000);
     drop(session);
     assert!(tenancy.items.used_bytes() < 100_000);
@@ -106,12 +145,12 @@ fn an_upload_that_is_dropped_gives_its_room_back() {
 
 #[test]
 fn uploads_beyond_the_room_wait_and_are_refused_in_step() {
-    let node = node(Limits::default(), 2 << 20);
-    let mut others: Vec<Session> = (0..8).map(|_| open(&node)).collect();
+    let engine = engine(Limits::default(), 2 << 20);
+    let mut others: Vec<ClientSession> = (0..8).map(|_| open(&engine)).collect();
     let mut out = Output::default();
     let mut waiting = 0;
     for session in &mut others {
-        let fed = session.feed(&node, b"set k 0 0 500000\r\n", &mut out);
+        let fed = session.feed(&engine, b"set k 0 0 500000\r\n", &mut out);
         waiting += u32::from(fed.next == Next::Wait);
     }
     assert!(
@@ -120,22 +159,22 @@ fn uploads_beyond_the_room_wait_and_are_refused_in_step() {
     );
     let last = others.last_mut().unwrap();
     let mut tries = 0;
-    while last.feed(&node, b"set k 0 0 500000\r\n", &mut out).next == Next::Wait {
+    while last.feed(&engine, b"set k 0 0 500000\r\n", &mut out).next == Next::Wait {
         tries += 1;
         assert!(tries < 10_000, "it waits for ever");
     }
     let mut rest = vec![b'x'; 500_000];
     rest.extend(b"\r\nmn\r\n");
-    last.feed(&node, &rest, &mut out);
+    last.feed(&engine, &rest, &mut out);
     let refused = b"SERVER_ERROR out of memory storing object\r\nMN\r\n";
     assert_eq!(out.to_vec(), refused);
 }
 
-/// Feeds all of `stream` and lets go of the replies, as a turn of a connection does.
-fn play(node: &Arc<Node>, session: &mut Session, out: &mut Output, stream: &[u8]) {
+/// Feeds all of `stream` and drops the replies, as the visits of a connection do.
+fn play(engine: &Arc<EngineState>, session: &mut ClientSession, out: &mut Output, stream: &[u8]) {
     let mut at = 0;
     while at < stream.len() {
-        let fed = session.feed(node, &stream[at..], out);
+        let fed = session.feed(engine, &stream[at..], out);
         assert!(fed.used > 0, "{:?}", String::from_utf8_lossy(&stream[at..]));
         at += fed.used;
         out.clear();
@@ -146,7 +185,7 @@ fn play(node: &Arc<Node>, session: &mut Session, out: &mut Output, stream: &[u8]
 #[test]
 fn ordinary_requests_allocate_nothing() {
     const KEYS: usize = 300;
-    let node = node(Limits::default(), 16 << 20);
+    let engine = engine(Limits::default(), 16 << 20);
     let mut out = Output::default();
     let lines = |line: &dyn Fn(usize) -> String| (0..KEYS).map(line).collect::<String>();
     let opaque_get = |opcode: u8| {
@@ -190,12 +229,12 @@ fn ordinary_requests_allocate_nothing() {
     ];
     let mut allocations = Vec::new();
     let mut measure = |name: &str, stream: &[u8]| {
-        let mut session = open(&node);
-        play(&node, &mut session, &mut out, fill.as_bytes());
-        let mut session = open(&node);
+        let mut session = open(&engine);
+        play(&engine, &mut session, &mut out, fill.as_bytes());
+        let mut session = open(&engine);
         // Once before, for what grows to its size and stays.
-        play(&node, &mut session, &mut out, stream);
-        let seen = allocation_counter::measure(|| play(&node, &mut session, &mut out, stream));
+        play(&engine, &mut session, &mut out, stream);
+        let seen = allocation_counter::measure(|| play(&engine, &mut session, &mut out, stream));
         allocations.push((name.to_owned(), seen.count_total));
     };
     for (name, stream) in &streams {

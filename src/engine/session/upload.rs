@@ -1,37 +1,37 @@
-//! Large values, received straight into their own allocation.
+//! Uploads: large values, received directly into their own allocation.
 
 use std::borrow::Cow;
 
-use super::{Next, Session, Stop, perform};
+use super::{ClientSession, Next, Stop, perform};
 use crate::domain::Capabilities;
 use crate::engine::auth::Standing;
-use crate::engine::execute::{Run, permit};
-use crate::engine::node::Node;
+use crate::engine::execute::{Executor, permit};
 use crate::engine::protocol::{
-    Command, Dialect, Fault, Form, Output, Parsed, Reply, Request, binary, text,
+    Command, Dialect, Form, Output, Parsed, ProtocolError, Reply, Request, binary, text,
 };
-use crate::engine::storage::{NewValue, StoreMode, Upload};
+use crate::engine::state::EngineState;
+use crate::engine::storage::{NewValue, Upload};
 
-/// Times that a value waits for room before it is refused; the connection pauses for some milliseconds each time.
+/// How often a value waits for room before it is refused. The connection pauses for 5 ms each time.
 const WAITS_MAX: u16 = 400;
 
-/// A value on its way in.
+/// An upload in progress.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// Its command, as it stood before the value. Read again when all is here.
+    /// The command, without its value. It is parsed again when the whole value has arrived.
     head: Box<[u8]>,
     upload: Upload,
-    /// The line end behind a text block, as far as it has come.
+    /// The line end behind a text block, as far as it has arrived.
     ending: Vec<u8>,
 }
 
-impl Session {
-    /// A store in order whose block is not here: small ones wait in the read buffer, large ones get their
-    /// allocation now.
+impl ClientSession {
+    /// Handles a valid store whose data block has not arrived. A small block waits in the read buffer; a large one gets
+    /// its allocation now.
     pub(super) fn await_block(
         &mut self,
-        node: &Node,
-        run: &mut Run<'_>,
+        engine: &EngineState,
+        executor: &mut Executor<'_>,
         head: &[u8],
         block: usize,
         out: &mut Output,
@@ -39,19 +39,21 @@ impl Session {
         let Some(principal) = self.principal.clone() else {
             return (0, Stop::Next(Next::Close));
         };
-        let tenancy = principal.seat.tenancy();
-        let is_large = block >= node.limits.upload_bytes_min && tenancy.items.is_large(1, block);
+        let tenancy = principal.slot.tenancy();
+        let is_large = block >= engine.limits.upload_bytes_min && tenancy.items.is_large(1, block);
         if !is_large {
+            self.needed = head.len() + block + self.ending_bytes();
             return (0, Stop::Next(Next::Read));
         }
-        // Asked again when it is executed; this only keeps those out who would evict without any right to.
-        let Standing::Valid(granted) = principal.seat.account().standing() else {
+        // The capability is checked again when the command is executed. This check keeps a client without the write
+        // capability from evicting items.
+        let Standing::Valid(granted) = principal.slot.account().standing() else {
             return (0, Stop::Next(Next::Close));
         };
-        if self.refuse_early(node, run, head, block, granted, out) {
-            return (head.len(), Stop::Turn);
+        if let Some(stop) = self.refuse_early(engine, executor, head, block, granted, out) {
+            return (head.len(), stop);
         }
-        run.release();
+        executor.release();
         match tenancy.items.reserve(block) {
             Ok(upload) => {
                 self.waits = 0;
@@ -60,7 +62,7 @@ impl Session {
                     upload,
                     ending: Vec::new(),
                 }));
-                (head.len(), Stop::Turn)
+                (head.len(), Stop::Redispatch)
             }
             Err(_) if self.waits < WAITS_MAX => {
                 self.waits += 1;
@@ -68,43 +70,51 @@ impl Session {
             }
             Err(_) => {
                 self.waits = 0;
-                self.refuse_for_room(node, run, head, block, out);
-                (head.len(), Stop::Turn)
+                self.refuse_for_room(engine, executor, head, block, out);
+                (head.len(), Stop::Redispatch)
             }
         }
     }
 
+    /// Refuses a store that the client may not make, or one whose key is a user name. `None` when it is neither.
     fn refuse_early(
         &mut self,
-        node: &Node,
-        run: &mut Run<'_>,
+        engine: &EngineState,
+        executor: &mut Executor<'_>,
         head: &[u8],
         block: usize,
         granted: Capabilities,
         out: &mut Output,
-    ) -> bool {
-        let Parsed::Request { request, .. } = self.parse_received(node, head, NewValue::Bytes(&[]))
+    ) -> Option<Stop> {
+        let Parsed::Request { request, .. } =
+            self.parse_received(engine, head, NewValue::Bytes(&[]))
         else {
-            return false;
+            return None;
         };
-        if permit(&request.command, granted).is_ok() {
-            return false;
+        if self.is_login(engine, &request) {
+            executor.release();
+            self.swallow = block + self.ending_bytes();
+            return Some(self.refuse_long_login(engine, &request.form, out));
         }
-        perform(run, request, out);
+        if permit(&request.command, granted).is_ok() {
+            return None;
+        }
+        perform(executor, request, out);
         self.swallow = block + self.ending_bytes();
-        true
+        Some(Stop::Redispatch)
     }
 
+    /// Refuses a store for which no memory was found.
     fn refuse_for_room(
         &mut self,
-        node: &Node,
-        run: &mut Run<'_>,
+        engine: &EngineState,
+        executor: &mut Executor<'_>,
         head: &[u8],
         block: usize,
         out: &mut Output,
     ) {
         self.swallow = block + self.ending_bytes();
-        let parsed = self.parse_received(node, head, NewValue::Bytes(&[]));
+        let parsed = self.parse_received(engine, head, NewValue::Bytes(&[]));
         let Parsed::Request {
             request: Request { command, form },
             ..
@@ -114,17 +124,21 @@ impl Session {
         };
         if let Command::Store { key, request } = command {
             let key: Cow<'_, [u8]> = key;
-            let removes_old = request.mode == StoreMode::Set && request.cas.is_none();
-            run.refuse_no_memory(&key, removes_old);
+            executor.refuse_no_memory(&key, request.removes_old);
         }
         form.write(&Reply::OutOfMemory, out);
     }
 
-    /// Takes what belongs to the value from `input` and executes the store when all of it is here.
-    pub(super) fn receive(&mut self, node: &Node, input: &[u8], out: &mut Output) -> (usize, Stop) {
+    /// Takes what belongs to the value from `input`, and executes the store once the value is complete.
+    pub(super) fn receive(
+        &mut self,
+        engine: &EngineState,
+        input: &[u8],
+        out: &mut Output,
+    ) -> (usize, Stop) {
         let ending_bytes = self.ending_bytes();
         let Some(incoming) = self.incoming.as_mut() else {
-            return (0, Stop::Turn);
+            return (0, Stop::Redispatch);
         };
         let mut used = incoming.upload.extend(input);
         if incoming.upload.is_complete() {
@@ -137,41 +151,50 @@ impl Session {
             return (used, Stop::Next(Next::Read));
         }
         match self.incoming.take() {
-            Some(incoming) => (used, self.complete(node, *incoming, out)),
-            None => (used, Stop::Turn),
+            Some(incoming) => (used, self.complete(engine, *incoming, out)),
+            None => (used, Stop::Redispatch),
         }
     }
 
-    fn complete(&mut self, node: &Node, incoming: Incoming, out: &mut Output) -> Stop {
+    fn complete(&mut self, engine: &EngineState, incoming: Incoming, out: &mut Output) -> Stop {
         let Some(principal) = self.principal.clone() else {
             return Stop::Next(Next::Close);
         };
         let in_order = incoming.ending.is_empty() || incoming.ending == b"\r\n";
         let head = incoming.head;
         let value = NewValue::Upload(incoming.upload);
-        let Parsed::Request { request, .. } = self.parse_received(node, &head, value) else {
+        let Parsed::Request { request, .. } = self.parse_received(engine, &head, value) else {
             return Stop::Next(Next::Close);
         };
         if !in_order {
             let form: Form<'_> = request.form;
-            form.write_fault(Fault::BadChunk, out);
-            return Stop::Turn;
+            form.write_error(ProtocolError::BadChunk, out);
+            return Stop::Redispatch;
         }
-        let mut run = Run::new(node, &principal);
-        match perform(&mut run, request, out) {
+        if self.is_login(engine, &request) {
+            drop(principal);
+            return self.log_in_by(engine, &request, out);
+        }
+        let mut executor = Executor::new(engine, &principal);
+        match perform(&mut executor, request, out) {
             Next::Close => Stop::Next(Next::Close),
-            _ => Stop::Turn,
+            _ => Stop::Redispatch,
         }
     }
 
-    fn parse_received<'h>(&self, node: &Node, head: &'h [u8], value: NewValue<'h>) -> Parsed<'h> {
+    fn parse_received<'h>(
+        &self,
+        engine: &EngineState,
+        head: &'h [u8],
+        value: NewValue<'h>,
+    ) -> Parsed<'h> {
         match self.dialect {
             Some(Dialect::Binary) => binary::parse_received(head, value),
-            _ => text::parse_received(head, value, &node.limits),
+            _ => text::parse_received(head, value, &engine.limits),
         }
     }
 
-    /// CR LF behind a text block.
+    /// Bytes behind a data block: CR LF in the text dialects.
     fn ending_bytes(&self) -> usize {
         match self.dialect {
             Some(Dialect::Binary) => 0,

@@ -1,16 +1,16 @@
-//! A queue of segments, oldest first, with the segments at its end that still take records.
+//! Chains: queues of segments, oldest first. Up to three segments of a chain are open for new records.
 
 use std::collections::VecDeque;
 
+use super::adaptive_shares::SmallShare;
 use super::clock::Expiry;
-
-use super::balance::SmallShare;
 use super::segment::ChainKind;
 
-/// Items that die at about the same time lie together, so that segments die whole.
+/// Items that expire at about the same time share segments, so that a segment becomes free as a whole. There is one open
+/// segment per class of TTL: none, long, short.
 const CLASSES: usize = 3;
 const SHORT_SECS: u32 = 600;
-/// Below so many segments the open ones would be too large a part of the whole.
+/// A shard with fewer segments has one class: three open segments would be too large a part of it.
 const SEGMENTS_FOR_CLASSES: usize = 64;
 
 /// Which of a chain's open segments an item goes to.
@@ -30,22 +30,24 @@ impl Class {
     }
 }
 
+/// One chain.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub queue: VecDeque<u16>,
     open: [Option<u16>; CLASSES],
-    /// Bytes of the segments and of the large values they stand for.
+    /// Bytes of the segments and of the large values whose records are in them.
     pub bytes: u64,
-    /// Bytes of records that died in the middle of the queue.
+    /// Bytes of dead records: those that were deleted or overwritten and are not walked yet.
     pub dead_bytes: u64,
 }
 
 impl Chain {
+    /// The open segment for a class.
     pub(super) fn open(&self, class: Class) -> Option<u16> {
         self.open[class.0 as usize]
     }
 
-    /// Puts a fresh segment at the end, to take the records of `class`.
+    /// Adds an empty segment at the end. It takes the records of `class`.
     pub(super) fn push_open(&mut self, class: Class, number: u16, bytes: usize) {
         self.queue.push_back(number);
         self.open[class.0 as usize] = Some(number);
@@ -56,7 +58,7 @@ impl Chain {
         self.open.contains(&Some(number))
     }
 
-    /// Lets the segment take no more records.
+    /// Closes a segment for further records.
     pub(super) fn seal(&mut self, number: u16) {
         for open in &mut self.open {
             if *open == Some(number) {
@@ -77,24 +79,26 @@ impl Chain {
     }
 }
 
-/// An item of so many times the usual size must have been read once more to stay; of so many, twice.
+/// An item this many times larger than usual must have been read once more to stay.
 const BIG: f32 = 3.0;
+/// An item this many times larger than usual must have been read twice more to stay.
 const HUGE: f32 = 9.0;
-/// How quickly the usual size follows.
+/// Weight of one item in the moving average of item sizes.
 const USUAL_WEIGHT: f32 = 1.0 / 256.0;
 
-/// The two chains of one tier, and how they share its bytes.
+/// The two chains of one tier, and how they share the tier's bytes.
 #[derive(Debug, Default)]
 pub(super) struct Tier {
     pub small: Chain,
     pub main: Chain,
     pub share: SmallShare,
-    /// Usual bytes of an item here, following those that are walked.
+    /// A moving average of the size of items that eviction walks.
     usual_bytes: f32,
 }
 
 impl Tier {
-    /// Further hits that an item must show to stay, for being larger than usual.
+    /// How many further hits an item needs to stay because it is larger than usual. In its place several items of usual
+    /// size could stay, and users see the hit ratio of requests, not of bytes.
     pub(super) fn surcharge(&mut self, item_bytes: u64) -> u8 {
         let bytes = item_bytes as f32;
         if self.usual_bytes == 0.0 {
@@ -122,12 +126,20 @@ impl Tier {
         }
     }
 
-    /// The oldest segment, but for `except`, of the chain that is over its share. The small one may have `small_least`
-    /// bytes in any case.
-    pub(super) fn victim(&self, small_least: u64, except: Option<u16>) -> Option<u16> {
-        let is_long = self.small.bytes > self.share.of(self.bytes()).max(small_least);
-        let first = if is_long { &self.small } else { &self.main };
-        let second = if is_long { &self.main } else { &self.small };
+    /// The oldest segment of the chain that is over its share, but never `except`. The small chain may always have
+    /// `small_min` bytes.
+    pub(super) fn victim(&self, small_min: u64, except: Option<u16>) -> Option<u16> {
+        let small_is_over = self.small.bytes > self.share.of(self.bytes()).max(small_min);
+        let first = if small_is_over {
+            &self.small
+        } else {
+            &self.main
+        };
+        let second = if small_is_over {
+            &self.main
+        } else {
+            &self.small
+        };
         let oldest = |chain: &Chain| chain.queue.iter().copied().find(|&n| Some(n) != except);
         oldest(first).or_else(|| oldest(second))
     }

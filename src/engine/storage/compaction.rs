@@ -1,15 +1,20 @@
-//! Squeezing dead records out of a chain, in order, without changing the age of what lives.
+//! Compaction: moves live records together, so that dead ones free a segment. The order of the records stays, because it
+//! is their age in the queue.
+//!
+//! Deletes and overwrites leave dead records in the middle of a chain. Eviction would reach them in time, but until then
+//! they take memory from live items.
 
 use super::item::Header;
 use super::segment::{Address, Queue};
 use super::shard::Shard;
 
-/// Compaction begins when one in so many bytes of a chain is dead.
+/// Compaction begins when more than one of this many bytes of a chain is dead.
 const DEAD_PART: u64 = 4;
-/// Segments looked into for one that comes free.
+/// How many segments one call works on at most to free one of them.
 const SPAN: usize = 8;
 
 impl Shard {
+    /// Whether so much of a chain is dead that compaction pays.
     pub(super) fn is_worth_compacting(&self, queue: Queue) -> bool {
         let chain = self.chain(queue);
         let Some(&oldest) = chain.queue.front() else {
@@ -20,8 +25,8 @@ impl Shard {
         chain.dead_bytes * DEAD_PART > all && chain.dead_bytes > 2 * segment_bytes
     }
 
-    /// Moves records towards the front of the chain, from the deadest place on, until a segment comes free.
-    /// False when none did.
+    /// Moves records towards the front of the chain, starting where most bytes are dead, until a segment is free. False
+    /// when none became free.
     pub(super) fn compact(&mut self, queue: Queue, now: u32) -> bool {
         let Some(start) = self.deadest_pair(queue) else {
             return false;
@@ -49,11 +54,12 @@ impl Shard {
         false
     }
 
+    /// Whether a segment may be changed: it takes no new records, and eviction has not begun to walk it.
     fn can_be_compacted(&self, queue: Queue, number: u16) -> bool {
         !self.chain(queue).is_open(number) && self.segments.get(number).head == 0
     }
 
-    /// Where in the queue two neighbours hold most dead bytes.
+    /// The position in the queue of those two neighbours that have most dead bytes together.
     fn deadest_pair(&self, queue: Queue) -> Option<usize> {
         let numbers = &self.chain(queue).queue;
         let dead = |number: u16| match self.can_be_compacted(queue, number) {
@@ -66,7 +72,7 @@ impl Shard {
             .map(|(_, at)| at)
     }
 
-    /// Moves the living records of a segment together at its front.
+    /// Moves the live records of a segment together at its front.
     pub(super) fn slide(&mut self, number: u16, now: u32) {
         let segment = self.segments.get_mut(number);
         let (queue, tail) = (segment.queue, segment.tail as usize);
@@ -79,7 +85,7 @@ impl Shard {
             let header = Header::read(&data[at..]);
             let bytes = header.record_bytes();
             let address = Address::new(number, at as u32);
-            if !header.is_dead() && !self.bury_expired(address, &data[at..at + bytes], now) {
+            if !header.is_dead() && !self.remove_if_expired(address, &data[at..at + bytes], now) {
                 if at != end {
                     let hash = self.hasher.hash(header.key(&data[at..]));
                     data.copy_within(at..at + bytes, end);
@@ -99,7 +105,7 @@ impl Shard {
         self.chain_mut(queue).dead_bytes -= dead_before;
     }
 
-    /// Moves records of `from` behind those of `into` while they fit. True when nothing living is left in `from`.
+    /// Moves records of `from` behind those of `into` while they fit. True when `from` has no live record left.
     fn pour(&mut self, from: u16, into: u16, now: u32) -> bool {
         let segment = self.segments.get_mut(from);
         let (queue, base, tail) = (segment.queue, segment.base, segment.tail as usize);
@@ -117,7 +123,7 @@ impl Shard {
                 emptied = false;
                 break;
             } else {
-                if !self.bury_expired(address, record, now) {
+                if !self.remove_if_expired(address, record, now) {
                     let hash = self.hasher.hash(header.key(record));
                     self.copy_record(hash, address, record, header, base, into);
                 }
@@ -132,17 +138,17 @@ impl Shard {
         emptied
     }
 
-    /// Removes an item if its life is over. Its record stays to be passed over by the caller.
-    fn bury_expired(&mut self, at: Address, record: &[u8], now: u32) -> bool {
+    /// Removes an item if it has expired. Its record stays; the caller skips it.
+    fn remove_if_expired(&mut self, at: Address, record: &[u8], now: u32) -> bool {
         let header = Header::read(record);
-        if !header.expiry().is_over(now) {
+        if !header.expiry().has_passed(now) {
             return false;
         }
         let hash = self.hasher.hash(header.key(record));
         self.index.remove(hash, at.raw());
         let slot = header.is_large().then(|| header.slot(record));
         self.forget(header, at.segment(), slot);
-        self.count_end(header, true);
+        self.count_removal(header, true);
         true
     }
 }

@@ -1,4 +1,4 @@
-//! Statistics of one shard or, summed, of one tenant.
+//! Counters of one shard or, summed, of one tenant. Their names are memcached's.
 
 use std::ops::AddAssign;
 
@@ -6,7 +6,7 @@ use super::request::GetOptions;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the tenant was made or its counters reset. Kept per shard under its lock.
+        /// Counts since the tenant was made. Each shard keeps its own, under its lock.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
@@ -33,7 +33,7 @@ counters! {
     cmd_flush,
     get_hits,
     get_misses,
-    /// Misses that met an item past its life.
+    /// Commands of any kind that found an expired item.
     get_expired,
     touch_hits,
     touch_misses,
@@ -46,16 +46,16 @@ counters! {
     cas_hits,
     cas_misses,
     cas_badval,
-    /// Items dropped for want of room.
+    /// Items evicted to make room.
     evictions,
     evicted_unfetched,
-    /// Items removed because their life was over.
+    /// Items removed because they had expired.
     expired,
     expired_unfetched,
     total_items,
     store_too_large,
     store_no_memory,
-    /// Items now stored, those past their life but not yet removed included. Never reset.
+    /// Items now stored, including those that have expired but are not removed yet. Never reset.
     curr_items,
     /// Key, value and header bytes of these items. Never reset.
     bytes,
@@ -70,13 +70,14 @@ impl Counters {
         self.touch_hits + self.touch_misses
     }
 
-    /// A read with a new life is a touch.
+    /// Counts a read. A read with a new exptime counts as a touch; but an `mg` that missed counts as a get, as in memcached.
     #[inline]
     pub(super) fn count_read(&mut self, options: &GetOptions, hit: bool) {
         if options.uncounted {
             return;
         }
-        let counter = match (options.touch.is_some(), hit) {
+        let touches = options.touch.is_some() && (hit || !options.recaches);
+        let counter = match (touches, hit) {
             (false, true) => &mut self.get_hits,
             (false, false) => &mut self.get_misses,
             (true, true) => &mut self.touch_hits,
@@ -85,7 +86,7 @@ impl Counters {
         *counter += 1;
     }
 
-    /// Back to zero, but for what describes the present.
+    /// Sets the counters to zero, except those that describe the present.
     pub(super) fn reset(&mut self) {
         *self = Counters {
             curr_items: self.curr_items,

@@ -1,9 +1,9 @@
-//! The lives that clients ask for (`memcached-protocol.md` §1).
+//! The exptime that clients send, in its three meanings (memcached's `protocol.txt`, "Expiration times").
 
-/// Longest relative life: 30 days. Larger numbers are Unix times.
+/// The largest relative exptime: 30 days. Larger numbers are Unix times.
 pub const RELATIVE_SECS_MAX: u32 = 60 * 60 * 24 * 30;
 
-/// A life as the client gave it.
+/// An exptime as the client sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exptime {
     Never,
@@ -11,7 +11,7 @@ pub enum Exptime {
     Relative(u32),
     /// Unix seconds.
     Absolute(u64),
-    /// Over before it began: the store succeeds and leaves nothing.
+    /// Already past: the store succeeds and leaves no item.
     Expired,
 }
 

@@ -1,8 +1,10 @@
-//! Fingerprints of items that were evicted of late, with the queue they were evicted from.
+//! The ghost: fingerprints of items that were evicted recently, each with the queue it was evicted from.
 //!
-//! A key that comes back while its fingerprint is here has been evicted too early, and goes to the main chain. How
-//! often that happens to either chain tells which of them should be longer.
-//! Fixed arrays: each line holds the last 31 fingerprints of its part of the hash space, in a ring.
+//! If a key is stored again while its fingerprint is here, it was evicted too early, and it goes to the main chain. How
+//! often this happens to each queue tells which of them should get more room (`adaptive_shares.rs`).
+//!
+//! The hash of a key chooses a ring of the last 31 fingerprints; a ring fills one cache line. A fingerprint has 14 bits of
+//! the hash, so now and then a key is mistaken for another. That only puts an item into the wrong chain.
 
 use super::segment::Queue;
 
@@ -10,88 +12,90 @@ const FINGERPRINTS: usize = 31;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line {
-    /// Where the next fingerprint goes.
+struct Ring {
+    /// The position of the next fingerprint. The oldest one is overwritten.
     next: u16,
-    /// Fourteen bits of the hash, and on top the queue. 0 means none.
+    /// Fourteen bits of the hash, and above them two for the queue. 0 means none.
     fingerprints: [u16; FINGERPRINTS],
 }
 
-const EMPTY: Line = Line {
+const EMPTY: Ring = Ring {
     next: 0,
     fingerprints: [0; FINGERPRINTS],
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Ghost {
-    lines: Box<[Line]>,
+    rings: Box<[Ring]>,
 }
 
 impl Ghost {
     pub(super) fn bytes(&self) -> u64 {
-        size_of_val(&*self.lines) as u64
+        size_of_val(&*self.rings) as u64
     }
 
     /// How many fingerprints fit.
     pub(super) fn capacity(&self) -> usize {
-        self.lines.len() * FINGERPRINTS
+        self.rings.len() * FINGERPRINTS
     }
 
     /// Bytes of a ghost for `items` fingerprints.
     pub(super) fn bytes_for(items: usize) -> u64 {
-        (items.div_ceil(FINGERPRINTS) * size_of::<Line>()) as u64
+        (items.div_ceil(FINGERPRINTS) * size_of::<Ring>()) as u64
     }
 
-    /// Makes room for `items` fingerprints. What was known is kept as far as the new lines hold it.
+    /// Changes the size to `items` fingerprints. Keeps the known ones as far as they fit.
     pub(super) fn resize(&mut self, items: usize) {
-        let old = std::mem::take(&mut self.lines);
+        let old = std::mem::take(&mut self.rings);
         let count = items.div_ceil(FINGERPRINTS);
         if count == 0 {
             return;
         }
-        // Lines keep their part of the hash space, so a line's content goes to all lines cut from that part.
-        self.lines = (0..count)
-            .map(|line| match old.len() {
+        // A ring has the fingerprints of one part of the hash space. When rings are added, all new rings of that part start
+        // with the old ring's content.
+        self.rings = (0..count)
+            .map(|ring| match old.len() {
                 0 => EMPTY,
-                before => old[line * before / count],
+                before => old[ring * before / count],
             })
             .collect();
     }
 
+    /// Notes that a key was evicted from a queue.
     pub(super) fn remember(&mut self, hash: u64, from: Queue) {
-        let Some(number) = self.line_of(hash) else {
+        let Some(number) = self.ring_of(hash) else {
             return;
         };
-        let line = &mut self.lines[number];
-        line.fingerprints[line.next as usize] = fingerprint(hash) | origin_bits(from);
-        line.next = (line.next + 1) % FINGERPRINTS as u16;
+        let ring = &mut self.rings[number];
+        ring.fingerprints[ring.next as usize] = fingerprint(hash) | origin_bits(from);
+        ring.next = (ring.next + 1) % FINGERPRINTS as u16;
     }
 
-    /// The chain from which the key was evicted of late; it is forgotten with this.
+    /// The queue from which the key was evicted recently. Its fingerprint is removed.
     pub(super) fn recall(&mut self, hash: u64) -> Option<Queue> {
-        let number = self.line_of(hash)?;
+        let number = self.ring_of(hash)?;
         let wanted = fingerprint(hash);
-        let line = &mut self.lines[number].fingerprints;
-        let at = line.iter().position(|&known| known & HASH_BITS == wanted)?;
-        let known = std::mem::take(&mut line[at]);
+        let ring = &mut self.rings[number].fingerprints;
+        let at = ring.iter().position(|&known| known & HASH_BITS == wanted)?;
+        let known = std::mem::take(&mut ring[at]);
         Some(Queue::ALL[(known >> HASH_WIDTH) as usize])
     }
 
-    fn line_of(&self, hash: u64) -> Option<usize> {
-        let spread = ((hash & 0xffff_ffff) * self.lines.len() as u64) >> 32;
-        (!self.lines.is_empty()).then_some(spread as usize)
+    fn ring_of(&self, hash: u64) -> Option<usize> {
+        let spread = ((hash & 0xffff_ffff) * self.rings.len() as u64) >> 32;
+        (!self.rings.is_empty()).then_some(spread as usize)
     }
 }
 
 const HASH_WIDTH: u32 = 14;
 const HASH_BITS: u16 = (1 << HASH_WIDTH) - 1;
 
-/// The queue by its place in [`Queue::ALL`].
+/// The queue, as its position in [`Queue::ALL`].
 fn origin_bits(queue: Queue) -> u16 {
     ((queue.tier as u16) << 1 | queue.chain as u16) << HASH_WIDTH
 }
 
-/// Bits of the hash that do not choose the line.
+/// Fourteen bits of the hash, other than those that choose the ring. Never 0.
 fn fingerprint(hash: u64) -> u16 {
     ((hash >> 32) as u16 & HASH_BITS).max(1)
 }

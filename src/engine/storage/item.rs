@@ -1,21 +1,29 @@
-//! How an item lies in a segment.
+//! The header of an item's record in a segment.
 //!
 //! ```text
 //! byte 0      1      2             6          8        12         16
-//!      key    bits   value length, unique,    expiry   unique,    [unique, 63..48: 2] [flags: 4] key value
+//!      key    bits   value length, CAS bits   expiry   CAS bits   [CAS bits 63..48: 2] [flags: 4] key value
 //!      length        access time   47..32              31..0
 //! ```
 //!
-//! The two parts in brackets are there when a bit says so. A large value leaves its slot number in the place of
-//! the value. Records begin at multiples of eight bytes.
+//! CAS values that the cache gives begin below 2^28, at a number drawn when the cache starts on this node, and rise with each
+//! store. Those that clients choose (meta `E`) have any of 64 bits.
+//!
+//! The two parts in brackets are there if a bit of the header says so. The record of a large value has the number of the
+//! value's slot in place of the value. Records begin at multiples of eight bytes.
+//!
+//! The header is this small because most items are: 16 bytes of header are a sixth of an item of 100 bytes. CAS values
+//! below 2^48 and flags of 0, as nearly all items have, take no further bytes.
 
+use super::age::{decode_age, encode_age};
 use super::clock::Expiry;
 
 pub(super) const HEADER_BYTES: usize = 16;
-/// Bytes in the place of a large value.
-const SLOT_BYTES: usize = 4;
-const CAS_NARROW_BITS: u32 = 48;
+/// Bytes of a slot number, in place of a large value.
+pub(super) const SLOT_BYTES: usize = 4;
+pub(super) const CAS_NARROW_BITS: u32 = 48;
 
+// Bits of byte 1.
 const HITS: u64 = 0b11;
 const HAS_FLAGS: u64 = 1 << 2;
 const IS_LARGE: u64 = 1 << 3;
@@ -24,6 +32,7 @@ const TOKEN_SENT: u64 = 1 << 5;
 const FETCHED: u64 = 1 << 6;
 const DEAD: u64 = 1 << 7;
 
+// Where the parts are in the first eight bytes.
 const BITS_AT: u32 = 8;
 const LEN_AT: u32 = 16;
 const LEN_MASK: u64 = (1 << 20) - 1;
@@ -32,7 +41,7 @@ const ACCESS_AT: u32 = 37;
 const ACCESS_MASK: u64 = (1 << 11) - 1;
 const CAS_HIGH_AT: u32 = 48;
 
-/// What is known of an item beside its key and value.
+/// An item's metadata: all but key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub flags: u32,
@@ -46,13 +55,13 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Whether the unique needs the two further bytes.
+    /// Whether the CAS value needs the two further bytes.
     pub(super) const fn is_wide(&self) -> bool {
         self.cas >> CAS_NARROW_BITS != 0
     }
 }
 
-/// The sixteen bytes at the front of a record.
+/// The first sixteen bytes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     first: u64,
@@ -77,8 +86,14 @@ impl Header {
         heads[0] = both.to_le_bytes();
     }
 
-    /// `base` is the time that the segment counts accesses from.
-    fn build(meta: &Meta, key_bytes: usize, value_bytes: usize, large: bool, base: u32) -> Header {
+    /// `base` is the engine time from which the segment counts access times.
+    pub(super) fn build(
+        meta: &Meta,
+        key_bytes: usize,
+        value_bytes: usize,
+        large: bool,
+        base: u32,
+    ) -> Header {
         let header = Header {
             first: key_bytes as u64 | (value_bytes as u64 & LEN_MASK) << LEN_AT,
             second: 0,
@@ -89,7 +104,8 @@ impl Header {
             .with_meta(meta, base)
     }
 
-    /// The same record with other marks, times and unique. Flags and the width of the unique must be as before.
+    /// The same header with other marks, times and CAS value. Client flags and the width of the CAS value must be as
+    /// before, because the record keeps its layout.
     pub(super) fn with_meta(self, meta: &Meta, base: u32) -> Header {
         let kept = self.first & !(0xffff << CAS_HIGH_AT) & !WIDE;
         let wide = if meta.is_wide() { WIDE } else { 0 };
@@ -164,11 +180,16 @@ impl Header {
         self
     }
 
+    /// As before its first read.
+    pub(super) const fn unfetched(self) -> Header {
+        self.with_bit(FETCHED, false)
+    }
+
     pub(super) const fn with_token_sent(self) -> Header {
         self.with_bit(TOKEN_SENT, true)
     }
 
-    /// Reads since the item came into its chain, at most three.
+    /// Reads since the item came into its chain. Two bits, so three at most.
     #[inline]
     pub(super) const fn hits(self) -> u8 {
         (self.first >> BITS_AT & HITS) as u8
@@ -190,7 +211,7 @@ impl Header {
             .with_access(now, base)
     }
 
-    /// The same access time, counted from another segment's base.
+    /// The same access time, counted from the base of another segment.
     pub(super) const fn rebased(self, from: u32, to: u32) -> Header {
         if from == to {
             return self;
@@ -210,22 +231,22 @@ impl Header {
     }
 
     #[inline]
-    const fn is_wide(self) -> bool {
+    pub(super) const fn is_wide(self) -> bool {
         self.first & WIDE != 0
     }
 
-    /// Where the key begins.
+    /// Offset of the key in the record.
     #[inline]
-    const fn key_at(self) -> usize {
+    pub(super) const fn key_at(self) -> usize {
         key_at(self.is_wide(), self.has(HAS_FLAGS))
     }
 
     #[inline]
-    const fn value_at(self) -> usize {
+    pub(super) const fn value_at(self) -> usize {
         self.key_at() + self.key_bytes()
     }
 
-    /// Bytes of the whole record, rounded up to where the next one begins.
+    /// Bytes of the whole record, rounded up to the start of the next one.
     #[inline]
     pub(super) const fn record_bytes(self) -> usize {
         let value = if self.is_large() {
@@ -236,7 +257,7 @@ impl Header {
         (self.value_at() + value).next_multiple_of(8)
     }
 
-    /// What the item counts in `bytes`: header, key and value.
+    /// What the item adds to the statistic `bytes`: header, key and value.
     pub(super) const fn item_bytes(self) -> u64 {
         (self.value_at() + self.value_bytes()) as u64
     }
@@ -257,7 +278,7 @@ impl Header {
         read_u32(&record[self.value_at()..])
     }
 
-    /// Unique of this item.
+    /// The CAS value.
     #[inline]
     pub(super) fn cas(self, record: &[u8]) -> u64 {
         let narrow = self.first >> CAS_HIGH_AT << 32 | self.second >> 32;
@@ -291,167 +312,13 @@ impl Header {
     }
 }
 
-/// What stands in the place of the value.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Body<'a> {
-    Inline(&'a [u8]),
-    Large { slot: u32, len: usize },
-}
-
-impl Body<'_> {
-    fn value_bytes(&self) -> usize {
-        match self {
-            Body::Inline(bytes) => bytes.len(),
-            Body::Large { len, .. } => *len,
-        }
-    }
-}
-
-/// Bytes that [`write_record`] will take.
-pub(super) fn record_bytes(meta: &Meta, key_bytes: usize, body: &Body<'_>) -> usize {
-    let value_bytes = match body {
-        Body::Inline(bytes) => bytes.len(),
-        Body::Large { .. } => SLOT_BYTES,
-    };
-    let key_at = key_at(meta.is_wide(), meta.flags != 0);
-    (key_at + key_bytes + value_bytes).next_multiple_of(8)
-}
-
-/// Writes a whole record at the front of `room`, and says what stands in its header.
-pub(super) fn write_record(
-    room: &mut [u8],
-    meta: &Meta,
-    key: &[u8],
-    body: &Body<'_>,
-    base: u32,
-    hits: u8,
-) -> Header {
-    let large = matches!(body, Body::Large { .. });
-    let header = Header::build(meta, key.len(), body.value_bytes(), large, base).with_hits(hits);
-    header.write(room);
-    if header.is_wide() {
-        let high = (meta.cas >> CAS_NARROW_BITS) as u16;
-        room[HEADER_BYTES..HEADER_BYTES + 2].copy_from_slice(&high.to_le_bytes());
-    }
-    let (key_at, value_at) = (header.key_at(), header.value_at());
-    if meta.flags != 0 {
-        room[key_at - 4..key_at].copy_from_slice(&meta.flags.to_le_bytes());
-    }
-    room[key_at..value_at].copy_from_slice(key);
-    match body {
-        Body::Inline(value) => room[value_at..value_at + value.len()].copy_from_slice(value),
-        Body::Large { slot, .. } => {
-            room[value_at..value_at + SLOT_BYTES].copy_from_slice(&slot.to_le_bytes());
-        }
-    }
-    header
-}
-
+/// Offset of the key in a record.
 #[inline]
-const fn key_at(is_wide: bool, has_flags: bool) -> usize {
+pub(super) const fn key_at(is_wide: bool, has_flags: bool) -> usize {
     HEADER_BYTES + if is_wide { 2 } else { 0 } + if has_flags { 4 } else { 0 }
 }
 
 #[inline]
 fn read_u32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
-
-/// Seconds as four bits of exponent and seven of mantissa: exact below 256, then within 0.8 %, up to 48 days.
-const fn encode_age(secs: u32) -> u16 {
-    if secs < 128 {
-        return secs as u16;
-    }
-    let secs = if secs >= 1 << 22 { (1 << 22) - 1 } else { secs };
-    let exponent = secs.ilog2() - 6;
-    (exponent << 7 | (secs >> (exponent - 1)) & 127) as u16
-}
-
-const fn decode_age(code: u16) -> u32 {
-    let (exponent, mantissa) = (code as u32 >> 7, code as u32 & 127);
-    if exponent == 0 {
-        mantissa
-    } else {
-        (128 | mantissa) << (exponent - 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meta(flags: u32, cas: u64) -> Meta {
-        Meta {
-            flags,
-            cas,
-            expiry: Expiry::from_raw(0xdead_beef),
-            stale: true,
-            token_sent: false,
-            fetched: true,
-            accessed: 1_000,
-        }
-    }
-
-    #[test]
-    fn records_read_back() {
-        for flags in [0, 1, u32::MAX] {
-            for cas in [1, 0xffff_ffff_ffff, 1 << 48, u64::MAX] {
-                let meta = meta(flags, cas);
-                let body = Body::Inline(b"value");
-                let mut room = vec![0xaa; 256];
-                write_record(&mut room, &meta, b"some key", &body, 900, 0);
-                let header = Header::read(&room);
-                assert_eq!(header.meta(&room, 900), meta);
-                assert_eq!(header.key(&room), b"some key");
-                assert_eq!(header.value(&room), b"value");
-                assert_eq!(header.record_bytes(), record_bytes(&meta, 8, &body));
-                assert_eq!(header.hits(), 0);
-                assert!(!header.is_dead());
-            }
-        }
-    }
-
-    #[test]
-    fn a_large_record_holds_a_slot_and_the_true_length() {
-        let (slot, len) = (77, 1_048_575);
-        let mut room = vec![0; 64];
-        write_record(
-            &mut room,
-            &meta(0, 5),
-            b"k",
-            &Body::Large { slot, len },
-            900,
-            0,
-        );
-        let header = Header::read(&room);
-        assert!(header.is_large());
-        assert_eq!((header.slot(&room), header.value_bytes()), (slot, len));
-        assert_eq!(header.record_bytes(), 24);
-    }
-
-    #[test]
-    fn hits_and_marks_do_not_disturb_each_other() {
-        let mut room = vec![0; 64];
-        write_record(&mut room, &meta(9, 5), b"k", &Body::Inline(b"v"), 900, 0);
-        let read = Header::read(&room)
-            .after_read(1_100, 900)
-            .after_read(1_100, 900);
-        assert_eq!(read.hits(), 2);
-        let more = read.after_read(1_100, 900).after_read(1_100, 900);
-        assert_eq!(more.hits(), 3);
-        let changed = more.with_meta(&meta(9, 6), 900);
-        assert_eq!(changed.hits(), 3);
-        assert_eq!(changed.meta(&room, 900), meta(9, 6));
-        assert!(changed.dead().is_dead());
-    }
-
-    #[test]
-    fn ages_lose_less_than_a_hundredth() {
-        for secs in (0..4_000_000).step_by(37) {
-            let back = decode_age(encode_age(secs));
-            assert!(back <= secs && secs - back <= secs / 100, "{secs} {back}");
-        }
-        assert_eq!(decode_age(encode_age(255)), 255);
-        assert!(decode_age(encode_age(u32::MAX)) > 4_000_000);
-    }
 }

@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, Hasher as _};
 use std::sync::OnceLock;
 
-/// Bits at the top of the hash that choose the shard.
+/// The shard is chosen by this many top bits of the hash.
 pub(super) const SHARD_BITS: u32 = 6;
 
-/// Keyed hash, the same for all tenants of this process: clients choose their keys and must not be able to choose
-/// where they fall.
+/// A keyed hash with a random key, the same for all tenants of this process. Clients choose their keys; without the
+/// secret key of the hash they could choose keys that all collide.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hasher(&'static ahash::RandomState);
 
@@ -19,7 +19,7 @@ impl Hasher {
 
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        // Not `hash_one`: it would hash the length apart, which `write` mixes in by itself.
+        // Not `hash_one`: it would hash the length a second time, and `write` has already mixed it in.
         let mut hasher = self.0.build_hasher();
         hasher.write(key);
         hasher.finish()

@@ -1,4 +1,4 @@
-//! Large values: each in its own allocation, counted, shared with the replies that carry it.
+//! Large values. Each has its own allocation, which replies share, so that it is sent without being copied.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use super::item::Header;
 use super::ledger::Ledger;
 use super::view::Value;
 
-/// The block that holds the counts, the vector and its account beside the bytes.
+/// Charged for each value beside its bytes: the reference counts, the vector and the fields of [`Block`].
 const BLOCK_BYTES: u64 = 64;
-/// Beyond this an allocation has pages of its own, and those behind the value are not touched.
+/// Larger allocations have whole pages. Pages behind the value are not touched, so they take no memory.
 const CLASSED_BYTES_MAX: u64 = 14 * 1024;
 
-/// What a value of `len` bytes costs in its own allocation, the rounding of jemalloc included: to one of four sizes
-/// between two powers of two, beyond [`CLASSED_BYTES_MAX`] to pages.
+/// What a value of `len` bytes costs in its own allocation, including the rounding of jemalloc: up to [`CLASSED_BYTES_MAX`]
+/// there are four sizes between two powers of two, beyond it whole pages.
 pub(super) fn charge_of(len: usize) -> u64 {
     let bytes = (len as u64).max(64);
     let rounded = if bytes > CLASSED_BYTES_MAX {
@@ -23,7 +23,7 @@ pub(super) fn charge_of(len: usize) -> u64 {
     rounded + BLOCK_BYTES
 }
 
-/// A large value. Clones share the bytes; they stay charged to the tenant until the last clone is gone.
+/// A large value. Clones share the bytes. The tenant is charged until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct SharedValue {
     block: Arc<Block>,
@@ -59,7 +59,7 @@ impl AsRef<[u8]> for SharedValue {
     }
 }
 
-/// A large value on its way in, charged to the tenant from the start. Dropping it gives the memory back.
+/// A large value that is being received. The tenant is charged from the start. Dropping it frees the memory.
 #[derive(Debug)]
 pub struct Upload {
     block: Block,
@@ -84,7 +84,7 @@ impl Upload {
         self.len - self.block.bytes.len()
     }
 
-    /// Announced length of the whole value.
+    /// The announced length of the whole value.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -97,7 +97,7 @@ impl Upload {
         self.remaining() == 0
     }
 
-    /// Appends from `bytes` what is still to come and says how many bytes that was.
+    /// Appends what is missing from `bytes`. Returns how many bytes it took.
     pub fn extend(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.remaining());
         self.block.bytes.extend_from_slice(&bytes[..taken]);
@@ -110,7 +110,7 @@ impl Upload {
 
     pub(super) fn finish(mut self) -> SharedValue {
         let ledger = Arc::clone(&self.block.ledger);
-        // The charge moves to the value; what is left of the upload releases nothing.
+        // The charge moves to the value, so dropping the upload must not release it.
         let block = Block {
             bytes: std::mem::take(&mut self.block.bytes),
             charged: self.block.charged,
@@ -130,7 +130,7 @@ impl Drop for Upload {
     }
 }
 
-/// The large values of one shard, by the slot numbers that stand in their records.
+/// The large values of one shard, by the slot numbers in their records.
 #[derive(Debug, Default)]
 pub(super) struct LargeTable {
     slots: Vec<Option<SharedValue>>,
@@ -144,7 +144,7 @@ impl LargeTable {
         (slots + self.unused.capacity() * size_of::<u32>()) as u64
     }
 
-    /// The value of a record, in it or here.
+    /// The value of a record, from the record or from this table.
     #[inline(always)]
     pub(super) fn value<'a>(&'a self, header: Header, record: &'a [u8]) -> Value<'a> {
         if header.is_large() {
@@ -167,7 +167,7 @@ impl LargeTable {
             }
             None => {
                 self.slots.push(Some(value));
-                // So that letting go never allocates, and never changes what is charged.
+                // Reserved now, so that `remove` never allocates and never changes what is charged.
                 let unused = self.unused.len();
                 self.unused.reserve_exact(self.slots.capacity() - unused);
                 (self.slots.len() - 1) as u32
@@ -175,20 +175,20 @@ impl LargeTable {
         }
     }
 
-    /// Puts `value` into a used slot; gives back what that one was charged.
+    /// Replaces the value of a slot. Returns what the old one was charged.
     pub(super) fn replace(&mut self, slot: u32, value: SharedValue) -> u64 {
         let old = self.slots[slot as usize].replace(value);
         old.map_or(0, |old| old.charged())
     }
 
-    /// Lets go of a value; gives back what it was charged. Replies may still hold it.
+    /// Drops the value of a slot. Returns what it was charged. Unsent replies may still hold the value.
     pub(super) fn remove(&mut self, slot: u32) -> u64 {
         self.unused.push(slot);
         let old = self.slots[slot as usize].take();
         old.map_or(0, |old| old.charged())
     }
 
-    /// Lets go of some values of a table that is no longer used; true when none is left.
+    /// Drops up to `budget` values of a table that is no longer used. True when none is left.
     pub(super) fn dismantle(&mut self, budget: usize) -> bool {
         let keep = self.slots.len().saturating_sub(budget);
         self.slots.truncate(keep);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_upload_gives_its_memory_back() {
+    fn an_unfinished_upload_frees_its_memory() {
         let ledger = Arc::new(Ledger::new(1 << 20, Pool::new(1 << 20)));
         assert!(ledger.try_charge(charge_of(5000)));
         drop(Upload::charged(5000, Arc::clone(&ledger)));

@@ -1,18 +1,20 @@
-//! What one tenant holds, against its limit and the ceiling of the process.
+//! What one tenant is charged, against its limit and the ceiling of the process.
 
 use super::pool::Pool;
 use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
-/// Over the limit by more than this part of it, the limit must have been lowered.
+/// Stores exceed the limit by less than this part of it. A tenant that is over by more has had its limit lowered.
 const LOWERED_PART: u64 = 64;
 
-/// The tenant's account. Touched when a segment, an index table or a large value comes or goes, never for a small
-/// item, so that shards on different cores do not fight over it.
+/// The charges of one tenant. They change when a segment, an index table or a large value is allocated or freed, never for
+/// a small item; so shards on different cores rarely write to the same cache line.
+///
+/// All orders are relaxed: the sums only have to be right in the end, and nothing else is read by their order.
 #[derive(Debug)]
 pub(super) struct Ledger {
     limit: AtomicU64,
     used: AtomicU64,
-    /// Part of `used`: values still arriving.
+    /// The part of `used` that uploads take.
     uploading: AtomicU64,
     pool: Pool,
 }
@@ -47,7 +49,8 @@ impl Ledger {
         self.used() > self.limit()
     }
 
-    /// Over the limit by more than stores bring about: the limit was lowered, and is reached in bounded steps.
+    /// Whether the tenant is so far over its limit that the limit must have been lowered. It is then reached in bounded
+    /// steps.
     pub(super) fn is_lowered(&self) -> bool {
         let limit = self.limit();
         self.used().saturating_sub(limit) > limit / LOWERED_PART
@@ -57,7 +60,7 @@ impl Ledger {
         self.used().saturating_add(bytes) <= self.limit()
     }
 
-    /// Charges `bytes` if limit and ceiling allow.
+    /// Charges `bytes` if they fit under the limit and the ceiling.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
         let limit = self.limit();
         let more = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
@@ -72,7 +75,7 @@ impl Ledger {
         fits
     }
 
-    /// Charges what cannot be refused (index tables). The caller then evicts until the limit holds again.
+    /// Charges what cannot be refused (index tables). The caller then evicts until the tenant is under its limit again.
     pub(super) fn charge(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.pool.charge(bytes);
@@ -83,7 +86,7 @@ impl Ledger {
         self.pool.release(bytes);
     }
 
-    /// Whether one more upload may begin: half of the limit may be on its way in, and one upload always.
+    /// Whether one more upload may begin, or a long request go on. They may use half of the limit; one is always allowed.
     pub(super) fn may_upload(&self, bytes: u64) -> bool {
         let pending = self.uploading.load(Ordering::Relaxed);
         pending == 0 || pending.saturating_add(bytes) <= self.limit() / 2

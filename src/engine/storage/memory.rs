@@ -1,15 +1,16 @@
-//! The bytes of one segment, in a mapping of their own.
+//! The memory of one segment: a mapping of its own.
 
 use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
-/// Bytes that go back to the system when dropped, at once and whatever the allocator: in glibc's arenas, beside large
-/// values, what was freed between those stayed with the process.
+/// Memory that is returned to the system as soon as it is dropped, whatever the allocator does. With segments in glibc's
+/// arenas, between large values, freed memory stayed with the process.
 #[derive(Debug)]
 pub(super) enum Memory {
     Mapped(MmapMut),
-    /// None at all; or the system has no mapping left to give, for it counts them (Linux: `vm.max_map_count`).
+    /// No memory; or memory of the allocator, when the process has all the mappings that the system allows (Linux:
+    /// `vm.max_map_count`).
     Allocated(Box<[u8]>),
 }
 
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_has_a_mapping_of_its_own_full_of_zeros() {
+    fn a_segment_is_a_mapping_filled_with_zeros() {
         let mut memory = Memory::zeroed(16 * 1024);
         assert!(matches!(memory, Memory::Mapped(_)));
         assert_eq!(*memory, [0; 16 * 1024]);

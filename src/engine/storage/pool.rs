@@ -1,4 +1,4 @@
-//! Memory of the whole process: segments for reuse, and the ceiling over all tenants.
+//! Memory of the whole process: the ceiling over all tenants, and free segments for reuse.
 
 use std::sync::Arc;
 
@@ -7,12 +7,13 @@ use crate::engine::sync::Mutex;
 use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const SEGMENT_BYTES_MIN: usize = 16 * 1024;
-/// Not more, since eviction, sweeping and compaction take one segment at a time under the shard's lock.
+/// Larger segments would make single steps longer: eviction, sweep and compaction work on one segment at a time, under the
+/// shard's lock.
 pub(super) const SEGMENT_BYTES_MAX: usize = 256 * 1024;
 const CLASSES: usize = (SEGMENT_BYTES_MAX.ilog2() - SEGMENT_BYTES_MIN.ilog2() + 1) as usize;
 
-/// Free segments of this many bytes at most wait for reuse; the rest goes back to the system at once, and what nobody
-/// needed between two turns of upkeep goes back as well.
+/// At most this many bytes of free segments are kept for reuse. More is returned to the system at once, and so is what was
+/// not needed between two housekeeping passes.
 const IDLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// The process-wide pool. Cheap to clone.
@@ -28,7 +29,7 @@ struct Shared {
     charged: AtomicU64,
     /// Bytes of `idle`.
     idle_bytes: AtomicU64,
-    /// The least that `idle_bytes` has been since the last turn of upkeep.
+    /// The lowest value of `idle_bytes` since the last housekeeping pass. That much was not needed.
     idle_least: AtomicU64,
     /// Free segments by size class.
     idle: Mutex<[Vec<Memory>; CLASSES]>,
@@ -62,8 +63,8 @@ impl Pool {
         self.shared.idle_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives the free segments back to the system that nobody needed since the last call. Part of the upkeep.
-    pub fn give_up_unneeded(&self) {
+    /// Returns those free segments to the system that were not needed since the last call. Each housekeeping pass calls it.
+    pub fn release_unneeded(&self) {
         let mut idle = self.shared.idle.lock();
         let mut unneeded = self.shared.idle_least.load(Ordering::Relaxed);
         let mut freed = Vec::new();
@@ -77,15 +78,15 @@ impl Pool {
         let before = self.shared.idle_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let left = before - bytes;
         self.shared.idle_least.store(left, Ordering::Relaxed);
-        // Unlocked first: giving memory back takes system calls.
+        // The lock is released first, because freeing memory makes system calls.
         drop(idle);
         drop(freed);
     }
 
-    /// Counts `bytes` against the ceiling; false when they do not fit.
+    /// Charges `bytes` if they fit under the ceiling.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
         let ceiling = self.shared.ceiling.load(Ordering::Relaxed);
-        // In one step: a charge that is taken back would refuse another that fits.
+        // In one atomic step. Charging first and releasing again would refuse another charge that fits.
         let more = |charged: u64| charged.checked_add(bytes).filter(|&sum| sum <= ceiling);
         self.shared
             .charged
@@ -93,7 +94,7 @@ impl Pool {
             .is_ok()
     }
 
-    /// Counts `bytes` whether or not they fit.
+    /// Charges `bytes` even if they do not fit.
     pub(super) fn charge(&self, bytes: u64) {
         self.shared.charged.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -102,7 +103,7 @@ impl Pool {
         self.shared.charged.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// The memory of one segment, already charged by the caller. Its content is arbitrary.
+    /// Memory for one segment, which the caller has charged. Its content is arbitrary.
     pub(super) fn take(&self, bytes: usize) -> Memory {
         match self.reuse(bytes) {
             Some(segment) => segment,
@@ -121,7 +122,7 @@ impl Pool {
         Some(segment)
     }
 
-    /// Takes back the memory of a segment, already released by the caller.
+    /// Takes the memory of a segment, whose charge the caller has released. Keeps it for reuse or frees it.
     pub(super) fn give_back(&self, segment: Memory) {
         let bytes = segment.len() as u64;
         let room = self.idle_bytes() + bytes <= IDLE_BYTES_MAX
@@ -154,8 +155,21 @@ mod tests {
         assert_eq!(pool.used_bytes(), 0);
     }
 
+    /// Free segments count too: what is kept for reuse never takes the process above its ceiling.
     #[test]
-    fn free_segments_are_used_again_and_given_up() {
+    fn free_segments_are_kept_only_below_the_ceiling() {
+        let segment = SEGMENT_BYTES_MAX as u64;
+        let pool = Pool::new(3 * segment);
+        assert!(pool.try_charge(2 * segment));
+        let (first, second) = (pool.take(SEGMENT_BYTES_MAX), pool.take(SEGMENT_BYTES_MAX));
+        pool.give_back(first);
+        assert_eq!(pool.idle_bytes(), segment);
+        pool.give_back(second);
+        assert_eq!(pool.idle_bytes(), segment, "the second is freed");
+    }
+
+    #[test]
+    fn free_segments_are_reused() {
         let pool = Pool::new(1 << 30);
         let mut segment = pool.take(SEGMENT_BYTES_MIN);
         segment[0] = 7;
@@ -166,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_needs_between_two_turns_goes_back() {
+    fn what_is_not_needed_between_two_passes_is_freed() {
         let pool = Pool::new(1 << 30);
         let segments: Vec<_> = (0..4).map(|_| pool.take(SEGMENT_BYTES_MAX)).collect();
         segments
             .into_iter()
             .for_each(|segment| pool.give_back(segment));
-        pool.give_up_unneeded();
+        pool.release_unneeded();
         let (one, all) = (SEGMENT_BYTES_MAX as u64, 4 * SEGMENT_BYTES_MAX as u64);
         assert_eq!(
             pool.idle_bytes(),
@@ -181,9 +195,9 @@ mod tests {
         );
         let needed = pool.take(SEGMENT_BYTES_MAX);
         pool.give_back(needed);
-        pool.give_up_unneeded();
+        pool.release_unneeded();
         assert_eq!(pool.idle_bytes(), one, "one was needed since");
-        pool.give_up_unneeded();
+        pool.release_unneeded();
         assert_eq!(pool.idle_bytes(), 0);
     }
 }

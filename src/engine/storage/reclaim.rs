@@ -1,4 +1,4 @@
-//! Flushing in one step, and giving the memory back in many.
+//! A flush happens in one step; its memory is freed in many.
 
 use super::ghost::Ghost;
 use super::index::Index;
@@ -7,10 +7,10 @@ use super::segment::{Segments, segment_charge};
 use super::shard::Shard;
 use super::tenant::Flushed;
 
-/// Large values or index tables let go of for the price of one segment.
+/// How many large values or index tables are freed as one segment's worth of work.
 const PER_SEGMENT: usize = 8;
 
-/// What a flush took out of use: still charged, no longer reachable.
+/// What a flush took out of use. It is still charged and no longer reachable.
 #[derive(Debug)]
 pub(super) struct Retired {
     segments: Segments,
@@ -20,13 +20,13 @@ pub(super) struct Retired {
 }
 
 impl Retired {
-    fn list_bytes(&self) -> u64 {
+    fn table_bytes(&self) -> u64 {
         self.large.bytes() + self.index.bytes() + self.ghost.bytes()
     }
 }
 
 impl Shard {
-    /// Forgets all items. A handful of moves, whatever their number.
+    /// Removes all items. It moves a few pointers, however many items there are.
     pub(super) fn flush(&mut self) -> Flushed {
         let flushed = Flushed {
             items: self.counters.curr_items,
@@ -46,23 +46,23 @@ impl Shard {
             index: std::mem::take(&mut self.index),
             ghost: std::mem::take(&mut self.ghost),
         };
-        self.lists_charged = 0;
+        self.tables_charged = 0;
         self.retired.push(retired);
         flushed
     }
 
-    /// Whether flushed memory is still to be given back.
+    /// Whether flushed memory is still to be freed.
     pub(super) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
-    /// Gives back up to `budget` segments' worth of flushed memory.
+    /// Frees up to `budget` segments' worth of flushed memory.
     pub(super) fn reclaim(&mut self, budget: u32) {
         for _ in 0..budget {
             let Some(retired) = self.retired.last_mut() else {
                 return;
             };
-            let before = retired.list_bytes();
+            let before = retired.table_bytes();
             let done = match retired.segments.pop() {
                 Some(data) => {
                     self.ledger.release(segment_charge(data.len()));
@@ -78,7 +78,7 @@ impl Shard {
                 self.retired.pop();
                 self.ledger.release(before);
             } else {
-                self.ledger.release(before - retired.list_bytes());
+                self.ledger.release(before - retired.table_bytes());
             }
         }
     }
@@ -86,7 +86,7 @@ impl Shard {
 
 #[cfg(test)]
 impl Shard {
-    /// What is still charged for flushed memory.
+    /// What flushed memory is still charged.
     pub(super) fn retired_bytes(&self) -> u64 {
         self.retired
             .iter()
@@ -95,7 +95,7 @@ impl Shard {
                     .map(|number| retired.segments.get(number).data.len())
                     .filter(|&bytes| bytes > 0)
                     .map(segment_charge);
-                segments.sum::<u64>() + retired.large.charged() + retired.list_bytes()
+                segments.sum::<u64>() + retired.large.charged() + retired.table_bytes()
             })
             .sum()
     }

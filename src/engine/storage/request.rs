@@ -1,33 +1,80 @@
-//! What can be asked of a shard, and the answers. Plain values, the same for every dialect.
+//! Requests to a shard and their outcomes. They are the same for every dialect.
 
 use super::exptime::Exptime;
 use super::large::Upload;
 
-/// Key and value of one item together may have this many bytes (`product.md` §2).
+/// The largest sum of key and value bytes of one item.
 pub const ITEM_BYTES_MAX: usize = 1_048_576;
 
-/// Longest key.
+/// The longest key.
 pub const KEY_BYTES_MAX: usize = 250;
 
-/// How to read. The default is a plain `get`.
+/// The positions of meta flags in their line, counted from 1; 0 for a flag that is absent. memcached executes flags from
+/// left to right: `t` and `R` use the exptime as it is before a later `T`; of `N` and `T` the last one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlagOrder {
+    /// `T`
+    pub touch: u8,
+    /// `N`
+    pub vivify: u8,
+    /// `R`
+    pub recache: u8,
+    /// `t`
+    pub ttl: u8,
+}
+
+impl FlagOrder {
+    /// The exptime of an item that is made, as of the flag at `place`: the last of `N` and `T` before it.
+    pub fn made_exptime(self, vivify: Exptime, touch: Option<Exptime>, place: u8) -> Exptime {
+        let mut latest = (0, Exptime::Never);
+        let vivified = (self.vivify, vivify);
+        let touched = touch.map(|exptime| (self.touch, exptime));
+        for (at, exptime) in std::iter::once(vivified).chain(touched) {
+            if at < place && at >= latest.0 {
+                latest = (at, exptime);
+            }
+        }
+        latest.1
+    }
+
+    /// The position for which the reply reports the exptime: that of `t`, or the end of the line.
+    pub fn told_place(self) -> u8 {
+        match self.ttl {
+            0 => u8::MAX,
+            place => place,
+        }
+    }
+
+    /// Whether `t` reports the exptime as it was before `T`.
+    #[inline]
+    pub fn tells_before_touch(self) -> bool {
+        self.told_place() < self.touch
+    }
+}
+
+/// How to read. The default is a `get` that changes nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
-    /// New life, as `gat` and meta `T` give it. The command then counts as a touch instead of a get.
+    /// New exptime (`gat` and meta `T`). The command then counts as a touch instead of a get.
     pub touch: Option<Exptime>,
-    /// Make an empty item on a miss (meta `N`); the reader has won it.
+    /// On a miss make an empty item with this exptime; the reader has won it (meta `N`).
     pub vivify: Option<Exptime>,
-    /// Win the item when it has less than this many seconds left (meta `R`). Only together with `recaches`.
-    pub recache_below_secs: Option<u32>,
-    /// Tell the recaching marks, and win an item that is stale (meta `mg`). A classic or binary read has no words
-    /// for either, so it must not take the win from those who do.
+    /// CAS value of the item made on a miss, instead of the next one (meta `E`). Zero counts as not given.
+    pub new_cas: Option<u64>,
+    /// Win the item when it expires before this (meta `R`). Only together with `recaches`.
+    pub recache_before: Option<Exptime>,
+    /// The order of the flags above.
+    pub order: FlagOrder,
+    /// Return the recaching marks, and win a stale item (meta `mg`). A classic or binary reply cannot carry the marks, so
+    /// such a read must not win: its client would not know.
     pub recaches: bool,
-    /// Leave no trace of the read (meta `u`): no hit mark, no access time.
+    /// Record neither a hit nor an access time (meta `u`).
     pub no_bump: bool,
-    /// Count nothing in the statistics (meta `me`).
+    /// Do not count the read in the statistics (meta `me`).
     pub uncounted: bool,
 }
 
-/// What kind of store.
+/// The condition of a store, and what it does with the old value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreMode {
     Set,
@@ -40,13 +87,14 @@ pub enum StoreMode {
 /// A value to be stored.
 #[derive(Debug)]
 pub enum NewValue<'a> {
-    /// Bytes lying in a read buffer; they are copied.
+    /// Bytes in a read buffer. They are copied.
     Bytes(&'a [u8]),
-    /// A value built in its final place with [`super::Tenant::reserve`].
+    /// A value that was received into its final allocation ([`super::Tenant::reserve`]).
     Upload(Upload),
 }
 
 impl NewValue<'_> {
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
             NewValue::Bytes(bytes) => bytes,
@@ -55,21 +103,24 @@ impl NewValue<'_> {
     }
 }
 
-/// A store. [`StoreRequest::set`] gives the plain one; change fields for the others.
+/// A store. [`StoreRequest::set`] makes a `set`; change its fields for other commands.
 #[derive(Debug)]
 pub struct StoreRequest<'a> {
     pub mode: StoreMode,
-    /// Client flags; kept from the old item by `Append` and `Prepend`.
+    /// Client flags. `Append` and `Prepend` keep those of the old item.
     pub flags: u32,
     pub exptime: Exptime,
-    /// Store only if the item's unique is this one. With `Set` and `Replace` an absent item is `NotFound`.
+    /// Store only if the item's CAS value is this one. With `Set` and `Replace` an absent item is `NotFound`.
     pub cas: Option<u64>,
-    /// Unique to give the item instead of the next one (meta `E`). Zero counts as not given.
+    /// CAS value to give the item instead of the next one (meta `E`). Zero counts as not given.
     pub new_cas: Option<u64>,
-    /// Meta `I`: a `cas` lower than the item's stores too, and leaves the item stale.
+    /// A `cas` below the item's also stores, and leaves the item stale (meta `I`).
     pub invalidate: bool,
-    /// `Append` and `Prepend` make the item on a miss, with this life (meta `N`).
+    /// `Append` and `Prepend` make the item on a miss, with this exptime (meta `N`).
     pub vivify: Option<Exptime>,
+    /// The old item is removed when the new one is too large or finds no memory, so that no stale value stays. As in
+    /// memcached: text `set`, `ms` in every mode, binary SET with or without a CAS value. The others keep the old item.
+    pub removes_old: bool,
     pub value: NewValue<'a>,
 }
 
@@ -83,6 +134,7 @@ impl<'a> StoreRequest<'a> {
             new_cas: None,
             invalidate: false,
             vivify: None,
+            removes_old: true,
             value,
         }
     }
@@ -91,20 +143,20 @@ impl<'a> StoreRequest<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreOutcome {
     Stored {
-        /// The item's new unique.
+        /// The item's new CAS value.
         cas: u64,
-        /// Bytes of the whole value now stored (meta `s`).
+        /// Length of the value that is now stored (meta `s`).
         value_bytes: u32,
     },
     /// The mode's condition did not hold.
     NotStored,
-    /// The unique differs.
+    /// The CAS value differs.
     Exists,
-    /// A unique was given and the item is absent.
+    /// A CAS value was given and the item is absent.
     NotFound,
-    /// Key and value pass [`ITEM_BYTES_MAX`]. A `Set` has removed the old value.
+    /// Key and value are larger than [`ITEM_BYTES_MAX`].
     TooLarge,
-    /// The memory ceiling of the process left no room. A `Set` has removed the old value.
+    /// There was no memory, because the process is at its ceiling.
     NoMemory,
 }
 
@@ -120,23 +172,25 @@ pub enum ArithDirection {
 pub struct ArithRequest {
     pub direction: ArithDirection,
     pub delta: u64,
-    /// Value and life of the item made on a miss; the delta is not applied to it.
+    /// Value and exptime of the item made on a miss. The delta is not applied to it.
     pub initial: Option<(u64, Exptime)>,
-    /// New life of an item that was there (meta `T`).
+    /// New exptime of the item (meta `T`).
     pub exptime: Option<Exptime>,
-    /// Change only if the item's unique is this one.
+    /// The order of `T`, `N` and `t`.
+    pub order: FlagOrder,
+    /// Change only if the item's CAS value is this one.
     pub cas: Option<u64>,
-    /// Unique to give the item instead of the next one (meta `E`).
+    /// CAS value to give the item instead of the next one (meta `E`).
     pub new_cas: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArithOutcome {
     Done {
-        /// The number now stored, which is what the client is told.
+        /// The number that is now stored, as the client is told.
         value: u64,
         cas: u64,
-        /// Seconds left, or `None` for ever.
+        /// The TTL in seconds; `None` when the item never expires.
         ttl_secs: Option<u32>,
     },
     NotFound,
@@ -145,18 +199,20 @@ pub enum ArithOutcome {
     NoMemory,
 }
 
-/// A removal, or with one of the marks a change that leaves the item in place.
+/// A delete. With `mark_stale` or `empty` the item stays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeleteRequest {
-    /// Only if the item's unique is this one.
+    /// Delete only if the item's CAS value is this one.
     pub cas: Option<u64>,
-    /// Meta `I`: keep the item, stale, for the next reader to win.
+    /// Keep the item, stale, for the next reader to win (meta `I`).
     pub mark_stale: bool,
-    /// Meta `x`: keep the item with an empty value and flags 0. Its life becomes endless without `exptime`.
+    /// Keep the item with an empty value and new flags (meta `x`). Without `exptime` it then never expires.
     pub empty: bool,
-    /// New life of the item that is kept.
+    /// New exptime of the item that is kept.
     pub exptime: Option<Exptime>,
-    /// Unique to give the kept item instead of the next one (meta `E`).
+    /// Client flags of an emptied item (meta `F`).
+    pub flags: u32,
+    /// CAS value to give the kept item instead of the next one (meta `E`).
     pub new_cas: Option<u64>,
 }
 
@@ -167,7 +223,7 @@ pub enum DeleteOutcome {
     Exists,
 }
 
-/// What a touch found.
+/// The item that a touch found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touched {
     pub flags: u32,

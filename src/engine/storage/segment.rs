@@ -1,4 +1,4 @@
-//! The log: numbered segments, and records in them addressed by 32 bits.
+//! Segments: numbered blocks of memory to which records are appended. 32 bits address a record.
 
 use super::clock::Expiry;
 use super::index::{Rehash, Sought};
@@ -8,15 +8,16 @@ use super::ledger::Ledger;
 use super::memory::Memory;
 use super::pool::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
-/// Addresses count units of eight bytes: 16 bits within a segment, 16 bits of segment number.
+/// Records begin at multiples of eight bytes. An address has 16 bits for the segment's number and 16 bits for the offset,
+/// counted in units of eight bytes.
 const UNIT_BYTES: u32 = 8;
 const UNIT_BITS: u32 = 16;
-/// 16 GiB in one shard, at the usual size of segments.
+/// The most segments of one shard. With the largest segments that is 16 GiB.
 pub(super) const SEGMENTS_MAX: usize = (1 << (32 - UNIT_BITS)) - 1;
-/// Charged per segment beside its bytes: its entry in the table and the queues.
+/// Charged for each segment beside its bytes: its entries in the table of segments and in its chain.
 const ENTRY_BYTES: u64 = 96;
 
-/// Where a record lies.
+/// The address of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address(u32);
 
@@ -47,26 +48,28 @@ impl Address {
     }
 }
 
-/// Items of very different size do not compete for the same bytes: an item of 200 KiB in the place of a thousand
-/// small ones would have to be read a thousand times as often.
+/// Small and large values are evicted apart, each within its own share of the bytes. In one queue, an item of 200 KiB would
+/// take the place of a thousand small ones, and would be worth it only if it were read a thousand times as often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TierKind {
-    /// Values in the log.
+    /// Values inside their records.
     #[default]
     Inline,
     /// Values in their own allocations.
     Large,
 }
 
+/// The two chains of S3-FIFO (`eviction.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ChainKind {
-    /// Items that have yet to prove themselves.
+    /// New items.
     #[default]
     Small,
+    /// Items that were read, or that came back soon after their eviction.
     Main,
 }
 
-/// Which queue a segment stands in.
+/// The queue of a segment: one of four.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Queue {
     pub tier: TierKind,
@@ -102,38 +105,41 @@ impl Queue {
     }
 }
 
+/// One segment. Records from `head` to `tail` are in use.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
-    /// Empty when the number is not in use.
+    /// Empty when the segment's number is not in use.
     pub data: Memory,
     pub queue: Queue,
-    /// Records end here.
+    /// Where the next record goes.
     pub tail: u32,
-    /// Records before this have been evicted.
+    /// How far eviction has walked. Records before this are gone.
     pub head: u32,
-    /// Bytes of living records.
+    /// Bytes of live records.
     pub live: u32,
-    /// Charged bytes of the large values that living records here stand for.
+    /// Charged bytes of the large values whose live records are here.
     pub large_bytes: u64,
-    /// Access times count from here.
+    /// The engine time from which access times count.
     pub base: u32,
-    /// Earliest and latest end of life of the items written here; the latest is `u32::MAX` when one never ends.
+    /// The earliest and the latest expiry of the items written here. The latest is `u32::MAX` when one never expires.
     pub expiry_min: u32,
     pub expiry_max: u32,
-    /// The sweeper need not look again before this time.
+    /// The sweep skips the segment until this time.
     pub sweep_at: u32,
 }
 
 impl Segment {
+    /// Bytes for further records.
     pub(super) fn room(&self) -> usize {
         self.data.len() - self.tail as usize
     }
 
-    /// Bytes of records that nobody can reach any more.
+    /// Bytes of records that are not live, including those that eviction has walked.
     pub(super) fn dead(&self) -> u32 {
         self.tail - self.live
     }
 
+    /// Notes the expiry of an item that is written here.
     pub(super) fn note_expiry(&mut self, expiry: Expiry) {
         if expiry.is_never() {
             self.expiry_max = u32::MAX;
@@ -144,7 +150,7 @@ impl Segment {
         }
     }
 
-    /// Nothing known of any item's end.
+    /// Forgets the expiries; the caller notes those of the remaining items again.
     pub(super) fn clear_expiry(&mut self) {
         self.expiry_min = u32::MAX;
         self.expiry_max = 0;
@@ -167,7 +173,7 @@ impl Segment {
     }
 }
 
-/// The table of segments. Numbers are used again.
+/// The table of segments. Numbers of freed segments are reused.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     table: Vec<Segment>,
@@ -179,7 +185,7 @@ impl Segments {
         self.table.len() - self.unused.len()
     }
 
-    /// One more than the highest number in use.
+    /// One more than the highest number.
     pub(super) fn numbers(&self) -> u16 {
         self.table.len() as u16
     }
@@ -194,7 +200,7 @@ impl Segments {
         &mut self.table[number as usize]
     }
 
-    /// Puts memory to use, with access times counted from `base`. None when the numbers have run out.
+    /// Makes a segment of memory, with access times counted from `base`. `None` when all numbers are in use.
     pub(super) fn open(&mut self, data: Memory, queue: Queue, base: u32) -> Option<u16> {
         let mut segment = Segment {
             data,
@@ -216,13 +222,13 @@ impl Segments {
         }
     }
 
-    /// Takes the memory of a segment out of use.
+    /// Frees the number of a segment. Returns its memory.
     pub(super) fn close(&mut self, number: u16) -> Memory {
         self.unused.push(number);
         std::mem::take(self.get_mut(number)).data
     }
 
-    /// Takes the memory of any segment out of use for good.
+    /// Removes any segment from a table that is no longer used. `None` when none is left.
     pub(super) fn pop(&mut self) -> Option<Memory> {
         while let Some(segment) = self.table.pop() {
             if !segment.data.is_empty() {
@@ -249,7 +255,7 @@ impl Segments {
     }
 }
 
-/// The record that holds a key, as the index seeks it.
+/// A key to find in the index: it compares the keys in records.
 pub(super) struct WithKey<'a> {
     pub key: &'a [u8],
     pub segments: &'a Segments,
@@ -264,7 +270,7 @@ impl Sought for WithKey<'_> {
     }
 }
 
-/// The segments with the hash function, as the index wants them.
+/// Computes hashes of items for the index, from the keys in their records.
 pub(super) struct Hashed<'a> {
     pub segments: &'a Segments,
     pub hasher: &'a Hasher,
@@ -277,18 +283,19 @@ impl Rehash for Hashed<'_> {
     }
 }
 
-/// Size of new segments: a 512th of the shard's share, rounded to a power of two.
+/// The size of new segments: a 512th of the shard's part of the limit, rounded to a power of two. Small segments in small
+/// caches, because the open and the spare segments are overhead; not too small in large ones, because each costs an entry.
 pub(super) fn segment_bytes(ledger: &Ledger, shards: usize) -> usize {
     let wanted = ledger.limit() / shards as u64 / 512;
     let wanted = usize::try_from(wanted).unwrap_or(SEGMENT_BYTES_MAX);
     let wanted = wanted.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    // To the nearest power in proportion: one and a half goes up, less goes down.
+    // From one and a half times a power of two upwards it rounds up.
     (wanted * 3 / 4 + 1)
         .next_power_of_two()
         .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
 }
 
-/// What a segment of `len` bytes is charged.
+/// What a segment of `len` bytes costs.
 pub(super) fn segment_charge(len: usize) -> u64 {
     len as u64 + ENTRY_BYTES
 }

@@ -1,68 +1,42 @@
-//! The items of one shard: records in segments, found by the index, queued in two chains.
+//! The items of one shard: records in segments, found by the index, queued in chains.
 //!
-//! Here are the primitives; `operations` gives them their meaning for clients, `eviction.rs`, `compaction.rs`,
-//! `sweep.rs` and `reclaim.rs` make room. Plain data without any lock: the tenant holds one around it.
+//! This file has the primitives. `operations` implements commands with them; `space.rs`, `eviction.rs`, `compaction.rs`,
+//! `sweep.rs` and `reclaim.rs` make room. A shard has no lock of its own: the tenant keeps it behind a mutex.
 
 use std::sync::Arc;
 
-use super::balance::LargeShare;
+use super::adaptive_shares::LargeShare;
 use super::chain::{Chain, Class, Tier};
 use super::clock::Expiry;
 use super::counters::Counters;
 use super::ghost::Ghost;
 use super::index::Index;
-use super::item::{Body, Header, Meta, record_bytes, write_record};
+use super::item::{Header, Meta};
 use super::key::{HashedKey, Hasher};
 use super::large::{LargeTable, SharedValue, Upload, charge_of};
 use super::ledger::Ledger;
 use super::memory::Memory;
 use super::reclaim::Retired;
+use super::record::{StoredValue, record_bytes, write_record};
 use super::segment::{
     Address, ChainKind, Hashed, Queue, Segments, TierKind, WithKey, segment_bytes,
 };
 use super::view::Value;
 
-/// A record of more than this part of a segment is kept in its own allocation, since the rest of a segment that
-/// the next record does not fit into is lost.
+/// A value whose record would take more than this part of a segment gets its own allocation. Otherwise too much of each
+/// segment would be lost at its end, where the next record does not fit.
 const LARGE_PART: usize = 8;
 
-/// No memory could be had for an item.
+/// There is no memory for an item, and nothing left to evict in this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// A value on its way into the shard, small or large by the shard's measure.
-#[derive(Clone, Debug)]
-pub(super) enum Incoming<'a> {
-    Inline(&'a [u8]),
-    Large(SharedValue),
-}
-
-impl Incoming<'_> {
-    fn tier(&self) -> TierKind {
-        match self {
-            Incoming::Inline(_) => TierKind::Inline,
-            Incoming::Large(_) => TierKind::Large,
-        }
-    }
-
-    /// What stands in the record: the bytes, or the number of the large value's slot.
-    fn body(&self, slot: u32) -> Body<'_> {
-        match self {
-            Incoming::Inline(bytes) => Body::Inline(bytes),
-            Incoming::Large(shared) => Body::Large {
-                slot,
-                len: shared.as_slice().len(),
-            },
-        }
-    }
-}
-
-/// What a get touches comes last, because the lock stands behind it.
+/// The fields that a get reads come last, next to the lock that encloses the shard: one cache line fewer per get.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shard {
-    next_unique: u64,
-    /// Number of shards of the tenant; each hands out every so-manieth unique.
+    next_cas: u64,
+    /// Number of shards of the tenant. Each shard hands out every n-th CAS value, so no two shards hand out the same.
     pub(super) shards: usize,
     pub(super) hasher: Hasher,
     pub(super) ledger: Arc<Ledger>,
@@ -71,17 +45,17 @@ pub(super) struct Shard {
     pub(super) large_share: LargeShare,
     pub(super) ghost: Ghost,
     pub(super) large: LargeTable,
-    /// Charged memory kept back, so that eviction can copy what stays before it frees anything.
+    /// A charged segment kept in reserve, so that eviction can copy items before it frees a segment.
     pub(super) spare: Option<Memory>,
     /// What is charged for index, ghost and the table of large values.
-    pub(super) lists_charged: u64,
+    pub(super) tables_charged: u64,
     pub(super) retired: Vec<Retired>,
-    /// Nothing has been evicted since the start, a flush, or a raise of the limit.
+    /// Nothing was evicted since the start, a flush, or a raise of the limit.
     pub(super) filling: bool,
-    /// For the length of one store: may pass the limit, as the shards that could give way are busy.
-    pub(super) overdraws: bool,
+    /// Set for the duration of one store: it may exceed the limit, because shards that could evict are busy.
+    pub(super) may_exceed_limit: bool,
     pub(super) next_swept: u16,
-    /// A segment that eviction has walked in part.
+    /// A segment that eviction has walked in part. Its walk is finished before another begins.
     pub(super) walking: Option<u16>,
     pub counters: Counters,
     pub(super) segments: Segments,
@@ -89,10 +63,10 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(unique_start: u64, shards: usize, ledger: &Arc<Ledger>) -> Shard {
+    pub(super) fn new(cas_start: u64, shards: usize, ledger: &Arc<Ledger>) -> Shard {
         Shard {
             counters: Counters::default(),
-            next_unique: unique_start,
+            next_cas: cas_start,
             shards,
             hasher: Hasher::of_process(),
             ledger: Arc::clone(ledger),
@@ -104,19 +78,19 @@ impl Shard {
             ghost: Ghost::default(),
             large: LargeTable::default(),
             spare: None,
-            lists_charged: 0,
+            tables_charged: 0,
             retired: Vec::new(),
             filling: true,
-            overdraws: false,
+            may_exceed_limit: false,
             next_swept: 0,
             walking: None,
         }
     }
 
-    pub(super) fn next_unique(&mut self) -> u64 {
-        let unique = self.next_unique;
-        self.next_unique += self.shards as u64;
-        unique
+    pub(super) fn next_cas(&mut self) -> u64 {
+        let cas = self.next_cas;
+        self.next_cas += self.shards as u64;
+        cas
     }
 
     #[inline(always)]
@@ -133,7 +107,7 @@ impl Shard {
         self.segments.header(at)
     }
 
-    /// The record, and the time its segment counts accesses from.
+    /// The record, and the time from which its segment counts access times.
     #[inline]
     pub(super) fn record(&self, at: Address) -> (&[u8], u32) {
         let segment = self.segments.get(at.segment());
@@ -145,7 +119,7 @@ impl Shard {
         Header::read(record).meta(record, base)
     }
 
-    /// Changes what the header holds; the expiry, if new, is noted in the segment.
+    /// Overwrites the header of a record. A new expiry must also be noted with [`Shard::note_expiry`].
     #[inline]
     pub(super) fn set_header(&mut self, at: Address, header: Header) {
         self.segments.set_header(at, header);
@@ -164,7 +138,7 @@ impl Shard {
         is_large(&self.ledger, self.shards, key_bytes, value_bytes)
     }
 
-    /// A value in an allocation of its own, charged; evicts until it fits.
+    /// Copies a value into its own, charged allocation. Evicts until it fits.
     pub(super) fn large_copy(&mut self, bytes: &[u8], now: u32) -> Result<SharedValue, NoRoom> {
         if !self.make_room_for(charge_of(bytes.len()), now) {
             return Err(NoRoom);
@@ -174,14 +148,14 @@ impl Shard {
         Ok(upload.finish())
     }
 
-    /// Stores an item over the `old` one under its key. Evicts as much as it takes; the place of every other item may
+    /// Stores an item over the `old` one under its key. Evicts as much as it needs; the address of every other item may
     /// change.
     pub(super) fn put(
         &mut self,
         key: &HashedKey<'_>,
         old: Option<Address>,
         meta: &Meta,
-        value: Incoming<'_>,
+        value: StoredValue<'_>,
         now: u32,
     ) -> Result<(), NoRoom> {
         debug_assert_eq!(old, self.find(key));
@@ -198,7 +172,7 @@ impl Shard {
                 None => self.chain_for_new(key.hash(), tier),
             };
             let number = self.room_in(Queue { tier, chain }, meta.expiry, bytes, now)?;
-            // Making room may have moved or dropped the old item.
+            // Making room may have moved or evicted the old item.
             let old = self.find(key);
             self.append(number, key, meta, value, bytes, old);
             self.walk_ahead(number, bytes, now);
@@ -208,8 +182,8 @@ impl Shard {
         Ok(())
     }
 
-    /// A key that was dropped too early before goes to the main chain; so does what comes while there is room
-    /// for everything and the small chain has its share.
+    /// The chain for a new item. A key that was evicted a short while ago goes to the main chain: it was evicted too early.
+    /// So does every item while nothing has to be evicted and the small chain already has its share.
     fn chain_for_new(&mut self, hash: u64, tier: TierKind) -> ChainKind {
         if let Some(from) = self.ghost.recall(hash) {
             self.tier_mut(from.tier).share.note_return(from.chain);
@@ -225,13 +199,15 @@ impl Shard {
         }
     }
 
-    fn fits_in_place(&self, at: Address, value: &Incoming<'_>, bytes: usize) -> bool {
+    /// Whether the new record can overwrite the old one.
+    fn fits_in_place(&self, at: Address, value: &StoredValue<'_>, bytes: usize) -> bool {
         let old = self.header(at);
-        old.is_large() == matches!(value, Incoming::Large(_)) && old.record_bytes() == bytes
+        old.is_large() == matches!(value, StoredValue::Large(_)) && old.record_bytes() == bytes
     }
 
-    /// Writes over a record of the same size. The item keeps its place in the queue, with one more hit.
-    fn overwrite(&mut self, at: Address, key: &HashedKey<'_>, meta: &Meta, value: Incoming<'_>) {
+    /// Overwrites a record of the same size. The item keeps its place in the queue; the overwrite counts as a hit. Nobody
+    /// can be reading the old value: inline values are copied out under the shard's lock.
+    fn overwrite(&mut self, at: Address, key: &HashedKey<'_>, meta: &Meta, value: StoredValue<'_>) {
         let old = self.header(at);
         let segment = self.segments.get_mut(at.segment());
         let room = &mut segment.data[at.offset()..];
@@ -247,7 +223,7 @@ impl Shard {
         );
         segment.note_expiry(meta.expiry);
         self.counters.bytes = self.counters.bytes - old.item_bytes() + new.item_bytes();
-        if let Incoming::Large(shared) = value {
+        if let StoredValue::Large(shared) = value {
             let slot = new.slot(self.segments.record(at));
             let added = shared.charged();
             let removed = self.large.replace(slot, shared);
@@ -255,18 +231,19 @@ impl Shard {
         }
     }
 
+    /// Appends a record to segment `number`, which has room for it.
     fn append(
         &mut self,
         number: u16,
         key: &HashedKey<'_>,
         meta: &Meta,
-        value: Incoming<'_>,
+        value: StoredValue<'_>,
         bytes: usize,
         old: Option<Address>,
     ) {
         let (charged, slot) = match &value {
-            Incoming::Inline(_) => (0, 0),
-            Incoming::Large(shared) => (shared.charged(), self.large.add(shared.clone())),
+            StoredValue::Inline(_) => (0, 0),
+            StoredValue::Large(shared) => (shared.charged(), self.large.add(shared.clone())),
         };
         let segment = self.segments.get_mut(number);
         let at = Address::new(number, segment.tail);
@@ -284,7 +261,7 @@ impl Shard {
                 let hits = self.header(old).hits() + 1;
                 self.set_header(at, new.with_hits(hits));
                 self.index.relocate(key.hash(), old.raw(), at.raw());
-                self.bury(old);
+                self.mark_dead(old);
             }
             None => {
                 let items = Hashed {
@@ -301,11 +278,11 @@ impl Shard {
         let record = self.segments.record(at);
         let hash = self.hasher.hash(Header::read(record).key(record));
         self.index.remove(hash, at.raw());
-        self.bury(at);
+        self.mark_dead(at);
     }
 
-    /// Marks a record dead that the index no longer knows, and frees its segment if that was the last one.
-    fn bury(&mut self, at: Address) {
+    /// Marks a record dead that the index no longer points to. Frees its segment if it was the last live record there.
+    fn mark_dead(&mut self, at: Address) {
         let header = self.header(at);
         self.set_header(at, header.dead());
         self.forget(header, at.segment(), self.slot_of(at, header));
@@ -320,13 +297,14 @@ impl Shard {
         }
     }
 
+    /// The slot of the record's large value, if it has one.
     pub(super) fn slot_of(&self, at: Address, header: Header) -> Option<u32> {
         header
             .is_large()
             .then(|| header.slot(self.segments.record(at)))
     }
 
-    /// Takes an item out of the counts, and lets go of its large value.
+    /// Takes an item out of the counts, and drops its large value.
     pub(super) fn forget(&mut self, header: Header, segment: u16, slot: Option<u32>) {
         self.counters.curr_items -= 1;
         self.counters.bytes -= header.item_bytes();
@@ -336,6 +314,7 @@ impl Shard {
         }
     }
 
+    /// Changes how many bytes of large values a segment and its chain stand for.
     pub(super) fn move_large_bytes(&mut self, number: u16, removed: u64, added: u64) {
         let segment = self.segments.get_mut(number);
         segment.large_bytes = segment.large_bytes - removed + added;
@@ -370,10 +349,11 @@ impl Shard {
         Class::of(expiry, now, self.segments.in_use())
     }
 
-    /// Brings the charge for index, ghost and table of large values up to date.
+    /// Adjusts the charge for index, ghost and table of large values to their present size. They grow and shrink in the
+    /// middle of operations, where nothing may fail; so they are charged afterwards.
     pub(super) fn recharge(&mut self) {
         let now = self.index.bytes() + self.ghost.bytes() + self.large.bytes();
-        let before = std::mem::replace(&mut self.lists_charged, now);
+        let before = std::mem::replace(&mut self.tables_charged, now);
         if now > before {
             self.ledger.charge(now - before);
         } else if now < before {
@@ -382,13 +362,14 @@ impl Shard {
     }
 }
 
+/// Whether a value of this size gets its own allocation.
 pub(super) fn is_large(
     ledger: &Ledger,
     shards: usize,
     key_bytes: usize,
     value_bytes: usize,
 ) -> bool {
-    // With the widest header, so that the answer depends on nothing else.
+    // Computed with the widest header, so that the answer depends on the two lengths alone.
     let record = super::item::HEADER_BYTES + 6 + key_bytes + value_bytes;
     record > segment_bytes(ledger, shards) / LARGE_PART
 }

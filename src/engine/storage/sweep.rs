@@ -1,15 +1,15 @@
-//! Background work: items past their life, a lowered limit, half-dead chains, an index grown too wide.
+//! Background work of a shard: expired items, a lowered limit, compaction, an index that has become too large.
 
 use super::segment::{Address, Queue};
 use super::shard::Shard;
 
-/// Items removed from one segment under one hold of the lock.
+/// The most items removed from one segment under one hold of the lock.
 const REMOVED_MAX: usize = 2_000;
-/// Index tables looked at per segment of the budget.
+/// Index tables checked per segment of the budget.
 const TABLES_PER_SEGMENT: u32 = 4;
 
 impl Shard {
-    /// One slice of background work, of about `budget` segments; true when more is waiting.
+    /// One slice of background work, about `budget` segments. True when more work is waiting.
     pub(super) fn maintain(&mut self, budget: u32, now: u32) -> bool {
         self.reclaim(budget);
         for _ in 0..budget {
@@ -39,8 +39,8 @@ impl Shard {
         self.index.tidy(budget * TABLES_PER_SEGMENT, &items);
     }
 
-    /// Looks at the headers of all segments, from where the last turn stopped, and walks up to `budget` of those
-    /// in which an item's life may be over. True when it came round.
+    /// Checks the expiries of all segments, from where the last call stopped, and walks up to `budget` of those in which an
+    /// item may have expired. True when it has checked all segments.
     fn sweep(&mut self, budget: u32, now: u32) -> bool {
         let count = self.segments.numbers();
         let mut walked = 0;
@@ -58,7 +58,7 @@ impl Shard {
                 return false;
             }
             if !self.sweep_segment(self.next_swept, now) {
-                // The next turn begins with this segment again.
+                // The next call begins with this segment again.
                 self.next_swept = self.next_swept.checked_sub(1).unwrap_or(count - 1);
                 return false;
             }
@@ -67,40 +67,41 @@ impl Shard {
         true
     }
 
-    /// Removes what is over in one segment, but only so much at once; true when that was all.
+    /// Removes expired items of one segment, at most [`REMOVED_MAX`]. True when none is left.
     fn sweep_segment(&mut self, number: u16, now: u32) -> bool {
         let segment = self.segments.get_mut(number);
         let (mut at, tail) = (segment.head, segment.tail);
         segment.clear_expiry();
-        let mut over = Vec::new();
+        let mut expired = Vec::new();
         let mut last = now;
         while at < tail {
             let header = segment.header(at as usize);
             let expiry = header.expiry();
-            if !header.is_dead() && expiry.is_over(now) {
-                if over.len() == REMOVED_MAX {
+            if !header.is_dead() && expiry.has_passed(now) {
+                if expired.len() == REMOVED_MAX {
                     segment.note_expiry(expiry);
                     break;
                 }
-                over.push(Address::new(number, at));
+                expired.push(Address::new(number, at));
             } else if !header.is_dead() {
                 segment.note_expiry(expiry);
                 last = last.max(expiry.raw());
             }
             at += header.record_bytes() as u32;
         }
-        // A segment of many lives is not walked for every item that ends.
+        // A segment whose items expire one after the other is not walked for each of them. The pause grows with the time
+        // until the last one expires.
         let pause = 1 + (last - now) / 8;
         let all = at >= tail;
         if all {
             segment.sweep_at = segment.expiry_min.max(now.saturating_add(pause));
         } else {
-            // What was not looked at may never end.
+            // Items that were not checked may never expire.
             segment.expiry_max = u32::MAX;
         }
-        for address in over {
+        for address in expired {
             let header = self.header(address);
-            self.count_end(header, true);
+            self.count_removal(header, true);
             self.remove(address);
         }
         all

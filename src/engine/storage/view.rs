@@ -1,10 +1,10 @@
-//! An item as a reader sees it.
+//! An item as the reply to a read describes it.
 
 use super::item::Header;
 use super::large::SharedValue;
 
-/// One item found by a read. Borrows the locked shard. What most replies do not tell is worked out when it is asked
-/// for.
+/// An item that a read has found. It borrows the locked shard. Fields that most replies leave out are computed only when
+/// they are asked for.
 #[derive(Debug)]
 pub struct ItemView<'a> {
     pub value: Value<'a>,
@@ -12,7 +12,9 @@ pub struct ItemView<'a> {
     pub(super) record: &'a [u8],
     pub(super) before: Header,
     pub(super) after: Header,
-    /// The time that the segment counts accesses from.
+    /// Meta `t` comes before `T`.
+    pub(super) tells_before_touch: bool,
+    /// The engine time from which the segment counts access times.
     pub(super) base: u32,
     pub(super) now: u32,
 }
@@ -29,17 +31,22 @@ impl ItemView<'_> {
         self.before.cas(self.record)
     }
 
-    /// Seconds left, or `None` for ever; after this command's own touch.
+    /// The TTL in seconds, after this command's own touch unless `t` comes before `T`; `None` when the item never expires.
     pub fn ttl_secs(&self) -> Option<u32> {
-        self.after.expiry().remaining(self.now)
+        let told = if self.tells_before_touch {
+            self.before
+        } else {
+            self.after
+        };
+        told.expiry().remaining(self.now)
     }
 
-    /// Whether the item had been read before this command (meta `h`).
+    /// Whether the item was read before this command (meta `h`).
     pub fn fetched(&self) -> bool {
         self.before.is_fetched()
     }
 
-    /// Seconds since the access before this command (meta `l`). Coarse: may be some percent of the item's age off.
+    /// Seconds since the access before this command (meta `l`). It may be off by some percent of the item's age.
     pub fn last_access_secs(&self) -> u32 {
         self.now.saturating_sub(self.before.accessed(self.base))
     }
@@ -48,9 +55,9 @@ impl ItemView<'_> {
 /// A value, in the log or in its own allocation.
 #[derive(Debug)]
 pub enum Value<'a> {
-    /// Copy it out before the shard is unlocked.
+    /// Must be copied before the shard is unlocked.
     Inline(&'a [u8]),
-    /// Clone the handle to send it after the shard is unlocked.
+    /// Clone the handle to send the value after the shard is unlocked.
     Shared(&'a SharedValue),
 }
 
@@ -73,13 +80,13 @@ impl Value<'_> {
     }
 }
 
-/// The recaching marks of a meta reply (`memcached-protocol.md` §3).
+/// The recaching marks of a meta reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// `W`: this reader is to make the value anew.
+    /// `W`: this reader has won, and is to make a new value.
     pub won: bool,
-    /// `X`: the value is out of date.
+    /// `X`: the value is stale.
     pub stale: bool,
-    /// `Z`: another reader has won it already.
+    /// `Z`: another reader has won already.
     pub token_sent: bool,
 }

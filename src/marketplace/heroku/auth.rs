@@ -5,7 +5,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::domain::Timestamp;
 use crate::domain::secret::same_secret;
+
+/// Of the current secret and the previous ones those that are good at `now`.
+pub(super) fn good_at(
+    secrets: &[SecretString],
+    previous_until: Option<Timestamp>,
+    now: Timestamp,
+) -> &[SecretString] {
+    match previous_until {
+        Some(end) if now >= end => secrets.get(..1).unwrap_or_default(),
+        _ => secrets,
+    }
+}
 
 /// Whether the one `Authorization` header holds our id and one of our passwords. Both are always compared, with
 /// every password, so that the time tells nothing.

@@ -5,37 +5,38 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK, RANGE};
-use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::HerokuSettings;
 use super::logplex;
+use super::settings::HerokuSettings;
 use super::wire::{
     AddonNow, ApiError, Attachment, ConfigPatch, ConfigVar, Install, OauthGrant, Subscribed,
     Subscription, TokenReply,
 };
-use crate::domain::{BoxFuture, ExternalId};
-use crate::marketplace::outbound::{self, Answer, NoClient};
-use crate::outbox::ports::{
-    AttachedApp, ConfigValues, LogLine, Provider, ResourceNow, SendError, SendErrorKind, Stage,
-    Tokens,
-};
+use crate::domain::{ConfigValues, ExternalId};
+use crate::http::outbound::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK, RANGE};
+use crate::http::outbound::{self, Answer, Client, NoClient, RequestBuilder, StatusCode};
+use crate::http::{CallError, CallErrorKind};
+use crate::outbox::ports::{AttachedApp, LogLine, ProviderState, ResourceNow, Tokens};
 
 const API_ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.heroku+json; version=3");
 /// Logplex answers fast or not at all; its own clients wait this long.
 const LOG_CALL_MAX: Duration = Duration::from_secs(5);
-/// What we want news of: attached apps come and go, a resource is renamed.
-const NEWS_OF: [&str; 2] = ["api:addon-attachment", "api:addon"];
+/// The events to subscribe to: attached apps come and go, a resource is renamed.
+const EVENTS: [&str; 2] = ["api:addon-attachment", "api:addon"];
 /// Pages of a list that are followed, at most.
 const PAGES_MAX: usize = 20;
+/// How long an access token lives when its answer does not say (heroku.md §3). One that ends before is renewed at the
+/// first call that is refused.
+const TOKEN_LIVES: Duration = Duration::from_secs(8 * 3_600);
+const TOKEN_LIVES_MAX: Duration = Duration::from_secs(365 * 86_400);
 const INSTALL_PAGES_MAX: usize = 1_000;
 
 /// Heroku as the outbox sees it.
 #[derive(Debug)]
 pub struct HerokuClient {
-    settings: HerokuSettings,
+    pub(super) settings: HerokuSettings,
     http: Client,
 }
 
@@ -45,20 +46,17 @@ impl HerokuClient {
         Ok(HerokuClient { settings, http })
     }
 
-    async fn patch_config(
+    pub(super) async fn patch_config(
         &self,
         resource: &ExternalId,
         token: &SecretString,
         values: &ConfigValues,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), CallError> {
         let names = &self.settings.variables;
         let patch = ConfigPatch {
-            config: [
-                (&names.servers, values.servers.as_str()),
-                (&names.username, values.username.as_str()),
-                (&names.password, values.password.expose()),
-            ]
-            .map(|(name, value)| ConfigVar { name, value }),
+            config: values
+                .named(names)
+                .map(|(name, value)| ConfigVar { name, value }),
         };
         let url = format!("{}/addons/{resource}/config", self.settings.api_url);
         let request = self.http.patch(url).json(&patch);
@@ -71,16 +69,16 @@ impl HerokuClient {
         Err(api_error(what, &answer, &secrets))
     }
 
-    async fn token(
+    pub(super) async fn token(
         &self,
         what: &str,
         kind: &str,
         field: &str,
         secret: &SecretString,
-    ) -> Result<Tokens, SendError> {
+    ) -> Result<Tokens, CallError> {
         let Some(client_secret) = &self.settings.client_secret else {
-            return Err(SendError::new(
-                SendErrorKind::Retry { after: None },
+            return Err(CallError::new(
+                CallErrorKind::Retry { after: None },
                 format!("{what}: no client secret is configured"),
             ));
         };
@@ -95,22 +93,26 @@ impl HerokuClient {
             return Err(token_error(what, &answer));
         }
         // The text of a parse error may quote the token, so it is left out.
-        let reply: TokenReply = serde_json::from_slice(&answer.body).map_err(|_| {
-            SendError::new(
-                SendErrorKind::Retry { after: None },
-                format!("{what}: the answer holds no tokens"),
-            )
+        let reply: TokenReply = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let expires_in = reply.expires_in.map_or(TOKEN_LIVES, Duration::from_secs);
+        let access = reply.access_token.ok_or_else(|| {
+            // A code is spent by an answer of success, whatever stands in it; a refresh token can be used again.
+            let kind = match field {
+                "code" => CallErrorKind::Refused,
+                _ => CallErrorKind::Retry { after: None },
+            };
+            CallError::new(kind, format!("{what}: the answer holds no token"))
         })?;
         Ok(Tokens {
-            access: reply.access_token,
-            expires_in: Duration::from_secs(reply.expires_in),
+            access,
+            expires_in: expires_in.min(TOKEN_LIVES_MAX),
             refresh: reply.refresh_token,
         })
     }
 
     /// The installs of the partner portal. Neither the shape of its entries nor how it makes pages is confirmed, so
-    /// an answer that is not wholly understood counts as none: half a list would make resources look lost.
-    async fn list_installs(&self) -> Result<Vec<ExternalId>, SendError> {
+    /// an answer that is not wholly understood counts as none: half a list would make resources seem lost.
+    pub(super) async fn list_installs(&self) -> Result<Vec<ExternalId>, CallError> {
         let what = "list of installs";
         let url = format!("{}/api/v3/apps", self.settings.addons_url);
         let password = self.settings.passwords.first();
@@ -152,7 +154,10 @@ impl HerokuClient {
     }
 
     /// Heroku answers only partners for whom this is switched on; 403 and 404 mean that there is none.
-    async fn code_again(&self, resource: &ExternalId) -> Result<Option<SecretString>, SendError> {
+    pub(super) async fn code_again(
+        &self,
+        resource: &ExternalId,
+    ) -> Result<Option<SecretString>, CallError> {
         let what = "request for a fresh grant";
         let Some(password) = self.settings.passwords.first() else {
             return Ok(None);
@@ -172,19 +177,19 @@ impl HerokuClient {
         }
         // Not quoted: the text may hold the code.
         let grant: OauthGrant = serde_json::from_slice(&answer.body).map_err(|_| {
-            SendError::new(
-                SendErrorKind::Refused,
+            CallError::new(
+                CallErrorKind::Refused,
                 format!("{what}: the answer holds no code"),
             )
         })?;
-        Ok(Some(grant.code))
+        Ok(Some(grant.code).filter(|code| !code.expose_secret().is_empty()))
     }
 
-    async fn list_attachments(
+    pub(super) async fn list_attachments(
         &self,
         resource: &ExternalId,
         token: &SecretString,
-    ) -> Result<Vec<AttachedApp>, SendError> {
+    ) -> Result<Vec<AttachedApp>, CallError> {
         let path = format!("addons/{resource}/addon-attachments");
         let list: Vec<Attachment> = self.list("list of attachments", &path, token).await?;
         Ok(list.into_iter().map(attached_app).collect())
@@ -196,7 +201,7 @@ impl HerokuClient {
         what: &str,
         path: &str,
         token: &SecretString,
-    ) -> Result<Vec<T>, SendError> {
+    ) -> Result<Vec<T>, CallError> {
         let url = format!("{}/{path}", self.settings.api_url);
         let mut entries = Vec::new();
         let mut range: Option<HeaderValue> = None;
@@ -220,17 +225,17 @@ impl HerokuClient {
             }
         }
         // A part of a list, taken for the whole, would detach apps.
-        Err(SendError::new(
-            SendErrorKind::Refused,
+        Err(CallError::new(
+            CallErrorKind::Refused,
             format!("{what}: more than {PAGES_MAX} pages"),
         ))
     }
 
-    async fn read_addon(
+    pub(super) async fn read_addon(
         &self,
         resource: &ExternalId,
         token: &SecretString,
-    ) -> Result<ResourceNow, SendError> {
+    ) -> Result<ResourceNow, CallError> {
         let what = "add-on info";
         let url = format!("{}/addons/{resource}", self.settings.api_url);
         let answer = outbound::send(what, authorised(self.http.get(url), token)).await?;
@@ -238,25 +243,25 @@ impl HerokuClient {
             return Err(api_error(what, &answer, &[token.expose_secret()]));
         }
         let addon: AddonNow = serde_json::from_slice(&answer.body).map_err(|_| unexpected(what))?;
-        // Words that are not known speak of a resource on its way.
-        let stage = match addon.state.as_deref() {
-            Some("provisioned") => Stage::Provisioned,
-            Some("deprovisioned" | "deprovisioning") => Stage::Deprovisioned,
-            _ => Stage::Provisioning,
+        // A state that is not known here is taken for one on the way to provisioned.
+        let state = match addon.state.as_deref() {
+            Some("provisioned") => ProviderState::Provisioned,
+            Some("deprovisioned" | "deprovisioning") => ProviderState::Deprovisioned,
+            _ => ProviderState::Provisioning,
         };
         Ok(ResourceNow {
             name: addon.name,
-            stage,
+            state,
         })
     }
 
     /// One of the completion actions of heroku.md §5: no body, and any 2xx is success.
-    async fn act(
+    pub(super) async fn act(
         &self,
         action: &str,
         resource: &ExternalId,
         token: &SecretString,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), CallError> {
         let what = format!("actions/{action}");
         let url = format!("{}/addons/{resource}/{what}", self.settings.api_url);
         let answer = outbound::send(&what, authorised(self.http.post(url), token)).await?;
@@ -267,11 +272,11 @@ impl HerokuClient {
     }
 
     /// Subscribes, unless an earlier call whose answer was lost has done so.
-    async fn subscribe(
+    pub(super) async fn subscribe_to_events(
         &self,
         resource: &ExternalId,
         token: &SecretString,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), CallError> {
         let Some(webhooks) = &self.settings.webhooks else {
             return Ok(());
         };
@@ -285,7 +290,7 @@ impl HerokuClient {
             .http
             .post(format!("{}/{path}", self.settings.api_url))
             .json(&Subscription {
-                include: &NEWS_OF,
+                include: &EVENTS,
                 level: "sync",
                 url: &webhooks.url,
                 secret: webhooks.secret.expose_secret(),
@@ -298,13 +303,13 @@ impl HerokuClient {
         Err(api_error(what, &answer, &secrets))
     }
 
-    async fn post_log(
+    pub(super) async fn post_log(
         &self,
         resource: &ExternalId,
         url: &SecretString,
         batch: &str,
         lines: &[LogLine],
-    ) -> Result<(), SendError> {
+    ) -> Result<(), CallError> {
         let what = "log input";
         let checked = outbound::checked_url(
             url.expose_secret(),
@@ -312,7 +317,7 @@ impl HerokuClient {
             self.settings.allow_http,
         );
         let mut url = checked.map_err(|why| {
-            SendError::new(SendErrorKind::Refused, format!("{what}: its URL has {why}"))
+            CallError::new(CallErrorKind::Refused, format!("{what}: its URL has {why}"))
         })?;
         let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
         // A URL with a host takes both, so neither call can fail.
@@ -335,103 +340,10 @@ impl HerokuClient {
             return Err(error);
         }
         let kind = match answer.status.as_u16() {
-            401 | 403 | 404 | 410 => SendErrorKind::Unauthorized,
-            _ => SendErrorKind::Refused,
+            401 | 403 | 404 | 410 => CallErrorKind::Unauthorized,
+            _ => CallErrorKind::Refused,
         };
-        Err(SendError::new(kind, format!("{what}: {}", answer.status)))
-    }
-}
-
-impl Provider for HerokuClient {
-    fn push_config<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-        values: &'a ConfigValues,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.patch_config(resource, token, values))
-    }
-
-    fn exchange<'a>(&'a self, code: &'a SecretString) -> BoxFuture<'a, Result<Tokens, SendError>> {
-        Box::pin(self.token("grant exchange", "authorization_code", "code", code))
-    }
-
-    fn fresh_code<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-    ) -> BoxFuture<'a, Result<Option<SecretString>, SendError>> {
-        Box::pin(self.code_again(resource))
-    }
-
-    fn refresh<'a>(
-        &'a self,
-        refresh_token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Tokens, SendError>> {
-        Box::pin(self.token(
-            "token refresh",
-            "refresh_token",
-            "refresh_token",
-            refresh_token,
-        ))
-    }
-
-    fn attachments<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Vec<AttachedApp>, SendError>> {
-        Box::pin(self.list_attachments(resource, token))
-    }
-
-    fn resource<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<ResourceNow, SendError>> {
-        Box::pin(self.read_addon(resource, token))
-    }
-
-    fn finish<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.act("provision", resource, token))
-    }
-
-    fn give_up<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.act("deprovision", resource, token))
-    }
-
-    fn news_url(&self) -> Option<&str> {
-        let webhooks = self.settings.webhooks.as_ref();
-        webhooks.map(|webhooks| webhooks.url.as_str())
-    }
-
-    fn ask_for_news<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.subscribe(resource, token))
-    }
-
-    fn installs(&self) -> BoxFuture<'_, Result<Option<Vec<ExternalId>>, SendError>> {
-        Box::pin(async { self.list_installs().await.map(Some) })
-    }
-
-    fn send_log<'a>(
-        &'a self,
-        resource: &'a ExternalId,
-        url: &'a SecretString,
-        batch: &'a str,
-        lines: &'a [LogLine],
-    ) -> BoxFuture<'a, Result<(), SendError>> {
-        Box::pin(self.post_log(resource, url, batch, lines))
+        Err(CallError::new(kind, format!("{what}: {}", answer.status)))
     }
 }
 
@@ -441,8 +353,8 @@ fn authorised(request: RequestBuilder, token: &SecretString) -> RequestBuilder {
         .header(ACCEPT, API_ACCEPT)
 }
 
-fn unexpected(what: &str) -> SendError {
-    SendError::new(SendErrorKind::Refused, format!("{what}: not as expected"))
+fn unexpected(what: &str) -> CallError {
+    CallError::new(CallErrorKind::Refused, format!("{what}: not as expected"))
 }
 
 fn attached_app(attachment: Attachment) -> AttachedApp {
@@ -455,35 +367,34 @@ fn attached_app(attachment: Attachment) -> AttachedApp {
 }
 
 /// heroku.md §4, failure table.
-fn api_error(what: &str, answer: &Answer, secrets: &[&str]) -> SendError {
+fn api_error(what: &str, answer: &Answer, secrets: &[&str]) -> CallError {
     if let Some(error) = answer.passing_trouble(what) {
         return error;
     }
     let kind = match answer.status.as_u16() {
-        401 => SendErrorKind::Unauthorized,
-        404 | 410 => SendErrorKind::Gone,
-        _ => SendErrorKind::Refused,
+        401 => CallErrorKind::Unauthorized,
+        404 | 410 => CallErrorKind::Gone,
+        _ => CallErrorKind::Refused,
     };
     let body: ApiError = serde_json::from_slice(&answer.body).unwrap_or_default();
     let told = body.message.map(|text| printable(&text, secrets));
     let told = told.map(|text| format!(" ({text})")).unwrap_or_default();
-    SendError::new(kind, format!("{what}: {}{told}", answer.status))
+    CallError::new(kind, format!("{what}: {}{told}", answer.status))
 }
 
-/// The shape of these error bodies is not documented, so of their text only a plain word is kept.
-fn token_error(what: &str, answer: &Answer) -> SendError {
+/// The shape of these error bodies is not documented, so of their text only the error's identifier is kept.
+fn token_error(what: &str, answer: &Answer) -> CallError {
     if let Some(error) = answer.passing_trouble(what) {
         return error;
     }
     let body: ApiError = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let plain = |word: &String| {
-        word.len() <= 40 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-    };
-    let word = body.id.or(body.error).filter(plain);
-    let word = word.map(|word| format!(" ({word})")).unwrap_or_default();
-    SendError::new(
-        SendErrorKind::Refused,
-        format!("{what}: {}{word}", answer.status),
+    let plain =
+        |id: &String| id.len() <= 40 && id.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let id = body.id.or(body.error).filter(plain);
+    let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
+    CallError::new(
+        CallErrorKind::Refused,
+        format!("{what}: {}{id}", answer.status),
     )
 }
 

@@ -3,58 +3,96 @@
 //! | file | holds |
 //! |---|---|
 //! | [`wire`] | what goes over the wire, in Heroku's spelling |
-//! | [`routes`] | the calls Heroku makes: provision, plan change, deprovision |
-//! | `webhooks` | news from Heroku |
+//! | `routes` | the calls Heroku makes: provision, plan change, deprovision |
+//! | `webhooks` | events that Heroku sends |
+//! | `answer` | how both are answered |
 //! | [`sso`] | who proves to come from Heroku |
+//! | `sign_on` | the routes of the browsers that bring such a proof |
+//! | `abilities` | what the outbox can ask of it |
 //! | [`client`] | the calls we make |
 //! | [`logplex`] | the framing of log lines |
+//! | [`settings`] | what Heroku and we share |
 
+mod abilities;
+mod answer;
 mod auth;
 pub mod client;
 pub mod logplex;
-pub mod routes;
+mod routes;
+pub mod settings;
+mod sign_on;
 pub mod sso;
+mod state;
 mod webhooks;
 pub mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use axum::Router;
+use client::HerokuClient;
+pub use settings::{Heroku, HerokuSettings, NAME, Webhooks};
+use sign_on::SignOnRoutes;
+pub use state::HerokuRoutes;
 
-use crate::domain::{ConfigVarNames, HostPattern};
+use super::adapter::{Adapter, Installation, Rooms};
+use crate::domain::Marketplace;
+use crate::http::outbound::NoClient;
+use crate::outbox::ports::Provider;
+use crate::web::MarketplaceFace;
 
-/// What Heroku and we share.
-#[derive(Clone, Debug)]
-pub struct HerokuSettings {
-    /// The add-on's slug: user name of inbound Basic authentication, and the process name of log lines.
-    pub id: String,
-    /// The name shown in the `User-Agent`, with an address to ask.
-    pub user_agent: String,
-    /// Passwords that authenticate Heroku: the current one, and the previous one during a rotation.
-    pub passwords: Vec<SecretString>,
-    pub sso: sso::SsoSettings,
-    pub client_secret: Option<SecretString>,
-    /// Without a slash at the end, as the next.
-    pub id_url: String,
-    pub api_url: String,
-    pub addons_url: String,
-    /// Hosts that a log input may name.
-    pub log_hosts: Vec<HostPattern>,
-    /// News of resources; `None` asks for none and takes none.
-    pub webhooks: Option<Webhooks>,
-    /// The v1 shapes of provisioning, for kensa and marketplaces that copied it.
-    pub legacy: bool,
-    pub variables: ConfigVarNames,
-    /// Plain http and private addresses, for tests and development.
-    pub allow_http: bool,
-    /// How long one call to Heroku may take in all; [`outbound::CALL_MAX`](super::outbound::CALL_MAX).
-    pub call_max: Duration,
+/// The place that a script of the first generation's marketplaces fills.
+const OLD_HEADER: &str = "<div id=\"heroku-header\"></div>";
+
+impl Adapter for Heroku {
+    fn name(&self) -> Marketplace {
+        NAME
+    }
+
+    fn face(&self) -> MarketplaceFace {
+        MarketplaceFace {
+            shown_as: "Heroku".to_owned(),
+            header: self.0.legacy.then_some(OLD_HEADER),
+            variables: Some(self.0.variables.clone()),
+        }
+    }
+
+    /// A stand-in has its console where it has its sign-on.
+    fn console_url(&self) -> Option<String> {
+        Some(match self.0.id_url.as_str() {
+            "https://id.heroku.com" => "https://dashboard.heroku.com/".to_owned(),
+            stand_in => format!("{stand_in}/"),
+        })
+    }
+
+    fn reconcile_every(&self) -> Option<Duration> {
+        Some(self.0.reconcile_every)
+    }
+
+    fn provider(&self, installation: &Installation) -> Result<Option<Arc<dyn Provider>>, NoClient> {
+        let client = HerokuClient::new(HerokuSettings::new(self, installation))?;
+        Ok(Some(Arc::new(client)))
+    }
+
+    fn routes(&self, installation: &Installation, rooms: Rooms) -> Router {
+        let settings = Arc::new(HerokuSettings::new(self, installation));
+        let refused = rooms.web.access.refused_calls().clone();
+        let sign_on = SignOnRoutes {
+            settings: Arc::clone(&settings),
+            web: rooms.web,
+            clock: Arc::clone(&rooms.clock),
+        };
+        let calls = HerokuRoutes {
+            settings,
+            provisioning: rooms.provisioning,
+            clock: rooms.clock,
+            refused,
+        };
+        calls_router(calls).merge(sign_on::router(sign_on))
+    }
 }
 
-/// Where Heroku sends news, and what it signs it with.
-#[derive(Clone, Debug)]
-pub struct Webhooks {
-    pub url: String,
-    /// One for the installation: the signature is checked before it is known whose news it is.
-    pub secret: SecretString,
+/// The calls that Heroku itself makes: `/heroku/resources` and `/heroku/webhooks`.
+pub fn calls_router(calls: HerokuRoutes) -> Router {
+    routes::router(calls.clone()).merge(webhooks::router(calls))
 }

@@ -3,49 +3,43 @@
 //! Every answer is JSON, refusals included, with a sentence that the customer may read. Who calls is checked
 //! before the body is read; nothing outside is waited for but the cache's own node.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post, put};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
-use uuid::Uuid;
 
-use super::wire::{AcceptedReply, Message, PlanChangeBody, ProvisionBody, ProvisionReply};
-use super::{HerokuSettings, auth, webhooks};
-use crate::domain::{Clock, ExternalId, Marketplace};
-use crate::marketplace::outbound;
-use crate::provisioning::{
-    Connection, GrantCode, ProvisionRequest, Provisioned, Provisioning, ProvisioningError,
+use super::answer::{
+    BODY_BYTES_MAX, NO_SUCH_RESOURCE, Refusal, UNAVAILABLE, json, not_a_method, read, told,
+    unprocessable, with_place,
 };
+use super::auth;
+use super::settings::NAME;
+use super::state::HerokuRoutes;
+use super::wire::{
+    AcceptedReply, PLAN_CHANGE_TEXTS, PROVISION_TEXTS, PlanChangeBody, ProvisionBody,
+    ProvisionReply,
+};
+use crate::domain::ExternalId;
+use crate::http::outbound;
+use crate::provisioning::{GrantCode, ProvisionRequest, Provisioned, Ready};
+use crate::web::RefusedCall;
+use crate::web::guard::Remote;
 
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Heroku gives up after 25 s, and the pages' own limit ends every request after 20 s: we answer before both, so
 /// that the refusal is one that Heroku can read.
 const DEADLINE: Duration = Duration::from_secs(18);
-const RETRY_AFTER_SECS: &str = "5";
 const NAME_CHARS_MAX: usize = 128;
 
-/// What the routes work with. Cheap to clone.
-#[derive(Clone)]
-pub struct HerokuRoutes {
-    pub settings: Arc<HerokuSettings>,
-    pub provisioning: Provisioning,
-    pub clock: Arc<dyn Clock>,
-}
-
-/// The routes under `/heroku/resources`, with and without a slash at the end, and `/heroku/webhooks`.
-pub fn router(routes: HerokuRoutes) -> Router {
+/// The routes under `/heroku/resources`, with and without a slash at the end.
+pub(super) fn router(routes: HerokuRoutes) -> Router {
     let collection = || post(provision).fallback(not_a_method);
     let one = || put(change_plan).delete(deprovision).fallback(not_a_method);
     Router::new()
@@ -57,26 +51,33 @@ pub fn router(routes: HerokuRoutes) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(panicked))
         .route_layer(middleware::from_fn_with_state(routes.clone(), guard))
-        .with_state(routes.clone())
-        .merge(webhooks::router(routes))
+        .with_state(routes)
 }
 
 /// Authenticates before the body is read, and ends the whole request at the deadline.
-async fn guard(State(routes): State<HerokuRoutes>, request: Request, next: Next) -> Response {
+async fn guard(
+    State(routes): State<HerokuRoutes>,
+    Remote(remote): Remote,
+    request: Request,
+    next: Next,
+) -> Response {
     let settings = &routes.settings;
-    if !auth::is_heroku(request.headers(), &settings.id, &settings.passwords) {
+    let now = routes.clock.now();
+    let passwords = auth::good_at(&settings.passwords, settings.previous_until, now);
+    if !auth::is_heroku(request.headers(), &settings.id, passwords) {
+        if routes.note_refused(RefusedCall::Api, remote) {
+            let told = "Too many calls without the password. Try again in a minute.";
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, told);
+            return ([(RETRY_AFTER, "60")], refusal).into_response();
+        }
         let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"add-on provider\"")];
-        let refusal = Refusal(StatusCode::UNAUTHORIZED, "Not authorised.");
+        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Not authorised.");
         return (challenge, refusal).into_response();
     }
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => UNAVAILABLE.into_response(),
     }
-}
-
-pub(super) async fn not_a_method() -> Refusal {
-    Refusal(StatusCode::METHOD_NOT_ALLOWED, "There is no such action.")
 }
 
 /// Whatever else is called below a resource.
@@ -94,26 +95,28 @@ async fn provision(
     State(routes): State<HerokuRoutes>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let body: ProvisionBody = read(body)?;
+    let body: ProvisionBody = read(body, PROVISION_TEXTS)?;
     let plan = body.plan.clone();
     let request = routes.request(body)?;
-    let connection = match routes.provisioning.provision(request).await? {
-        Provisioned::Ready(connection) => connection,
+    let ready = match routes.provisioning.provision(request).await? {
+        Provisioned::Ready(ready) => ready,
         Provisioned::Pending(resource) => {
+            let message =
+                "Your cache is being set up. Your app gets its config vars when it is ready.";
             let accepted = AcceptedReply {
                 id: resource.external_id.as_str(),
-                message: "Your cache is being set up. Your app gets its config vars when it is ready.",
+                message: with_place(message, resource.elsewhere().as_ref()),
             };
             return Ok(json(StatusCode::ACCEPTED, &accepted));
         }
     };
     // A repeat of the request is answered as the first time; one that differs is not what was created.
-    let status = if plan == connection.resource.plan.as_str() {
+    let status = if plan == ready.resource.plan.as_str() {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok(json(status, &routes.reply(&connection)))
+    Ok(json(status, &routes.reply(&ready)))
 }
 
 async fn change_plan(
@@ -122,16 +125,17 @@ async fn change_plan(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let id = routes.path_id(id)?;
-    let body: PlanChangeBody = read(body)?;
+    let body: PlanChangeBody = read(body, PLAN_CHANGE_TEXTS)?;
     let change = routes
         .provisioning
-        .change_plan(Marketplace::Heroku, &id, &body.plan)
+        .change_plan(NAME, &id, &body.plan)
         .await?;
     let message = if change.from == change.to {
         format!("Your cache is on plan {} already.", change.to)
     } else {
         format!("Your cache is now on plan {}.", change.to)
     };
+    let message = with_place(&message, change.elsewhere.as_ref());
     Ok(told(StatusCode::OK, &message))
 }
 
@@ -140,10 +144,7 @@ async fn deprovision(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Refusal> {
     let id = routes.path_id(id)?;
-    routes
-        .provisioning
-        .deprovision(Marketplace::Heroku, &id)
-        .await?;
+    routes.provisioning.deprovision(NAME, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -154,9 +155,10 @@ impl HerokuRoutes {
         let given = body.uuid.or(body.heroku_id.filter(|_| legacy));
         let external_id = given
             .and_then(|text| self.external_id(&text))
-            .ok_or(unprocessable("The request lacks a resource id."))?;
+            .ok_or_else(|| unprocessable("The member \"uuid\" is missing or is no uuid."))?;
         let region = body.region.or(legacy.then(|| "us".to_owned()));
-        let region = region.ok_or(unprocessable("The request lacks a region."))?;
+        let region =
+            region.ok_or_else(|| unprocessable("The request lacks the member \"region\"."))?;
         let name = body
             .name
             .unwrap_or_else(|| external_id.as_str().to_owned())
@@ -183,12 +185,15 @@ impl HerokuRoutes {
             checked.is_ok()
         });
         Ok(ProvisionRequest {
-            marketplace: Marketplace::Heroku,
+            marketplace: NAME,
             external_id,
             name,
             plan: body.plan,
             region,
-            callback_url: body.callback_url,
+            // PostgreSQL takes no NUL in a text. It is kept for support only, so an odd one refuses nobody.
+            callback_url: body
+                .callback_url
+                .filter(|url| !url.contains(char::is_control)),
             grant,
             log_url,
         })
@@ -200,100 +205,11 @@ impl HerokuRoutes {
         self.external_id(&id).ok_or(NO_SUCH_RESOURCE)
     }
 
-    /// A uuid in its usual form; with the v1 shapes switched on, whatever id their senders use.
-    pub(super) fn external_id(&self, text: &str) -> Option<ExternalId> {
-        match Uuid::try_parse(text) {
-            Ok(uuid) => uuid.hyphenated().to_string().parse().ok(),
-            Err(_) if self.settings.legacy => text.parse().ok(),
-            Err(_) => None,
-        }
-    }
-
-    fn reply<'a>(&'a self, connection: &'a Connection) -> ProvisionReply<'a> {
-        let names = &self.settings.variables;
+    fn reply<'a>(&'a self, ready: &'a Ready) -> ProvisionReply<'a> {
         ProvisionReply {
-            id: connection.resource.external_id.as_str(),
-            config: BTreeMap::from([
-                (names.servers.as_str(), connection.servers.as_str()),
-                (names.username.as_str(), connection.username.as_str()),
-                (names.password.as_str(), connection.password.expose()),
-            ]),
-            message: "Your cache is ready.",
-        }
-    }
-}
-
-/// Reads a JSON object. The parser's own words may quote the body, so they are not repeated.
-pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
-    let body = body.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "The request is larger than 64 KiB.",
-        ),
-        _ => Refusal(StatusCode::BAD_REQUEST, "The request broke off."),
-    })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let object = body.trim_ascii_start().starts_with(b"{");
-        if error.is_data() && object {
-            unprocessable("The request lacks a member, repeats one, or has one of the wrong type.")
-        } else {
-            Refusal(StatusCode::BAD_REQUEST, "The request is not a JSON object.")
-        }
-    })
-}
-
-/// A status with a sentence for the customer.
-pub(super) struct Refusal(pub(super) StatusCode, pub(super) &'static str);
-
-const NO_SUCH_RESOURCE: Refusal = Refusal(StatusCode::NOT_FOUND, "There is no such resource.");
-const UNAVAILABLE: Refusal = Refusal(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "We cannot serve this right now. Please try again in a moment.",
-);
-
-const fn unprocessable(message: &'static str) -> Refusal {
-    Refusal(StatusCode::UNPROCESSABLE_ENTITY, message)
-}
-
-impl From<ProvisioningError> for Refusal {
-    fn from(error: ProvisioningError) -> Refusal {
-        match error {
-            ProvisioningError::UnknownPlan(_) => unprocessable("There is no such plan."),
-            ProvisioningError::UnknownRegion(_) => {
-                unprocessable("Caches are not offered in this region.")
-            }
-            ProvisioningError::Unknown => NO_SUCH_RESOURCE,
-            ProvisioningError::Gone => Refusal(StatusCode::GONE, "The resource was deprovisioned."),
-            ProvisioningError::NodeBehind | ProvisioningError::NoRoom(_) => UNAVAILABLE,
-            ProvisioningError::Store(error) => {
-                tracing::error!(%error, "provisioning failed");
-                UNAVAILABLE
-            }
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let Refusal(status, message) = self;
-        let response = told(status, message);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            return ([(RETRY_AFTER, RETRY_AFTER_SECS)], response).into_response();
-        }
-        response
-    }
-}
-
-fn told(status: StatusCode, message: &str) -> Response {
-    json(status, &Message { message })
-}
-
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            id: ready.resource.external_id.as_str(),
+            config: ready.values.named(&self.settings.variables).into(),
+            message: with_place("Your cache is ready.", ready.resource.elsewhere().as_ref()),
         }
     }
 }

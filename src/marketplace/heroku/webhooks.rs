@@ -1,7 +1,7 @@
-//! News from Heroku: `POST /heroku/webhooks`. Source: heroku.md §13.
+//! Webhook events from Heroku: `POST /heroku/webhooks`. Source: heroku.md §13.
 //!
 //! The signature is checked over the bytes as they came, before anything of them is read. What has changed is not
-//! taken from the message: it only asks for a look, so order and repetition do not matter, and the answer waits for
+//! taken from the message: it only requests a reconcile, so order and repetition do not matter, and the answer waits for
 //! one small transaction.
 
 use aws_lc_rs::hmac;
@@ -15,9 +15,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::routes::{BODY_BYTES_MAX, HerokuRoutes, Refusal, not_a_method, read};
+use super::answer::{BODY_BYTES_MAX, Refusal, not_a_method, read};
+use super::settings::NAME;
+use super::state::HerokuRoutes;
 use super::wire::WebhookBody;
-use crate::domain::Marketplace;
+use crate::web::RefusedCall;
+use crate::web::guard::Remote;
 
 const SIGNATURE: &str = "heroku-webhook-hmac-sha256";
 /// An id is a uuid; whatever is longer is not one.
@@ -26,37 +29,40 @@ const EVENT_CHARS_MAX: usize = 128;
 /// The one route.
 pub(super) fn router(routes: HerokuRoutes) -> Router {
     Router::new()
-        .route("/heroku/webhooks", post(hear).fallback(not_a_method))
+        .route("/heroku/webhooks", post(on_event).fallback(not_a_method))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(routes)
 }
 
-async fn hear(
+async fn on_event(
     State(routes): State<HerokuRoutes>,
+    Remote(remote): Remote,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Refusal> {
-    const NOT_SIGNED: Refusal = Refusal(StatusCode::UNAUTHORIZED, "Not authorised.");
-    let webhooks = routes.settings.webhooks.as_ref().ok_or(NOT_SIGNED)?;
+    let not_signed = || {
+        routes.note_refused(RefusedCall::Webhook, remote);
+        Refusal::new(StatusCode::UNAUTHORIZED, "Not authorised.")
+    };
+    let webhooks = routes.settings.webhooks.as_ref();
+    let webhooks = webhooks.ok_or_else(not_signed)?;
     if let Ok(bytes) = &body
         && !is_signed(&headers, bytes, &webhooks.secret)
     {
-        return Err(NOT_SIGNED);
+        return Err(not_signed());
     }
-    let news: WebhookBody = read(body)?;
-    let (Some(event), Some(resource)) = (news.event(), news.addon()) else {
-        // Signed, so it is Heroku's: news of something that we did not ask for.
+    let message: WebhookBody = read(body, &[])?;
+    let (Some(event), Some(resource)) = (message.event(), message.addon()) else {
+        // Signed, so it is Heroku's: an event of something that we did not ask for.
         return Ok(StatusCode::NO_CONTENT);
     };
     let id = routes.external_id(resource);
-    let (Some(id), true) = (id, event.len() <= EVENT_CHARS_MAX) else {
+    let is_id = event.len() <= EVENT_CHARS_MAX && !event.contains(char::is_control);
+    let (Some(id), true) = (id, is_id) else {
         return Ok(StatusCode::NO_CONTENT);
     };
-    let looked = routes
-        .provisioning
-        .hear(Marketplace::Heroku, &id, event)
-        .await?;
-    metrics::counter!("larder_news_total", "led_to" => if looked { "look" } else { "nothing" })
+    let requested = routes.provisioning.on_event(NAME, &id, event).await?;
+    metrics::counter!("larder_webhook_events_total", "led_to" => if requested { "reconcile" } else { "nothing" })
         .increment(1);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::{ExternalId, Timestamp};
@@ -22,8 +23,41 @@ pub struct ProvisionBody {
     pub region: Option<String>,
     pub name: Option<String>,
     pub callback_url: Option<String>,
+    /// One that holds no code counts as none: the customer gets the cache, and the grant can be asked for later.
+    #[serde(default, deserialize_with = "grant")]
     pub oauth_grant: Option<OauthGrant>,
+    /// One that is no text counts as none: the app gets no lines.
+    #[serde(default, deserialize_with = "secret_text")]
     pub log_input_url: Option<SecretString>,
+}
+
+/// The members of an order that are read as texts, and whether it needs them: for telling what is wrong with one.
+pub const PROVISION_TEXTS: &[(&str, bool)] = &[
+    ("plan", true),
+    ("uuid", false),
+    ("heroku_id", false),
+    ("region", false),
+    ("name", false),
+    ("callback_url", false),
+];
+
+/// The same of a plan change.
+pub const PLAN_CHANGE_TEXTS: &[(&str, bool)] = &[("plan", true)];
+
+/// The grant, if the value is an object with a code.
+fn grant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OauthGrant>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let code = value.get("code").and_then(Value::as_str);
+    let expires_at = value.get("expires_at").and_then(Value::as_str);
+    Ok(code.filter(|code| !code.is_empty()).map(|code| OauthGrant {
+        code: code.to_owned().into(),
+        expires_at: expires_at.map(str::to_owned),
+    }))
+}
+
+fn secret_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(value.as_str().map(|text| text.to_owned().into()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,14 +90,14 @@ pub struct PlanChangeBody {
 pub struct ProvisionReply<'a> {
     pub id: &'a str,
     pub config: BTreeMap<&'a str, &'a str>,
-    pub message: &'a str,
+    pub message: String,
 }
 
 /// Answer 202: what is to come follows by the platform API.
 #[derive(Debug, Serialize)]
 pub struct AcceptedReply<'a> {
     pub id: &'a str,
-    pub message: &'a str,
+    pub message: String,
 }
 
 /// Every other answer with a body.
@@ -84,13 +118,32 @@ pub struct ConfigVar<'a> {
     pub value: &'a str,
 }
 
-/// Answer of the token endpoint.
-#[derive(Debug, Deserialize)]
+/// Answer of the token endpoint. A member of another type than expected counts as missing: the tokens beside it are
+/// good all the same, and the code that they cost is spent.
+#[derive(Debug, Default, Deserialize)]
 pub struct TokenReply {
-    pub access_token: SecretString,
+    #[serde(default, deserialize_with = "token")]
+    pub access_token: Option<SecretString>,
+    #[serde(default, deserialize_with = "token")]
     pub refresh_token: Option<SecretString>,
-    /// Seconds.
-    pub expires_in: u64,
+    /// Seconds, more than none.
+    #[serde(default, deserialize_with = "seconds")]
+    pub expires_in: Option<u64>,
+}
+
+/// Only visible ASCII can go into a header, so nothing else is a token.
+fn token<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Some(text.into())
+        }
+        _ => None,
+    })
+}
+
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let seconds = Value::deserialize(from)?.as_u64();
+    Ok(seconds.filter(|seconds| *seconds > 0))
 }
 
 /// Error body of the Platform API and, as far as known, of the token endpoint.

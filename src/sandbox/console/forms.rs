@@ -10,16 +10,18 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::post;
 use serde::Deserialize;
 
-use super::views::{Layout, SsoPage, fault_group};
-use crate::sandbox::calls::{ProviderError, ProviderReply};
-use crate::sandbox::faults::{CallFaults, Fault};
-use crate::sandbox::hub::Hub;
-use crate::sandbox::lifecycle::NotPossible;
-use crate::sandbox::market::{AddonId, AddonState, AppId};
-use crate::sandbox::resources::{self, ProvisionOptions};
-use crate::sandbox::sso::{self, User};
+use super::views::{Layout, SsoPage, fault_group, page};
+use crate::sandbox::heroku::calls::{ProviderError, ProviderReply};
+use crate::sandbox::heroku::resources::{self, ProvisionOptions};
+use crate::sandbox::heroku::sso::{self};
+use crate::sandbox::platform::faults::{CallFaults, Fault};
+use crate::sandbox::platform::hub::Hub;
+use crate::sandbox::platform::ids::{AddonId, AppId};
+use crate::sandbox::platform::market::AddonState;
+use crate::sandbox::platform::refusal::NotPossible;
+use crate::sandbox::platform::user::User;
 
-pub(super) fn routes() -> Router<Arc<Hub>> {
+pub(in crate::sandbox) fn routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/console/apps", post(create_app))
         .route("/console/addons", post(provision))
@@ -140,7 +142,7 @@ async fn open_dashboard(
             // the provider may have more than one name, so any web address is let through.
             let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                 form-action http: https:; base-uri 'none'; frame-ancestors 'none'";
-            let shown = super::page(&SsoPage {
+            let shown = page(&SsoPage {
                 layout,
                 action,
                 fields,

@@ -2,31 +2,29 @@
 //! sign-on form by itself, and everything works without it.
 
 mod forms;
+mod guard;
+mod log_stream;
 mod views;
 
 use std::sync::Arc;
 
-use askama::Template;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use views::{AddonPage, AppPage, FaultsPage, Layout, MessagePage, OverviewPage, page};
 
-use super::hub::Hub;
-use super::market::{AddonId, AppId};
-use super::{events, guard};
+use crate::sandbox::platform::hub::Hub;
+use crate::sandbox::platform::ids::{AddonId, AppId};
 
-pub(super) use views::line_kind;
-use views::{AddonPage, AppPage, FaultsPage, Layout, MessagePage, OverviewPage};
-
-pub(super) fn routes() -> Router<Arc<Hub>> {
+pub(in crate::sandbox) fn routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/", get(overview))
         .route("/console/apps/{id}", get(app))
-        .route("/console/apps/{id}/log", get(events::log_stream))
+        .route("/console/apps/{id}/log", get(log_stream::log_stream))
         .route("/console/addons/{id}", get(addon))
         .route("/console/faults", get(faults))
         .route("/console/style.css", get(style))
@@ -74,16 +72,6 @@ fn not_found(hub: &Hub) -> Response {
     let layout = Layout::new(hub, "Not found");
     let text = "There is no such app or add-on here. It may have been removed.".to_owned();
     (StatusCode::NOT_FOUND, page(&MessagePage { layout, text })).into_response()
-}
-
-fn page(template: &impl Template) -> Response {
-    match template.render() {
-        Ok(html) => Html(html).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a console page cannot be rendered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
 }
 
 async fn style() -> impl IntoResponse {

@@ -1,16 +1,18 @@
 //! What the pages show: plain texts and numbers made from the market, for the templates.
 
 use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
 use jiff::Timestamp;
 
-use crate::sandbox::applog::LogLine;
-use crate::sandbox::faults::{CallFaults, EndpointGroup, Fault};
-use crate::sandbox::hub::{Hub, Notice};
-use crate::sandbox::market::{Addon, AddonId, AddonState, App, AppId, Market, ProcessState};
-use crate::sandbox::recorder::{Direction, RecordedRequest};
+use crate::sandbox::platform::faults::{CallFaults, EndpointGroup, Fault};
+use crate::sandbox::platform::hub::{Hub, Notice};
+use crate::sandbox::platform::ids::{AddonId, AppId};
+use crate::sandbox::platform::market::{Addon, AddonState, App, Market, ProcessState};
+use crate::sandbox::platform::recorder::{Direction, RecordedRequest};
 
 /// Around every page.
-pub(super) struct Layout {
+pub(in crate::sandbox) struct Layout {
     pub title: String,
     pub product: String,
     pub notice: Option<Notice>,
@@ -37,7 +39,7 @@ fn day_and_clock(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-pub(super) struct AddonView {
+pub(in crate::sandbox) struct AddonView {
     pub id: String,
     pub name: String,
     pub plan: String,
@@ -53,7 +55,7 @@ pub(super) struct AddonView {
     pub config_names: Vec<String>,
 }
 
-pub(super) struct AttachmentView {
+pub(in crate::sandbox) struct AttachmentView {
     pub app_id: String,
     pub app: String,
     pub name: String,
@@ -89,7 +91,7 @@ fn app_name(market: &Market, id: AppId) -> String {
     app.map(|app| app.name.clone()).unwrap_or_default()
 }
 
-pub(super) struct AppView {
+pub(in crate::sandbox) struct AppView {
     pub id: String,
     pub name: String,
     pub release: u32,
@@ -122,7 +124,7 @@ impl AppView {
     }
 }
 
-pub(super) struct CallView {
+pub(in crate::sandbox) struct CallView {
     pub time: String,
     pub outgoing: bool,
     pub method: String,
@@ -159,7 +161,7 @@ impl CallView {
 
 #[derive(Template)]
 #[template(path = "overview.html", config = "src/sandbox/askama.toml")]
-pub(super) struct OverviewPage {
+pub(in crate::sandbox) struct OverviewPage {
     layout: Layout,
     provider: String,
     addons: Vec<AddonView>,
@@ -192,38 +194,29 @@ fn recent_calls(market: &Market, fits: impl Fn(&RecordedRequest) -> bool) -> Vec
     fitting.take(20).map(CallView::new).collect()
 }
 
-pub(super) struct VarView {
+pub(in crate::sandbox) struct VarView {
     pub name: String,
     pub value: String,
     pub secret: bool,
 }
 
-pub(super) struct ReleaseView {
+pub(in crate::sandbox) struct ReleaseView {
     pub version: u32,
     pub at: String,
     pub description: String,
     pub changed: Vec<String>,
 }
 
-pub(super) struct LineView {
+pub(in crate::sandbox) struct LineView {
     pub time: String,
     pub label: String,
     pub kind: &'static str,
     pub text: String,
 }
 
-/// Who speaks, for the colour of the label.
-pub(in crate::sandbox) fn line_kind(line: &LogLine) -> &'static str {
-    match (&line.addon, line.source.as_str()) {
-        (Some(_), _) => "addon",
-        (None, "heroku") => "platform",
-        (None, _) => "app",
-    }
-}
-
 #[derive(Template)]
 #[template(path = "app.html", config = "src/sandbox/askama.toml")]
-pub(super) struct AppPage {
+pub(in crate::sandbox) struct AppPage {
     layout: Layout,
     app: AppView,
     vars: Vec<VarView>,
@@ -251,7 +244,7 @@ impl AppPage {
         let lines = app.log.iter().map(|line| LineView {
             time: clock(line.at),
             label: format!("{}[{}]", line.source, line.process),
-            kind: line_kind(line),
+            kind: line.writer(),
             text: line.text.clone(),
         });
         let mut addons: Vec<&Addon> = Vec::new();
@@ -275,7 +268,7 @@ impl AppPage {
 
 #[derive(Template)]
 #[template(path = "addon.html", config = "src/sandbox/askama.toml")]
-pub(super) struct AddonPage {
+pub(in crate::sandbox) struct AddonPage {
     layout: Layout,
     addon: AddonView,
     plans: Vec<String>,
@@ -304,7 +297,7 @@ impl AddonPage {
     }
 }
 
-pub(super) struct GroupView {
+pub(in crate::sandbox) struct GroupView {
     pub key: &'static str,
     pub title: &'static str,
     pub what: &'static str,
@@ -345,14 +338,14 @@ fn group_texts(group: EndpointGroup) -> (&'static str, &'static str, &'static st
 }
 
 /// The group a form names.
-pub(super) fn fault_group(key: &str) -> Option<EndpointGroup> {
+pub(in crate::sandbox) fn fault_group(key: &str) -> Option<EndpointGroup> {
     let named = |group: &EndpointGroup| group_texts(*group).0 == key;
     EndpointGroup::ALL.into_iter().find(named)
 }
 
 #[derive(Template)]
 #[template(path = "faults.html", config = "src/sandbox/askama.toml")]
-pub(super) struct FaultsPage {
+pub(in crate::sandbox) struct FaultsPage {
     layout: Layout,
     groups: Vec<GroupView>,
     choices: [(&'static str, &'static str); 8],
@@ -388,7 +381,7 @@ impl FaultsPage {
 
 #[derive(Template)]
 #[template(path = "sso.html", config = "src/sandbox/askama.toml")]
-pub(super) struct SsoPage {
+pub(in crate::sandbox) struct SsoPage {
     pub layout: Layout,
     pub action: String,
     pub fields: Vec<(String, String)>,
@@ -396,7 +389,18 @@ pub(super) struct SsoPage {
 
 #[derive(Template)]
 #[template(path = "message.html", config = "src/sandbox/askama.toml")]
-pub(super) struct MessagePage {
+pub(in crate::sandbox) struct MessagePage {
     pub layout: Layout,
     pub text: String,
+}
+
+/// The page as an answer.
+pub(super) fn page(template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a console page cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use super::support::*;
 use crate::sandbox::*;
 
-async fn page(world: &World, path: &str) -> String {
-    let response = world.http.get(world.url(path)).send().await.unwrap();
+async fn page(fixture: &SandboxFixture, path: &str) -> String {
+    let response = fixture.http.get(fixture.url(path)).send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let policy = response.headers()["content-security-policy"]
         .to_str()
@@ -14,8 +14,8 @@ async fn page(world: &World, path: &str) -> String {
 }
 
 /// Presses a button and follows to the page behind it.
-async fn press(world: &World, path: &str, fields: &[(&str, &str)]) -> String {
-    let form = world.http.post(world.url(path)).form(fields);
+async fn press(fixture: &SandboxFixture, path: &str, fields: &[(&str, &str)]) -> String {
+    let form = fixture.http.post(fixture.url(path)).form(fields);
     let response = form.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     response.text().await.unwrap()
@@ -23,13 +23,13 @@ async fn press(world: &World, path: &str, fields: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn a_customer_can_do_everything_by_form() {
-    let world = World::new().await;
-    assert!(page(&world, "/").await.contains("No add-ons yet"));
-    let shop = press(&world, "/console/apps", &[("name", "shop")]).await;
+    let fixture = SandboxFixture::new().await;
+    assert!(page(&fixture, "/").await.contains("No add-ons yet"));
+    let shop = press(&fixture, "/console/apps", &[("name", "shop")]).await;
     assert!(shop.contains("App created."));
-    press(&world, "/console/apps", &[("name", "jobs")]).await;
+    press(&fixture, "/console/apps", &[("name", "jobs")]).await;
     let [shop, jobs] = ["shop", "jobs"].map(|name| {
-        let id = world
+        let id = fixture
             .sandbox
             .read(|market| market.app_named(name).map(|app| app.id));
         id.unwrap().to_string()
@@ -40,27 +40,32 @@ async fn a_customer_can_do_everything_by_form() {
         ("region", "us"),
         ("name", ""),
     ];
-    let ordered = press(&world, "/console/addons", &order).await;
+    let ordered = press(&fixture, "/console/addons", &order).await;
     assert!(ordered.contains("Your cache is ready."), "{ordered}");
-    let addon = world.sandbox.addons().remove(0);
+    let addon = fixture.sandbox.addons().remove(0);
     let at = |action: &str| format!("/console/addons/{}/{action}", addon.id);
 
-    let changed = press(&world, &at("plan"), &[("plan", "100")]).await;
+    let changed = press(&fixture, &at("plan"), &[("plan", "100")]).await;
     assert!(changed.contains("The plan is now 100."));
-    let attached = press(&world, &at("attach"), &[("app", &jobs), ("name", "SECOND")]).await;
+    let attached = press(
+        &fixture,
+        &at("attach"),
+        &[("app", &jobs), ("name", "SECOND")],
+    )
+    .await;
     assert!(attached.contains("SECOND"));
-    let app = page(&world, &format!("/console/apps/{jobs}")).await;
+    let app = page(&fixture, &format!("/console/apps/{jobs}")).await;
     assert!(app.contains("SECOND_PASSWORD") && app.contains("<summary>Reveal</summary>first"));
-    press(&world, &at("detach"), &[("app", &jobs)]).await;
-    let sign_on = press(&world, &at("sso"), &[]).await;
+    press(&fixture, &at("detach"), &[("app", &jobs)]).await;
+    let sign_on = press(&fixture, &at("sso"), &[]).await;
     assert!(sign_on.contains("data-auto-submit") && sign_on.contains("user_scoped_resource_token"));
-    let renewed = press(&world, &at("log-inputs"), &[]).await;
+    let renewed = press(&fixture, &at("log-inputs"), &[]).await;
     assert!(renewed.contains("The old log inputs take nothing any more."));
-    press(&world, &at("repeat"), &[]).await;
-    let gone = press(&world, &at("deprovision"), &[]).await;
+    press(&fixture, &at("repeat"), &[]).await;
+    let gone = press(&fixture, &at("deprovision"), &[]).await;
     assert!(gone.contains("The provider answered 204."));
     assert!(
-        page(&world, &format!("/console/addons/{}", addon.id))
+        page(&fixture, &format!("/console/addons/{}", addon.id))
             .await
             .contains("deprovisioned")
     );
@@ -68,20 +73,20 @@ async fn a_customer_can_do_everything_by_form() {
 
 #[tokio::test]
 async fn the_panel_switches_faults() {
-    let world = World::new().await;
+    let fixture = SandboxFixture::new().await;
     let once = [
         ("group", "config"),
         ("fault", "500"),
         ("seconds", "5"),
         ("once", "on"),
     ];
-    press(&world, "/console/faults/endpoints", &once).await;
+    press(&fixture, "/console/faults/endpoints", &once).await;
     let standing = [("group", "logs"), ("fault", "429"), ("seconds", "9")];
-    press(&world, "/console/faults/endpoints", &standing).await;
+    press(&fixture, "/console/faults/endpoints", &standing).await;
     let switches = [("slow_secs", "2"), ("duplicate", "on")];
-    let shown = press(&world, "/console/faults/calls", &switches).await;
+    let shown = press(&fixture, "/console/faults/calls", &switches).await;
     assert!(shown.contains("1 queued"));
-    world.sandbox.read(|market| {
+    fixture.sandbox.read(|market| {
         let faults = market.faults();
         let limited = Fault::TooManyRequests {
             retry_after_secs: 9,
@@ -90,14 +95,14 @@ async fn the_panel_switches_faults() {
         assert_eq!(faults.standing(EndpointGroup::Logs), Some(limited));
         assert!(faults.calls.duplicate && !faults.calls.lose_reply);
     });
-    press(&world, "/console/faults/clear", &[]).await;
-    assert!(!world.sandbox.read(|market| market.faults().any()));
-    press(&world, "/console/tokens/expire", &[]).await;
+    press(&fixture, "/console/faults/clear", &[]).await;
+    assert!(!fixture.sandbox.read(|market| market.faults().any()));
+    press(&fixture, "/console/tokens/expire", &[]).await;
 }
 
 #[tokio::test]
 async fn every_fault_has_its_switch() {
-    let world = World::new().await;
+    let fixture = SandboxFixture::new().await;
     let seconds = std::time::Duration::from_secs(7);
     for fault in [
         Fault::Slow(seconds),
@@ -111,9 +116,9 @@ async fn every_fault_has_its_switch() {
         Fault::Forbidden,
     ] {
         let form = [("group", "logs"), ("fault", fault.name()), ("seconds", "7")];
-        press(&world, "/console/faults/endpoints", &form).await;
+        press(&fixture, "/console/faults/endpoints", &form).await;
         let standing = |market: &Market| market.faults().standing(EndpointGroup::Logs);
-        assert_eq!(world.sandbox.read(standing), Some(fault));
+        assert_eq!(fixture.sandbox.read(standing), Some(fault));
     }
     let off = CallFaults::default();
     for (switch, wanted) in [
@@ -146,31 +151,31 @@ async fn every_fault_has_its_switch() {
             },
         ),
     ] {
-        press(&world, "/console/faults/calls", &[switch]).await;
-        let calls = world.sandbox.read(|market| market.faults().calls);
+        press(&fixture, "/console/faults/calls", &[switch]).await;
+        let calls = fixture.sandbox.read(|market| market.faults().calls);
         assert_eq!(calls, wanted, "{switch:?}");
     }
 }
 
 #[tokio::test]
 async fn the_panel_ends_access_tokens() {
-    let world = World::new().await;
-    let (_, addon) = world.ready_addon("shop").await;
-    let (token, _) = world.tokens_of(&addon).await;
-    assert_eq!(status(world.push(&addon, &token, "first")).await, 200);
-    press(&world, "/console/tokens/expire", &[]).await;
-    assert_eq!(status(world.push(&addon, &token, "second")).await, 401);
+    let fixture = SandboxFixture::new().await;
+    let (_, addon) = fixture.ready_addon("shop").await;
+    let (token, _) = fixture.tokens_of(&addon).await;
+    assert_eq!(status(fixture.push(&addon, &token, "first")).await, 200);
+    press(&fixture, "/console/tokens/expire", &[]).await;
+    assert_eq!(status(fixture.push(&addon, &token, "second")).await, 401);
 }
 
 #[tokio::test]
 async fn what_others_say_is_shown_as_text() {
-    let world = World::new().await;
+    let fixture = SandboxFixture::new().await;
     let markup = "<script>alert(1)</script>";
     let body = serde_json::json!({ "id": "x", "message": markup, "config": full_config(markup) });
-    world.provider.answers(201, body);
-    let (app, addon) = world.ready_addon("shop").await;
-    let (url, password) = world.log_input_of(&addon);
-    let post = world.http.post(url).basic_auth("token", Some(password));
+    fixture.provider.answers(201, body);
+    let (app, addon) = fixture.ready_addon("shop").await;
+    let (url, password) = fixture.log_input_of(&addon);
+    let post = fixture.http.post(url).basic_auth("token", Some(password));
     let post = post
         .header("content-type", "application/logplex-1")
         .body(frame(markup));
@@ -179,7 +184,7 @@ async fn what_others_say_is_shown_as_text() {
         format!("/console/apps/{app}"),
         format!("/console/addons/{}", addon.id),
     ] {
-        let html = page(&world, &path).await;
+        let html = page(&fixture, &path).await;
         assert!(
             !html.contains("<script>alert") && html.contains("alert(1)"),
             "{path}"
@@ -189,11 +194,11 @@ async fn what_others_say_is_shown_as_text() {
 
 #[tokio::test]
 async fn other_sites_cannot_press_buttons() {
-    let world = World::new().await;
+    let fixture = SandboxFixture::new().await;
     let form = || {
-        world
+        fixture
             .http
-            .post(world.url("/console/apps"))
+            .post(fixture.url("/console/apps"))
             .form(&[("name", "shop")])
     };
     assert_eq!(
@@ -205,23 +210,23 @@ async fn other_sites_cannot_press_buttons() {
         403
     );
     assert_eq!(status(form().header("host", "evil.example")).await, 421);
-    assert!(world.sandbox.read(|market| market.apps().is_empty()));
-    let missing = world
+    assert!(fixture.sandbox.read(|market| market.apps().is_empty()));
+    let missing = fixture
         .http
-        .get(world.url(&format!("/console/apps/{}", AppId::generate())));
+        .get(fixture.url(&format!("/console/apps/{}", AppId::generate())));
     assert_eq!(status(missing).await, 404);
 }
 
 #[tokio::test]
 async fn the_live_log_sends_what_comes_after_the_page() {
-    let world = World::new().await;
-    let (app, addon) = world.ready_addon("shop").await;
-    let seen = world.sandbox.log_lines(app).last().unwrap().seq;
-    let url = world.url(&format!("/console/apps/{app}/log?after={seen}"));
-    let mut stream = world.http.get(url).send().await.unwrap();
+    let fixture = SandboxFixture::new().await;
+    let (app, addon) = fixture.ready_addon("shop").await;
+    let seen = fixture.sandbox.log_lines(app).last().unwrap().seq;
+    let url = fixture.url(&format!("/console/apps/{app}/log?after={seen}"));
+    let mut stream = fixture.http.get(url).send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    let (token, _) = world.tokens_of(&addon).await;
-    assert_eq!(status(world.push(&addon, &token, "second")).await, 200);
+    let (token, _) = fixture.tokens_of(&addon).await;
+    assert_eq!(status(fixture.push(&addon, &token, "second")).await, 200);
     let mut text = String::new();
     while !text.contains("event: release") {
         let chunk = stream.chunk().await.unwrap().unwrap();

@@ -18,13 +18,13 @@ fn running() -> SandboxSettings {
 }
 
 /// The first line the processes of `app` themselves said, from `start` on.
-async fn said(world: &World, app: AppId, start: &str) -> LogLine {
+async fn said(fixture: &SandboxFixture, app: AppId, start: &str) -> LogLine {
     let find = |market: &Market| {
         let mut log = market.app(app)?.log.iter();
         let fits = |line: &&LogLine| line.source == "app" && line.text.starts_with(start);
         log.find(fits).cloned()
     };
-    world.sandbox.wait_for(SOON, find).await.unwrap()
+    fixture.sandbox.wait_for(SOON, find).await.unwrap()
 }
 
 /// Waits until a killed process has ended; as a zombie it stays until someone asks for it.
@@ -51,33 +51,33 @@ fn place(lines: &[LogLine], text: &str) -> usize {
 async fn a_release_starts_the_new_process_before_the_old_one_ends() {
     let mut settings = running();
     settings.overlap = Duration::from_secs(60);
-    let world = World::with(settings).await;
-    let (app, addon) = world.ready_addon("shop").await;
-    let hello = said(&world, app, "hello first").await;
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, addon) = fixture.ready_addon("shop").await;
+    let hello = said(&fixture, app, "hello first").await;
     assert_eq!(
         (hello.source.as_str(), hello.process.as_str()),
         ("app", "web.1")
     );
-    said(&world, app, "oops").await;
+    said(&fixture, app, "oops").await;
 
-    let (token, _) = world.tokens_of(&addon).await;
-    assert_eq!(status(world.push(&addon, &token, "second")).await, 200);
-    let second = said(&world, app, "hello second").await;
+    let (token, _) = fixture.tokens_of(&addon).await;
+    assert_eq!(status(fixture.push(&addon, &token, "second")).await, 200);
+    let second = said(&fixture, app, "hello second").await;
     let old_goes_on = |market: &Market| {
         let log = market.app(app)?.log.iter();
         let ticks = log.filter(|line| line.seq > second.seq && line.text == "tick first");
         (ticks.count() >= 3).then_some(())
     };
-    world.sandbox.wait_for(SOON, old_goes_on).await.unwrap();
-    let (state, restarts) = world.sandbox.read(|market| {
+    fixture.sandbox.wait_for(SOON, old_goes_on).await.unwrap();
+    let (state, restarts) = fixture.sandbox.read(|market| {
         let app = market.app(app).unwrap();
         (app.process, app.restarts)
     });
     assert!(matches!(state, ProcessState::Up { release: 2, .. }));
     assert_eq!(restarts, 2);
 
-    world.sandbox.stop().await;
-    let lines = world.sandbox.log_lines(app);
+    fixture.sandbox.stop().await;
+    let lines = fixture.sandbox.log_lines(app);
     assert!(place(&lines, "hello second") < place(&lines, "bye first"));
     place(&lines, "bye second");
 }
@@ -86,10 +86,13 @@ async fn a_release_starts_the_new_process_before_the_old_one_ends() {
 async fn a_dropped_sandbox_leaves_no_process() {
     let mut settings = running();
     settings.app_command = Some("trap '' TERM; sleep 600 & echo child $!; wait".to_owned());
-    let world = World::with(settings).await;
-    let (app, _) = world.ready_addon("shop").await;
-    let child = said(&world, app, "child ").await.text.replace("child ", "");
-    drop(world);
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, _) = fixture.ready_addon("shop").await;
+    let child = said(&fixture, app, "child ")
+        .await
+        .text
+        .replace("child ", "");
+    drop(fixture);
     ended(&child).await;
 }
 
@@ -99,12 +102,12 @@ async fn a_stubborn_process_is_killed_with_all_it_started() {
     settings.grace = Duration::from_millis(50);
     settings.app_command =
         Some("trap '' TERM; sleep 600 & echo child $!; while :; do sleep 0.05; done".to_owned());
-    let world = World::with(settings).await;
-    let (app, _) = world.ready_addon("shop").await;
-    let line = said(&world, app, "child ").await;
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, _) = fixture.ready_addon("shop").await;
+    let line = said(&fixture, app, "child ").await;
     let child = line.text.strip_prefix("child ").unwrap().to_owned();
-    world.sandbox.stop().await;
-    world
+    fixture.sandbox.stop().await;
+    fixture
         .sandbox
         .wait_for_line(app, "SIGKILL", SOON)
         .await
@@ -112,45 +115,75 @@ async fn a_stubborn_process_is_killed_with_all_it_started() {
     ended(&child).await;
 }
 
+/// The shell dies of SIGTERM at once, and the program that it started still has something to bring to an end.
+#[tokio::test]
+async fn a_program_behind_a_shell_has_the_whole_grace() {
+    let mut settings = running();
+    settings.app_command = Some(
+        "(trap 'sleep 0.3; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.05; done) & wait"
+            .to_owned(),
+    );
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, _) = fixture.ready_addon("shop").await;
+    said(&fixture, app, "ready").await;
+    fixture.sandbox.stop().await;
+    said(&fixture, app, "tidied").await;
+    let lines = fixture.sandbox.log_lines(app);
+    assert!(lines.iter().all(|line| !line.text.contains("SIGKILL")));
+}
+
 #[tokio::test]
 async fn a_crashed_process_is_started_again_at_once_by_a_release() {
     let mut settings = running();
     settings.app_command = Some("echo up $MEMCACHIER_PASSWORD; exit 3".to_owned());
-    let world = World::with(settings).await;
-    let (app, addon) = world.ready_addon("shop").await;
-    let line = world
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, addon) = fixture.ready_addon("shop").await;
+    let line = fixture
         .sandbox
         .wait_for_line(app, "Process ended", SOON)
         .await
         .unwrap();
     assert!(line.text.contains("exit status: 3"), "{}", line.text);
-    let (token, _) = world.tokens_of(&addon).await;
-    assert_eq!(status(world.push(&addon, &token, "second")).await, 200);
-    said(&world, app, "up second").await;
-    world.sandbox.stop().await;
+    let (token, _) = fixture.tokens_of(&addon).await;
+    assert_eq!(status(fixture.push(&addon, &token, "second")).await, 200);
+    said(&fixture, app, "up second").await;
+    fixture.sandbox.stop().await;
 }
 
 #[tokio::test]
 async fn nothing_runs_before_the_first_release() {
-    let world = World::with(running()).await;
-    let app = world.sandbox.create_app("shop").unwrap();
-    world
+    let fixture = SandboxFixture::with(running()).await;
+    let app = fixture.sandbox.create_app("shop").unwrap();
+    fixture
         .sandbox
         .set_app_command(app, "echo own; sleep 600")
         .unwrap();
-    let state = world
+    let state = fixture
         .sandbox
         .read(|market| market.app(app).unwrap().process);
     assert_eq!(state, ProcessState::None);
-    world
+    fixture
         .sandbox
         .provision(app, "dev", Default::default())
         .await
         .unwrap();
-    said(&world, app, "own").await;
-    world.sandbox.stop().await;
-    let state = world
+    said(&fixture, app, "own").await;
+    fixture.sandbox.stop().await;
+    let state = fixture
         .sandbox
         .read(|market| market.app(app).unwrap().process);
     assert_eq!(state, ProcessState::Stopped);
+}
+
+#[tokio::test]
+async fn a_command_has_the_limit_of_open_files_that_it_is_given() {
+    let fixture = SandboxFixture::with(SandboxSettings {
+        app_command: Some("echo \"it's $(ulimit -S -n)\"; exec sleep 600".to_owned()),
+        app_files: Some(300),
+        ..settings()
+    })
+    .await;
+    let (app, _) = fixture.ready_addon("shop").await;
+    assert_eq!(said(&fixture, app, "it's").await.text, "it's 300");
+    fixture.sandbox.stop().await;
 }

@@ -83,14 +83,14 @@ pub fn full_config(password: &str) -> Value {
 }
 
 /// A sandbox, its provider, and a client; all end with it.
-pub struct World {
+pub struct SandboxFixture {
     pub sandbox: Sandbox,
     pub provider: FakeProvider,
     pub http: reqwest::Client,
     task: JoinHandle<()>,
 }
 
-impl Drop for World {
+impl Drop for SandboxFixture {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -105,12 +105,12 @@ pub fn settings() -> SandboxSettings {
     settings
 }
 
-impl World {
-    pub async fn new() -> World {
-        World::with(settings()).await
+impl SandboxFixture {
+    pub async fn new() -> SandboxFixture {
+        SandboxFixture::with(settings()).await
     }
 
-    pub async fn with(mut settings: SandboxSettings) -> World {
+    pub async fn with(mut settings: SandboxSettings) -> SandboxFixture {
         let provider = FakeProvider::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/heroku", listener.local_addr().unwrap());
@@ -120,7 +120,7 @@ impl World {
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         settings.provider_base_url = format!("{url}/resources");
         settings.provider_sso_url = format!("{url}/sso");
-        World {
+        SandboxFixture {
             sandbox: Sandbox::start(settings).await.unwrap(),
             provider,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

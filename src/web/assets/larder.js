@@ -22,6 +22,8 @@
 
   // A second click must not send a form twice. Undone when the browser brings the page back from its memory.
   document.addEventListener("submit", (event) => {
+    // A download leaves the page where it is, so its buttons must go on working.
+    if (event.submitter?.hasAttribute("data-download")) return;
     for (const button of event.target.querySelectorAll("button")) {
       setTimeout(() => (button.disabled = true));
     }

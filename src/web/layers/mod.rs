@@ -1,22 +1,26 @@
 //! What surrounds every request, marketplaces' included.
 
+mod line_budget;
+
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::error::Fault;
+use self::line_budget::LineBudget;
+use super::error::PageError;
+use super::guard::Remote;
 use super::settings::WebSettings;
 use crate::domain::CacheId;
 
@@ -30,7 +34,10 @@ pub fn around(routes: Router, settings: &Arc<WebSettings>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(with(), time_limit))
         .layer(middleware::from_fn_with_state(with(), fault_pages))
-        .layer(middleware::from_fn(observe))
+        .layer(middleware::from_fn_with_state(
+            LineBudget::default(),
+            observe,
+        ))
         .layer(middleware::map_response_with_state(with(), headers))
 }
 
@@ -75,7 +82,12 @@ async fn headers(State(settings): State<Arc<WebSettings>>, mut response: Respons
 
 /// Gives each request an id, and the log a line when it is answered. The id is always ours: a caller's could
 /// say anything.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(
+    State(lines): State<LineBudget>,
+    Remote(remote): Remote,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = Uuid::new_v4().simple().to_string();
     let span = tracing::info_span!(
         "request",
@@ -83,14 +95,40 @@ async fn observe(request: Request, next: Next) -> Response {
         method = %request.method(),
         path = %loggable(&request),
     );
+    // Routes are few; paths and methods are whatever a client makes up.
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    // A balancer asks every few seconds; what it hears it tells in its own log.
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     async move {
         let started = Instant::now();
         let mut response = next.run(request).await;
-        tracing::info!(
-            status = response.status().as_u16(),
-            elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "answered"
-        );
+        let status = response.status().as_u16();
+        let seconds = started.elapsed().as_secs_f64();
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.clone()),
+            ("status", status.to_string()),
+        ];
+        metrics::counter!("larder_http_requests_total", &labels).increment(1);
+        metrics::histogram!("larder_http_request_duration_seconds", "route" => route)
+            .record(seconds);
+        let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // A fault of ours is told, whoever has many of them.
+        if is_probe || (status < 500 && !lines.has_line(remote)) {
+            tracing::debug!(status, elapsed_us, "answered");
+        } else {
+            tracing::info!(status, elapsed_us, "answered");
+        }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", id);
         }
@@ -142,7 +180,7 @@ async fn fault_pages(
 ) -> Response {
     let dashboard = dashboard_of(request.uri().path());
     let response = next.run(request).await;
-    match response.extensions().get::<Fault>() {
+    match response.extensions().get::<PageError>() {
         Some(fault) => fault.page(&settings, dashboard),
         None => response,
     }
@@ -163,14 +201,14 @@ async fn time_limit(
 ) -> Response {
     match tokio::time::timeout(settings.request_timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Fault::TooSlow.into_response(),
+        Err(_) => PageError::TooSlow.into_response(),
     }
 }
 
 /// The panic's own message went to the log by the panic hook; it may hold anything, so it goes nowhere else.
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a handler panicked");
-    Fault::Internal.into_response()
+    PageError::Internal.into_response()
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ async fn panics() -> &'static str {
     panic!("the password is hunter2")
 }
 
-async fn takes(body: Result<Bytes, BytesRejection>) -> Result<String, Fault> {
-    let body = body.map_err(|_| Fault::TooLarge)?;
+async fn takes(body: Result<Bytes, BytesRejection>) -> Result<String, PageError> {
+    let body = body.map_err(|_| PageError::TooLarge)?;
     Ok(body.len().to_string())
 }
 
@@ -43,11 +43,11 @@ fn app(public_url: &str) -> Router {
         .route("/panics", get(panics))
         .route("/hangs", get(std::future::pending::<()>))
         .route("/takes", post(takes))
-        .route("/d/{sso_hash}", get(async || Fault::NotFound))
-        .route("/caches/{id}/full", get(async || Fault::PrimaryStays))
-        .route("/caches/{id}/away", get(async || Fault::Unavailable))
-        .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
-        .fallback(async || Fault::NotFound);
+        .route("/d/{sso_hash}", get(async || PageError::NotFound))
+        .route("/caches/{id}/full", get(async || PageError::PrimaryStays))
+        .route("/caches/{id}/away", get(async || PageError::Unavailable))
+        .method_not_allowed_fallback(async || PageError::MethodNotAllowed)
+        .fallback(async || PageError::NotFound);
     around(routes, &settings(public_url))
 }
 
@@ -71,7 +71,7 @@ async fn answer_to(request: Request<Body>) -> (Response, String) {
     (Response::from_parts(parts, Body::empty()), text)
 }
 
-async fn look(path: &str) -> (Response, String) {
+async fn fetch(path: &str) -> (Response, String) {
     ask(Method::GET, path, Body::empty()).await
 }
 
@@ -85,7 +85,7 @@ async fn every_answer_carries_the_headers() {
         ("/panics", 500),
         ("/hangs", 503),
     ] {
-        let (answer, _) = look(path).await;
+        let (answer, _) = fetch(path).await;
         assert_eq!(answer.status().as_u16(), status, "{path}");
         let header = |name: &str| {
             let value = answer.headers().get(name);
@@ -102,6 +102,10 @@ async fn every_answer_carries_the_headers() {
         }
         assert!(!policy.contains("unsafe"));
         assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("x-frame-options"), "DENY");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+        let refused = header("permissions-policy").to_str().unwrap();
+        assert_eq!(refused, "camera=(), geolocation=(), microphone=()");
         assert_eq!(header("referrer-policy"), "no-referrer");
         assert_eq!(header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(header("cache-control"), "no-store");
@@ -120,7 +124,7 @@ async fn plain_http_promises_no_https_and_files_may_be_kept() {
 
 #[tokio::test]
 async fn a_panic_says_nothing_of_itself() {
-    let (answer, page) = look("/panics").await;
+    let (answer, page) = fetch("/panics").await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(page.contains("Something went wrong on our side"));
     assert!(!page.contains("hunter2"));
@@ -143,8 +147,8 @@ async fn bodies_up_to_the_limit_are_taken() {
 
 #[tokio::test]
 async fn what_is_unknown_looks_the_same_everywhere() {
-    let (_, nowhere) = look("/nowhere").await;
-    let (_, old_hash) = look(&format!("/d/{HASH}")).await;
+    let (_, nowhere) = fetch("/nowhere").await;
+    let (_, old_hash) = fetch(&format!("/d/{HASH}")).await;
     assert_eq!(nowhere, old_hash);
     assert!(nowhere.contains("There is nothing here"));
     assert!(!nowhere.contains("/caches/"));
@@ -152,9 +156,9 @@ async fn what_is_unknown_looks_the_same_everywhere() {
 
 #[tokio::test]
 async fn a_fault_on_the_dashboard_leads_back_to_it() {
-    let (_, page) = look("/caches/7/full").await;
+    let (_, page) = fetch("/caches/7/full").await;
     assert!(page.contains("href=\"/caches/7\""), "{page}");
-    let (answer, _) = look("/caches/7/away").await;
+    let (answer, _) = fetch("/caches/7/away").await;
     assert_eq!(answer.headers()["retry-after"], "5");
 }
 
@@ -184,9 +188,9 @@ async fn the_log_tells_of_the_request_and_hides_the_hash() {
         .with_ansi(false)
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    look(&format!("/d/{HASH}?again={HASH}")).await;
-    look(&format!("/mistyped/{HASH}")).await;
-    look("/caches/7/full?x=secret-of-a-query").await;
+    fetch(&format!("/d/{HASH}?again={HASH}")).await;
+    fetch(&format!("/mistyped/{HASH}")).await;
+    fetch("/caches/7/full?x=secret-of-a-query").await;
 
     let log = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("path=/d/{sso_hash}"), "{log}");
@@ -214,6 +218,7 @@ fn no_hash_reaches_the_log() {
         assert!(!shown.contains(&HASH[4..40]), "{path} -> {shown}");
     }
     assert_eq!(masked("/d/abc"), "/d/***");
+    assert_eq!(masked("/d/"), "/d/", "there is nothing to hide");
 }
 
 #[test]
@@ -221,7 +226,7 @@ fn ordinary_paths_are_logged_as_they_are() {
     for path in [
         "/",
         "/caches/7/credentials/4F2A90/promote",
-        "/heroku/resources/01234567-89ab-cdef-0123-456789abcdef",
+        "/market/resources/01234567-89ab-cdef-0123-456789abcdef",
     ] {
         assert_eq!(masked(path), path);
     }
@@ -233,4 +238,44 @@ fn faults_lead_back_to_the_dashboard_they_happened_in() {
     assert_eq!(dashboard_of("/caches/7"), Some(CacheId(7)));
     assert_eq!(dashboard_of("/d/7"), None);
     assert_eq!(dashboard_of("/caches/x"), None);
+}
+
+/// The clock stands still.
+#[tokio::test(start_paused = true)]
+async fn an_address_has_so_many_lines_and_no_more() {
+    let printed = Printed::default();
+    let into = printed.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || into.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let app = app("https://cache.example.com");
+    let ask = async |from: [u8; 4], path: &str| {
+        let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let peer = std::net::SocketAddr::from((from, 4711));
+        request
+            .extensions_mut()
+            .insert(axum::extract::ConnectInfo(peer));
+        app.clone().oneshot(request).await.unwrap();
+    };
+    let lines = |part: &str| {
+        let log = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+        let answered = |line: &&str| line.contains(part) && !line.contains("had no lines");
+        log.lines().filter(answered).count()
+    };
+    for _ in 0..5_000 {
+        ask([203, 0, 113, 9], "/nowhere").await;
+    }
+    assert_eq!(lines("answered"), 600);
+    ask([203, 0, 113, 8], "/fine").await;
+    assert_eq!(lines("path=/fine"), 1, "another address has its own");
+    ask([203, 0, 113, 9], "/panics").await;
+    assert_eq!(lines("status=500"), 1, "a fault of ours is told");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    ask([203, 0, 113, 9], "/fine").await;
+    let log = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("remote=203.0.113.9 left_out=4400"), "{log}");
+    assert_eq!(lines("path=/fine"), 2);
 }

@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 
 use super::browser::{Browser, between};
-use super::house::House;
-use crate::domain::CacheId;
+use super::fixture::WebFixture;
+use crate::domain::{CacheId, Capabilities};
 
-async fn shop(house: &House) -> (CacheId, Browser) {
-    let resource = house.provision("shop").await;
-    (resource.cache, Browser::signed_in(house, &resource).await)
+async fn shop(fixture: &WebFixture) -> (CacheId, Browser) {
+    let resource = fixture.provision("shop").await;
+    (resource.cache, Browser::signed_in(fixture, &resource).await)
 }
 
 /// Passwords on a page: words of 32 hexadecimal characters.
@@ -29,8 +29,8 @@ fn row<'a>(page: &'a str, username: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_new_credential_shows_its_password_only_when_asked() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let before = owner.usernames(cache).await;
     let answer = owner.act(cache, "credentials", "").await;
     assert_eq!(answer.location(), format!("/caches/{cache}"));
@@ -40,7 +40,7 @@ async fn a_new_credential_shows_its_password_only_when_asked() {
     assert!(page.contains(&format!("Credential {new} was added")));
     assert!(passwords(&page).is_empty());
     let reloaded = owner.page(cache).await;
-    assert!(!reloaded.contains("was added"), "a notice is shown once");
+    assert!(!reloaded.contains("was added"), "a flash is shown once");
 
     let shown = owner
         .act(cache, &format!("credentials/{new}/reveal"), "")
@@ -49,7 +49,7 @@ async fn a_new_credential_shows_its_password_only_when_asked() {
     assert_eq!(shown.headers["cache-control"], "no-store");
     let found = passwords(&shown.body);
     let username = new.parse().unwrap();
-    let expected = house.store.password(cache, &username);
+    let expected = fixture.store.password(cache, &username);
     assert_eq!(found, [expected.await.unwrap().unwrap().expose()]);
     assert!(row(&shown.body, new).contains(&found[0]));
     assert!(passwords(&owner.page(cache).await).is_empty());
@@ -57,8 +57,8 @@ async fn a_new_credential_shows_its_password_only_when_asked() {
 
 #[tokio::test]
 async fn a_full_plan_adds_no_more() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     for _ in 0..2 {
         owner.act(cache, "credentials", "").await;
     }
@@ -72,8 +72,8 @@ async fn a_full_plan_adds_no_more() {
 
 #[tokio::test]
 async fn ticked_boxes_are_what_a_credential_may_do() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let name = owner.usernames(cache).await.remove(0);
     let action = format!("credentials/{name}/capabilities");
     let answer = owner.act(cache, &action, "flush=on").await;
@@ -83,17 +83,46 @@ async fn ticked_boxes_are_what_a_credential_may_do() {
     let row = row(&page, &name);
     assert!(row.contains("name=\"flush\" value=\"on\" checked"));
     assert!(row.contains("name=\"write\" value=\"on\">"));
-    assert!(row.contains("name=\"api\" value=\"on\">"));
+    assert!(!page.contains("name=\"api\""), "there is no API to allow");
     assert!(
-        page.contains("write=false flush=true api=false"),
-        "an event"
+        page.contains("write=false flush=true api=true"),
+        "what has no box stays as it is"
     );
+}
+
+/// The rights that have no box are those of the credential itself, not of another one.
+#[tokio::test]
+async fn boxes_leave_the_other_rights_of_that_credential() {
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
+    owner.act(cache, "credentials", "").await;
+    let second = owner.usernames(cache).await.pop().unwrap();
+    let mut tx = fixture.store.begin().await.unwrap();
+    let found = tx.credential(cache, &second.parse().unwrap()).await;
+    let held = found.unwrap().unwrap();
+    let without_api = held.capabilities.with(Capabilities::API, false);
+    tx.set_capabilities(held.id, without_api).await.unwrap();
+    tx.commit().await.unwrap();
+    let action = format!("credentials/{second}/capabilities");
+    owner.act(cache, &action, "write=on").await;
+    let page = owner.page(cache).await;
+    assert!(page.contains("write=true flush=false api=false"));
+}
+
+#[tokio::test]
+async fn a_push_that_was_asked_for_is_said_to_be_under_way() {
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
+    let answer = owner.act(cache, "config-vars/push", "").await;
+    assert_eq!(answer.location(), format!("/caches/{cache}"));
+    let page = owner.page(cache).await;
+    assert!(page.contains("The config vars are being pushed"));
 }
 
 #[tokio::test]
 async fn promotion_moves_the_mark_and_waits_for_the_provider() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let old = owner.usernames(cache).await.remove(0);
     owner.act(cache, "credentials", "").await;
     let new = owner.usernames(cache).await.pop().unwrap();
@@ -103,7 +132,7 @@ async fn promotion_moves_the_mark_and_waits_for_the_provider() {
     let page = owner.page(cache).await;
     assert!(page.contains(&format!("{new} is now the primary")));
     assert!(page.contains("Config vars: Pending"));
-    assert!(page.contains("Heroku is being given the new values"));
+    assert!(page.contains("Acme Market is being given the new values"));
     assert!(row(&page, &new).contains("Primary"));
     assert!(!row(&page, &old).contains("Primary"));
     assert_eq!(owner.usernames(cache).await, [new, old]);
@@ -111,8 +140,8 @@ async fn promotion_moves_the_mark_and_waits_for_the_provider() {
 
 #[tokio::test]
 async fn rotating_takes_one_click_and_deleting_the_old_one_too_early_asks() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let old = owner.usernames(cache).await.remove(0);
     let action = format!("credentials/{old}/rotate");
     for _double_click in 0..2 {
@@ -123,7 +152,7 @@ async fn rotating_takes_one_click_and_deleting_the_old_one_too_early_asks() {
     let names = owner.usernames(cache).await;
     assert_eq!(names[1..], [old.as_str()]);
     assert!(page.contains(&format!("{} is the new primary", names[0])));
-    assert!(row(&page, &old).contains("Keep it: Heroku has not taken the new values yet."));
+    assert!(row(&page, &old).contains("Keep it: Acme Market has not taken the new values yet."));
 
     let action = format!("credentials/{old}/delete");
     let answer = owner.act(cache, &action, "").await;
@@ -136,14 +165,14 @@ async fn rotating_takes_one_click_and_deleting_the_old_one_too_early_asks() {
 
 #[tokio::test]
 async fn deleting_asks_when_something_is_connected() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let primary = owner.usernames(cache).await.remove(0);
     owner.act(cache, "credentials", "").await;
     let name = owner.usernames(cache).await.pop().unwrap();
     let action = format!("credentials/{name}/delete");
 
-    house.plane.connect(cache, &name, 12);
+    fixture.plane.connect(cache, &name, 12);
     let answer = owner.act(cache, &action, "").await;
     let question = format!("/caches/{cache}/{action}");
     assert_eq!(answer.location(), question);
@@ -166,8 +195,8 @@ async fn deleting_asks_when_something_is_connected() {
 
 #[tokio::test]
 async fn an_idle_credential_is_deleted_at_once() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     owner.act(cache, "credentials", "").await;
     let name = owner.usernames(cache).await.pop().unwrap();
     let action = format!("credentials/{name}/delete");
@@ -178,25 +207,26 @@ async fn an_idle_credential_is_deleted_at_once() {
 
 #[tokio::test]
 async fn flushing_names_the_items_first_and_is_listed_once() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
-    house.plane.fill(cache, 18_233, 7_340_032);
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
+    fixture.plane.fill(cache, 18_233, 7_340_032);
     let asked = owner.get(&format!("/caches/{cache}/flush")).await;
-    assert!(asked.body.contains("18,233 items (7 MiB)"));
+    assert!(asked.body.contains("<strong>18,233 items</strong>"));
     let answer = owner.act(cache, "flush", "").await;
     assert_eq!(answer.location(), format!("/caches/{cache}"));
     let page = owner.page(cache).await;
     assert!(page.contains("The cache was flushed"));
-    assert!(page.contains("18,233 items are gone, 7 MiB free again."));
+    assert!(page.contains("18,233 items are gone."));
+    assert!(!page.contains("free again"), "the panel has the figure");
     assert_eq!(page.matches("<strong>Flushed</strong>").count(), 1);
 }
 
 #[tokio::test]
 async fn words_of_others_stay_words() {
-    let house = House::build().await;
+    let fixture = WebFixture::build().await;
     let sly = "<script>alert(1)</script>\"><img src=x onerror=alert(1)>'";
-    let resource = house.provision(sly).await;
-    let mut owner = Browser::signed_in(&house, &resource).await;
+    let resource = fixture.provision(sly).await;
+    let mut owner = Browser::signed_in(&fixture, &resource).await;
     let page = owner.page(resource.cache).await;
     assert!(!page.contains("<script>alert") && !page.contains("<img"));
     assert!(page.contains("&#60;script&#62;alert(1)"));
@@ -208,8 +238,8 @@ async fn words_of_others_stay_words() {
 
 #[tokio::test]
 async fn balancers_and_browsers_get_what_they_ask_for() {
-    let house = House::build().await;
-    let mut anyone = Browser::new(&house.app);
+    let fixture = WebFixture::build().await;
+    let mut anyone = Browser::new(&fixture.app);
     assert_eq!(anyone.get("/healthz").await.body, "ok\n");
     assert_eq!(anyone.get("/readyz").await.body, "ready\n");
     let page = anyone.get("/nowhere").await.body;
@@ -232,8 +262,8 @@ async fn balancers_and_browsers_get_what_they_ask_for() {
 
 #[tokio::test]
 async fn a_certificate_is_issued_once_for_each_page_and_its_key_shown_once() {
-    let house = House::build().await;
-    let (cache, mut owner) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
     let name = owner.usernames(cache).await.remove(0);
     let action = format!("credentials/{name}/certificates");
     let page = format!("/caches/{cache}/{action}");
@@ -270,6 +300,24 @@ async fn a_certificate_is_issued_once_for_each_page_and_its_key_shown_once() {
     let dashboard = owner.page(cache).await;
     assert!(dashboard.contains(&format!("A certificate of {name} was revoked")));
     assert!(row(&dashboard, &name).contains("Certificates (1)"));
+
+    let left = owner.get(&page).await.body;
+    let left = between(&left, "name=\"after\" value=\"", "\"").to_owned();
+    fixture.plane.connect_by_certificate(cache, &left, 3);
+    let fingerprint = format!("fingerprint={left}");
+    let asked = owner.act(cache, &revoke, &fingerprint).await;
+    let question = format!("/caches/{cache}/{revoke}?{fingerprint}");
+    assert_eq!(asked.location(), question, "it would close connections");
+    let asked = owner.get(&question).await.body;
+    assert!(asked.contains("closes <strong>3 live connections</strong>"));
+    assert!(row(&owner.page(cache).await, &name).contains("Certificates (1)"));
+    let of_nobody = format!("/caches/{cache}/{revoke}?fingerprint=zz");
+    let of_nobody = owner.get(&of_nobody).await;
+    assert!(of_nobody.body.contains("1 of 5 in use."), "which there are");
+    let confirmed = format!("{fingerprint}&confirmed=yes");
+    owner.act(cache, &revoke, &confirmed).await;
+    let dashboard = owner.page(cache).await;
+    assert!(row(&dashboard, &name).contains("Issue certificate"));
     let unknown = owner
         .get(&format!("/caches/{cache}/credentials/ABCDEF/certificates"))
         .await;

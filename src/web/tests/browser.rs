@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use tower::ServiceExt;
 
-use super::house::{self, House};
+use super::fixture::{self, WebFixture};
 use crate::domain::{CacheId, Resource};
 
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -42,14 +42,14 @@ impl Browser {
     }
 
     /// A browser that came in by the marketplace's sign-on.
-    pub async fn signed_in(house: &House, resource: &Resource) -> Browser {
-        let mut browser = Browser::new(&house.app);
-        browser.sign_in(house, resource).await;
+    pub async fn signed_in(fixture: &WebFixture, resource: &Resource) -> Browser {
+        let mut browser = Browser::new(&fixture.app);
+        browser.sign_in(fixture, resource).await;
         browser
     }
 
-    pub async fn sign_in(&mut self, house: &House, resource: &Resource) {
-        let form = house.sso_form(&resource.external_id);
+    pub async fn sign_in(&mut self, fixture: &WebFixture, resource: &Resource) {
+        let form = fixture.sso_form(&resource.external_id);
         let answer = self.sign_on(&form).await;
         assert_eq!(answer.location(), format!("/caches/{}", resource.cache));
     }
@@ -57,10 +57,10 @@ impl Browser {
     /// Brings a marketplace's form.
     pub async fn sign_on(&mut self, form: &str) -> Answer {
         let from = [
-            ("origin", "https://dashboard.heroku.com"),
+            ("origin", "https://market.example"),
             ("sec-fetch-site", "cross-site"),
         ];
-        self.post("/heroku/sso", form, &from).await
+        self.post("/market/sso", form, &from).await
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {
@@ -79,7 +79,7 @@ impl Browser {
     pub async fn act(&mut self, cache: CacheId, action: &str, fields: &str) -> Answer {
         let form = format!("csrf={}&{fields}", self.token(cache).await);
         let headers = [
-            (ORIGIN.as_str(), house::ORIGIN),
+            (ORIGIN.as_str(), fixture::ORIGIN),
             ("sec-fetch-site", "same-origin"),
         ];
         let path = format!("/caches/{cache}/{action}");

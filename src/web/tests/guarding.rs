@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode};
 
 use super::browser::{Browser, FORM};
-use super::house::{House, ORIGIN};
+use super::fixture::{ORIGIN, WebFixture};
 use crate::domain::{CacheId, Resource};
 use crate::web::router::{Route, Who, table};
 
@@ -25,9 +25,9 @@ fn at(route: &Route, cache: i64, username: &str) -> String {
 }
 
 /// A cache with a secondary, so that every action has something to act on.
-async fn shop(house: &House) -> (Resource, Browser, String) {
-    let resource = house.provision("shop").await;
-    let mut owner = Browser::signed_in(house, &resource).await;
+async fn shop(fixture: &WebFixture) -> (Resource, Browser, String) {
+    let resource = fixture.provision("shop").await;
+    let mut owner = Browser::signed_in(fixture, &resource).await;
     owner.act(resource.cache, "credentials", "").await;
     owner.page(resource.cache).await;
     let secondary = owner.usernames(resource.cache).await.pop().unwrap();
@@ -36,15 +36,15 @@ async fn shop(house: &House) -> (Resource, Browser, String) {
 
 #[tokio::test]
 async fn without_a_login_every_cache_looks_the_same() {
-    let house = House::build().await;
-    let (resource, _, username) = shop(&house).await;
-    let mut stranger = Browser::new(&house.app);
+    let fixture = WebFixture::build().await;
+    let (resource, _, username) = shop(&fixture).await;
+    let mut anonymous = Browser::new(&fixture.app);
     for route in routes(&[Who::OwnerLooks, Who::OwnerActs]) {
         for method in [Method::GET, Method::POST] {
             let mut ask = async |cache| {
                 let headers = [("content-type", FORM)];
                 let path = at(&route, cache, &username);
-                let answer = stranger.send(method.clone(), &path, Body::empty(), &headers);
+                let answer = anonymous.send(method.clone(), &path, Body::empty(), &headers);
                 answer.await
             };
             let (known, unknown) = (ask(resource.cache.0).await, ask(999).await);
@@ -60,10 +60,10 @@ async fn without_a_login_every_cache_looks_the_same() {
 
 #[tokio::test]
 async fn another_cache_looks_like_none() {
-    let house = House::build().await;
-    let (resource, mut owner, username) = shop(&house).await;
-    let blog = house.provision("blog").await;
-    let mut eve = Browser::signed_in(&house, &blog).await;
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, username) = shop(&fixture).await;
+    let blog = fixture.provision("blog").await;
+    let mut eve = Browser::signed_in(&fixture, &blog).await;
     let token = eve.token(blog.cache).await;
     let before = owner.page(resource.cache).await;
     for route in routes(&[Who::OwnerLooks, Who::OwnerActs]) {
@@ -80,12 +80,58 @@ async fn another_cache_looks_like_none() {
     assert_eq!(owner.page(resource.cache).await, before);
 }
 
+/// Where a browser is sent next never comes from what it sent.
+#[tokio::test]
+async fn no_request_chooses_where_it_is_sent_next() {
+    let fixture = WebFixture::build().await;
+    let (resource, _, username) = shop(&fixture).await;
+    let outside = [
+        "//evil.example",
+        "/\\evil.example",
+        "https:evil.example",
+        "%0d%0aLocation:%20//evil.example",
+    ];
+    let mut sent_on = 0;
+    for route in table() {
+        for place in outside {
+            let mut owner = Browser::signed_in(&fixture, &resource).await;
+            let token = owner.token(resource.cache).await;
+            let asks = ["next", "return", "return_to", "url", "redirect"]
+                .map(|name| format!("{name}={place}"));
+            let asks = asks.join("&");
+            let path = format!("{}?{asks}", at(&route, resource.cache.0, &username));
+            let form = Body::from(format!("csrf={token}&confirmed=yes&{asks}"));
+            let headers = [
+                ("content-type", FORM),
+                ("origin", ORIGIN),
+                ("host", "evil.example"),
+                ("x-forwarded-host", "evil.example"),
+                ("x-forwarded-proto", "http"),
+                ("forwarded", "host=evil.example;proto=http"),
+            ];
+            let answer = owner
+                .send(route.method.clone(), &path, form, &headers)
+                .await;
+            if let Some(next) = answer.headers.get("location") {
+                let next = next.to_str().unwrap();
+                assert!(
+                    next.starts_with("/caches/") || next.starts_with("/d/") || next == "/",
+                    "{next}"
+                );
+                sent_on += 1;
+            }
+            assert!(!answer.body.contains("evil.example"), "{}", route.path);
+        }
+    }
+    assert!(sent_on > 0);
+}
+
 #[tokio::test]
 async fn a_session_opens_no_other_cache_under_its_name() {
-    let house = House::build().await;
-    let (resource, _, _) = shop(&house).await;
-    let blog = house.provision("blog").await;
-    let mut eve = Browser::signed_in(&house, &blog).await;
+    let fixture = WebFixture::build().await;
+    let (resource, _, _) = shop(&fixture).await;
+    let blog = fixture.provision("blog").await;
+    let mut eve = Browser::signed_in(&fixture, &blog).await;
     let own = eve.cookies.values().next().unwrap().clone();
     let forged = format!("__Host-larder-{}", resource.cache);
     eve.cookies.insert(forged, own);
@@ -95,11 +141,11 @@ async fn a_session_opens_no_other_cache_under_its_name() {
 
 #[tokio::test]
 async fn nothing_changes_without_token_and_source() {
-    let house = House::build().await;
-    let (resource, mut owner, username) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, username) = shop(&fixture).await;
     let cache = resource.cache;
     let token = owner.token(cache).await;
-    let mut other_login = Browser::signed_in(&house, &resource).await;
+    let mut other_login = Browser::signed_in(&fixture, &resource).await;
     let other_token = other_login.token(cache).await;
     assert_ne!(token, other_token);
     let before = owner.page(cache).await;
@@ -136,8 +182,8 @@ async fn nothing_changes_without_token_and_source() {
 
 #[tokio::test]
 async fn actions_cannot_be_opened_like_pages() {
-    let house = House::build().await;
-    let (resource, mut owner, username) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, username) = shop(&fixture).await;
     let cache = resource.cache;
     let token = owner.token(cache).await;
     let before = owner.page(cache).await;
@@ -162,8 +208,8 @@ async fn actions_cannot_be_opened_like_pages() {
 
 #[tokio::test]
 async fn broken_bodies_are_refused_and_change_nothing() {
-    let house = House::build().await;
-    let (resource, mut owner, username) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, username) = shop(&fixture).await;
     let cache = resource.cache;
     let token = owner.token(cache).await;
     let before = owner.page(cache).await;
@@ -185,11 +231,10 @@ async fn broken_bodies_are_refused_and_change_nothing() {
 
 #[tokio::test]
 async fn odd_addresses_are_not_found() {
-    let house = House::build().await;
-    let (resource, mut owner, _) = shop(&house).await;
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, _) = shop(&fixture).await;
     let CacheId(id) = resource.cache;
     for path in [
-        "/",
         "/caches",
         "/caches/0",
         "/caches/-1",
@@ -215,14 +260,14 @@ async fn odd_addresses_are_not_found() {
 /// What a login sees is never kept, whatever the route answers.
 #[tokio::test]
 async fn every_answer_of_every_route_carries_the_headers() {
-    let house = House::build().await;
-    let (resource, mut owner, username) = shop(&house).await;
-    let mut stranger = Browser::new(&house.app);
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, username) = shop(&fixture).await;
+    let mut anonymous = Browser::new(&fixture.app);
     for route in table() {
         let path = at(&route, resource.cache.0, &username)
             .replace("{sso_hash}", "unknown")
             .replace("{file}", "unknown");
-        for browser in [&mut owner, &mut stranger] {
+        for browser in [&mut owner, &mut anonymous] {
             let answer = browser.send(route.method.clone(), &path, Body::empty(), &[]);
             let answer = answer.await;
             assert!(answer.status.as_u16() < 500, "{path}: {}", answer.status);
@@ -233,8 +278,47 @@ async fn every_answer_of_every_route_carries_the_headers() {
             assert!(answer.headers.contains_key("strict-transport-security"));
         }
     }
-    let mut heroku = Browser::new(&house.app);
-    let answer = heroku.post("/heroku/resources", "", &[]).await;
+    let mut market = Browser::new(&fixture.app);
+    let answer = market.post("/market/resources", "", &[]).await;
     assert_eq!(answer.body, "{}", "marketplaces' routes are mounted");
     assert!(answer.headers.contains_key("content-security-policy"));
+}
+
+/// Whoever is turned away by the guard is noted, as often as it happens (security.md OP-2).
+#[tokio::test]
+async fn what_the_guard_refuses_is_audited() {
+    let fixture = WebFixture::build().await;
+    let (resource, mut owner, _) = shop(&fixture).await;
+    let blog = fixture.provision("blog").await;
+    let mut eve = Browser::signed_in(&fixture, &blog).await;
+    for _ in 0..3 {
+        let page = eve.get(&format!("/caches/{}", resource.cache)).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND);
+        let flush = format!("/caches/{}/flush", resource.cache);
+        let forged = owner.post(&flush, "csrf=guess&confirmed=yes", &[]).await;
+        assert_eq!(forged.status, StatusCode::FORBIDDEN);
+        let foreign = [("origin", "https://evil.example")];
+        let forged = owner
+            .post(&flush, "csrf=guess&confirmed=yes", &foreign)
+            .await;
+        assert_eq!(forged.status, StatusCode::FORBIDDEN);
+    }
+    // Nobody is told of who has no sign-in at all, and of who acts as they may.
+    Browser::new(&fixture.app)
+        .get(&format!("/caches/{}", resource.cache))
+        .await;
+    owner.page(resource.cache).await;
+    fixture.access.record_last_refused_calls().await.unwrap();
+    let audit = fixture.store.audit_of_none(100).await.unwrap();
+    let times = |action: &str| {
+        let rows = audit.iter().filter(|row| row.entry.action == action);
+        rows.map(|row| row.times).sum::<u64>()
+    };
+    assert_eq!((times("session.refused"), times("form.refused")), (3, 6));
+    assert!(
+        audit
+            .iter()
+            .all(|row| row.entry.action.ends_with(".refused")),
+        "{audit:?}"
+    );
 }

@@ -251,13 +251,13 @@ public class WithSpymemcached {
         });
         CHECKS.put("wrong-password", main -> {
             // The library repeats a refused login for ever, in the background; its calls end by their own time limit.
-            MemcachedClient stranger = connect("MEMCACHIER", "not-the-password", 2_000);
+            MemcachedClient anonymous = connect("MEMCACHIER", "not-the-password", 2_000);
             try {
-                same(stranger.get("set-get"), "an error");
+                same(anonymous.get("set-get"), "an error");
             } catch (OperationTimeoutException refused) {
                 return;
             } finally {
-                stranger.shutdown();
+                anonymous.shutdown();
             }
         });
 

@@ -230,12 +230,12 @@ const checks = {
     await usable(main);
   },
   'wrong-password': async () => {
-    const stranger = connect('full', 'not-the-password');
-    const fault = await stranger.get('set-get').then(
+    const anonymous = connect('full', 'not-the-password');
+    const fault = await anonymous.get('set-get').then(
       () => new Error('no error'),
       (error) => error,
     );
-    stranger.close();
+    anonymous.close();
     // The library rejects with this text itself, not with an error object.
     same(String(fault), 'Memcached server authentication failed!');
   },

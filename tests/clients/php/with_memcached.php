@@ -257,9 +257,9 @@ $checks = [
         usable($main);
     },
     'wrong-password' => function () {
-        $stranger = connect('full', 'not-the-password');
-        same($stranger->get('set-get'), false);
-        same([$stranger->getResultCode(), $stranger->getResultMessage()], [Memcached::RES_AUTH_FAILURE, 'AUTHENTICATION FAILURE']);
+        $anonymous = connect('full', 'not-the-password');
+        same($anonymous->get('set-get'), false);
+        same([$anonymous->getResultCode(), $anonymous->getResultMessage()], [Memcached::RES_AUTH_FAILURE, 'AUTHENTICATION FAILURE']);
     },
 ];
 

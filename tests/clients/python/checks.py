@@ -70,7 +70,7 @@ class Adapter:
     def gets(self, key):
         raise Cannot("no cas")
 
-    def cas(self, key, value, unique):
+    def cas(self, key, value, cas_value):
         raise Cannot("no cas")
 
     def touch(self, key, ttl):
@@ -198,10 +198,10 @@ def decr(main, _):
 
 def cas(main, _):
     main.set("cas", b"old")
-    value, unique = main.gets("cas")
+    value, cas_value = main.gets("cas")
     same(value, b"old")
-    same(bool(main.cas("cas", b"new", unique)), True)
-    same(bool(main.cas("cas", b"late", unique)), False)
+    same(bool(main.cas("cas", b"new", cas_value)), True)
+    same(bool(main.cas("cas", b"late", cas_value)), False)
     same(main.get("cas"), b"new")
 
 
@@ -280,9 +280,9 @@ def read_only(main, connect):
     same(reader.get("ro-life"), b"kept")
 
 
-def with_the_unique(reader):
-    _, unique = reader.gets("ro")
-    return reader.cas("ro", b"9", unique)
+def with_the_cas_value(reader):
+    _, cas_value = reader.gets("ro")
+    return reader.cas("ro", b"9", cas_value)
 
 
 WRITES = [
@@ -294,7 +294,7 @@ WRITES = [
     ("prepend", lambda reader: reader.prepend("ro", b"9")),
     ("incr", lambda reader: reader.incr("ro", 1)),
     ("decr", lambda reader: reader.decr("ro", 1)),
-    ("cas", with_the_unique),
+    ("cas", with_the_cas_value),
     ("delete", lambda reader: reader.delete("ro")),
 ]
 
@@ -336,8 +336,8 @@ def promoted_login(main, connect):
 
 def wrong_password(_, connect):
     try:
-        stranger = connect("full", password="not-the-password")
-        seen = stranger.get("set-get")
+        anonymous = connect("full", password="not-the-password")
+        seen = anonymous.get("set-get")
     except Exception as fault:
         # Each adapter knows its library's own words.
         if not connect("full").auth_failed(fault):

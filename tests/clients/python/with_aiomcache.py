@@ -81,8 +81,8 @@ class Aiomcache(checks.Adapter):
     def gets(self, key):
         return self.call("gets", key)
 
-    def cas(self, key, value, unique):
-        return self.call("cas", key, value, unique)
+    def cas(self, key, value, cas_value):
+        return self.call("cas", key, value, cas_value)
 
     def touch(self, key, ttl):
         return self.call("touch", key, ttl)

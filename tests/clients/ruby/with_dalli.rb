@@ -119,10 +119,10 @@ CHECKS = {
   },
   'cas' => lambda { |main|
     main.set('cas', 'old')
-    value, unique = main.get_cas('cas')
+    value, cas_value = main.get_cas('cas')
     same value, 'old'
-    stored main.set_cas('cas', 'new', unique)
-    same main.set_cas('cas', 'late', unique), false
+    stored main.set_cas('cas', 'new', cas_value)
+    same main.set_cas('cas', 'late', cas_value), false
     same main.get('cas'), 'new'
   },
   'touch' => lambda { |main|

@@ -6,20 +6,20 @@ use tokio::time::{Instant, sleep};
 use std::time::Duration;
 
 use super::LEASES_OVER;
-use super::owners::{Stage, Told, note};
+use super::owners::{KillFixture, Told, note};
 use crate::support::dashboard::Dashboard;
-use crate::support::scene::lines_of;
+use crate::support::full_service::lines_of;
 
 /// Holds the ledger against the service that was just restarted.
-pub async fn inspect(stage: &Stage, kill: u32) {
-    let told: Vec<(AddonId, Told)> = stage
+pub async fn inspect(fixture: &KillFixture, kill: u32) {
+    let told: Vec<(AddonId, Told)> = fixture
         .ledger
         .lock()
         .iter()
         .map(|(id, told)| (*id, told.clone()))
         .collect();
     for (addon, told) in told {
-        let reply = stage
+        let reply = fixture
             .sandbox
             .repeat_provision(addon)
             .await
@@ -32,15 +32,15 @@ pub async fn inspect(stage: &Stage, kill: u32) {
             continue;
         }
         if told.maybe_deprovisioned && reply.status == 410 {
-            note(stage, addon, |told| told.deprovisioned = true);
+            note(fixture, addon, |told| told.deprovisioned = true);
             continue;
         }
         assert!(
             [200, 201].contains(&reply.status) || (reply.status == 202 && told.slow),
             "kill {kill}: {addon:?} is lost: {reply:?}"
         );
-        note(stage, addon, |told| told.maybe_deprovisioned = false);
-        let mut dashboard = stage.dashboard(addon).await;
+        note(fixture, addon, |told| told.maybe_deprovisioned = false);
+        let mut dashboard = fixture.dashboard(addon).await;
         let names = dashboard.usernames().await;
         let primary = names.first().expect("a primary").clone();
         let possible = [Some(told.primary.clone()), told.maybe.clone()];
@@ -66,7 +66,7 @@ pub async fn inspect(stage: &Stage, kill: u32) {
             "kill {kill}: {addon:?} is not on one of {:?}",
             told.plans
         );
-        note(stage, addon, |told| {
+        note(fixture, addon, |told| {
             told.primary = primary;
             told.maybe = None;
         });
@@ -74,19 +74,19 @@ pub async fn inspect(stage: &Stage, kill: u32) {
 }
 
 /// Lets everything promised arrive: variables equal to the primary, a line for every flush and promotion.
-pub async fn settle(stage: &Stage) {
-    let ledger = stage.ledger.lock().clone();
+pub async fn settle(fixture: &KillFixture) {
+    let ledger = fixture.ledger.lock().clone();
     for (addon, told) in ledger.iter().filter(|(_, told)| !told.deprovisioned) {
         let app = told.app.expect("known since the provision");
         let deadline = Instant::now() + LEASES_OVER;
-        let mut dashboard = stage.dashboard(*addon).await;
+        let mut dashboard = fixture.dashboard(*addon).await;
         loop {
             // The schedule may still be at work.
             let primary = match told.rotating {
                 true => dashboard.usernames().await.remove(0),
                 false => told.primary.clone(),
             };
-            let vars = stage.sandbox.config_vars(app);
+            let vars = fixture.sandbox.config_vars(app);
             if vars.get("MEMCACHIER_USERNAME") == Some(&primary) {
                 break;
             }
@@ -95,9 +95,9 @@ pub async fn settle(stage: &Stage) {
             sleep(Duration::from_millis(100)).await;
         }
         if let Some(more) = told.attached {
-            hears_of_flushes(stage, &mut dashboard, more).await;
+            sees_flushes_in_its_log(fixture, &mut dashboard, more).await;
         }
-        let lines = stage.sandbox.wait_for(LEASES_OVER, |market| {
+        let lines = fixture.sandbox.wait_for(LEASES_OVER, |market| {
             let log: Vec<_> = market.app(app)?.log.iter().cloned().collect();
             let all_there = lines_of(&log, "flush").len() >= told.flushes
                 && lines_of(&log, "credentials_promoted").len() >= told.promotions;
@@ -109,9 +109,9 @@ pub async fn settle(stage: &Stage) {
 }
 
 /// An attached app gets the lines of flushes once the attachment was seen.
-async fn hears_of_flushes(stage: &Stage, dashboard: &mut Dashboard, app: AppId) {
+async fn sees_flushes_in_its_log(fixture: &KillFixture, dashboard: &mut Dashboard, app: AppId) {
     let deadline = Instant::now() + LEASES_OVER;
-    while lines_of(&stage.sandbox.log_lines(app), "flush").is_empty() {
+    while lines_of(&fixture.sandbox.log_lines(app), "flush").is_empty() {
         assert!(Instant::now() < deadline, "{app:?} never hears of a flush");
         assert!(dashboard.flush().await.status.is_redirection());
         sleep(Duration::from_millis(500)).await;

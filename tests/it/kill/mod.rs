@@ -17,17 +17,18 @@ use std::time::Duration;
 
 use larder::domain::Timestamp;
 use larder::sandbox::Sandbox;
-use larder::store::seal::MasterKey;
+use larder::store::db::seal::MasterKey;
 use larder::store::{Schema, Store, StoreSettings};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::inspect::{inspect, settle};
-use self::owners::{Browsers, Ledger, Stage, owner};
+use self::owners::{Browsers, KillFixture, Ledger, owner};
+use crate::support::claims::heroku;
 use crate::support::db::{Database, START};
+use crate::support::full_service::{free_port, master_key, plan, sandbox_settings, settings};
 use crate::support::needs;
 use crate::support::process::Process;
-use crate::support::scene::{free_port, master_key, plan, sandbox_settings, settings};
 
 /// A killed process leaves leases of 60 s behind, of a push and of a token's refresh within it.
 const LEASES_OVER: Duration = Duration::from_secs(180);
@@ -78,7 +79,7 @@ async fn run(database: Database, kills: u32) {
         &format!("{base}/heroku/resources"),
         &format!("{base}/heroku/sso"),
     );
-    let stage = Stage {
+    let fixture = KillFixture {
         sandbox: Arc::new(sandbox),
         base,
         database: database.url().to_owned(),
@@ -88,29 +89,29 @@ async fn run(database: Database, kills: u32) {
         over: CancellationToken::new(),
     };
 
-    let mut process = Process::start_in(&stage.base, &settings, &folder).await;
+    let mut process = Process::start_in(&fixture.base, &settings, &folder).await;
     let owners: Vec<_> = (0..OWNERS)
-        .map(|number| tokio::spawn(owner(stage.clone(), number)))
+        .map(|number| tokio::spawn(owner(fixture.clone(), number)))
         .collect();
     for kill in 0..kills {
         sleep(Duration::from_millis(random(2_000))).await;
         process.kill().await;
-        process = Process::start_in(&stage.base, &settings, &folder).await;
-        let _nobody_acts = stage.alive.write().await;
-        inspect(&stage, kill).await;
+        process = Process::start_in(&fixture.base, &settings, &folder).await;
+        let _nobody_acts = fixture.alive.write().await;
+        inspect(&fixture, kill).await;
     }
-    stage.over.cancel();
+    fixture.over.cancel();
     for owner in owners {
         owner.await.expect("owners only end");
     }
-    inspect(&stage, kills).await;
-    settle(&stage).await;
+    inspect(&fixture, kills).await;
+    settle(&fixture).await;
     nothing_is_owed(&database).await;
     assert!(
         process.terminate().await.success(),
         "SIGTERM winds down cleanly"
     );
-    stage.sandbox.stop().await;
+    fixture.sandbox.stop().await;
     database.drop().await;
 }
 
@@ -128,19 +129,31 @@ async fn open(url: &str) -> Store {
 /// Once everything has arrived, the database soon promises nothing more.
 async fn nothing_is_owed(database: &Database) {
     let store = open(database.url()).await;
-    let ever = Timestamp::from_micros(i64::MAX);
+    let (ever, served) = (Timestamp::from_micros(i64::MAX), heroku());
     let deadline = Instant::now() + LEASES_OVER;
     loop {
         let lines = store.lines_waiting().await.expect("readable");
-        let lanes = store.lines_backlog(ever).await.expect("readable").due;
-        let pushes = store.config_backlog(ever).await.expect("readable").due;
-        let setups = store.setups_backlog(ever).await.expect("readable").due;
-        if (lines, lanes, pushes, setups) == (0, 0, 0, 0) {
+        let lanes = store
+            .lines_backlog(&served, ever)
+            .await
+            .expect("readable")
+            .due;
+        let pushes = store
+            .config_backlog(&served, ever)
+            .await
+            .expect("readable")
+            .due;
+        let completions = store
+            .async_provisions_backlog(&served, ever)
+            .await
+            .expect("readable")
+            .due;
+        if (lines, lanes, pushes, completions) == (0, 0, 0, 0) {
             break;
         }
         assert!(
             Instant::now() < deadline,
-            "{lines} lines in {lanes} lanes, {pushes} pushes and {setups} words are still owed"
+            "{lines} lines in {lanes} lanes, {pushes} pushes and {completions} completion calls are still owed"
         );
         sleep(Duration::from_millis(100)).await;
     }

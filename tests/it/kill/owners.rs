@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{open, random};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::START;
-use crate::support::scene::PATIENCE;
+use crate::support::full_service::PATIENCE;
 
 const CACHES_PER_OWNER: usize = 12;
 
@@ -55,7 +55,7 @@ pub type Browsers = Arc<Mutex<BTreeMap<AddonId, Dashboard>>>;
 
 /// What owners act on. They hold `alive` for reading; the inspector takes it for writing.
 #[derive(Clone)]
-pub struct Stage {
+pub struct KillFixture {
     pub sandbox: Arc<Sandbox>,
     pub base: String,
     /// The service's database, to let a day come.
@@ -66,7 +66,7 @@ pub struct Stage {
     pub over: CancellationToken,
 }
 
-impl Stage {
+impl KillFixture {
     /// The browser of a cache, signed in.
     pub async fn dashboard(&self, addon: AddonId) -> Dashboard {
         let known = self.browsers.lock().get(&addon).cloned();
@@ -113,15 +113,15 @@ async fn attempt(action: impl Future<Output = ()> + Send + 'static) -> Result<()
 }
 
 /// Makes caches and works on them until it is over. Whatever fails is tried on another cache.
-pub async fn owner(stage: Stage, number: usize) {
+pub async fn owner(fixture: KillFixture, number: usize) {
     hush_owners();
     for round in 0.. {
-        let _alive = stage.alive.read().await;
-        if stage.over.is_cancelled() {
+        let _alive = fixture.alive.read().await;
+        if fixture.over.is_cancelled() {
             return;
         }
         let mine: Vec<AddonId> = {
-            let ledger = stage.ledger.lock();
+            let ledger = fixture.ledger.lock();
             ledger
                 .iter()
                 .filter(|(_, told)| told.owner == number)
@@ -129,7 +129,7 @@ pub async fn owner(stage: Stage, number: usize) {
                 .map(|(id, _)| *id)
                 .collect()
         };
-        let work = stage.clone();
+        let work = fixture.clone();
         let room = mine.len() < CACHES_PER_OWNER;
         let done = if mine.len() < 2 || room && random(10) == 0 {
             attempt(provision(work, number, round)).await
@@ -150,11 +150,11 @@ pub async fn owner(stage: Stage, number: usize) {
     }
 }
 
-async fn provision(stage: Stage, owner: usize, round: usize) {
+async fn provision(fixture: KillFixture, owner: usize, round: usize) {
     let name = format!("app-{owner}-{round}");
-    let app = stage.sandbox.create_app(&name).expect("a new name");
+    let app = fixture.sandbox.create_app(&name).expect("a new name");
     let plan = ["dev", "dev", "slow"][random(3) as usize];
-    let addon = stage
+    let addon = fixture
         .sandbox
         .provision(app, plan, ProvisionOptions::default())
         .await
@@ -162,7 +162,12 @@ async fn provision(stage: Stage, owner: usize, round: usize) {
     let primary = match addon.config.get("MEMCACHIER_USERNAME") {
         Some(primary) => primary.clone(),
         // Accepted: the values come later.
-        None => stage.dashboard(addon.id).await.usernames().await.remove(0),
+        None => fixture
+            .dashboard(addon.id)
+            .await
+            .usernames()
+            .await
+            .remove(0),
     };
     let told = Told {
         owner,
@@ -173,72 +178,72 @@ async fn provision(stage: Stage, owner: usize, round: usize) {
         slow: plan == "slow",
         ..Told::default()
     };
-    stage.ledger.lock().insert(addon.id, told);
+    fixture.ledger.lock().insert(addon.id, told);
 }
 
-async fn promote(stage: Stage, addon: AddonId) {
-    let mut dashboard = stage.dashboard(addon).await;
+async fn promote(fixture: KillFixture, addon: AddonId) {
+    let mut dashboard = fixture.dashboard(addon).await;
     let names = dashboard.usernames().await;
     // a full table gives up its last secondary first
     if names.len() >= 9 {
         let last = names.last().expect("some").clone();
-        note(&stage, addon, |told| {
+        note(&fixture, addon, |told| {
             told.credentials.retain(|name| *name != last)
         });
         assert!(dashboard.delete(&last).await.status.is_redirection());
     }
     let new = dashboard.add_credentials().await;
-    note(&stage, addon, |told| {
+    note(&fixture, addon, |told| {
         told.credentials.push(new.clone());
         told.maybe = Some(new.clone());
     });
     assert!(dashboard.promote(&new).await.status.is_redirection());
-    note(&stage, addon, |told| {
+    note(&fixture, addon, |told| {
         told.primary = new;
         told.maybe = None;
         told.promotions += 1;
     });
 }
 
-async fn flush(stage: Stage, addon: AddonId) {
-    let mut dashboard = stage.dashboard(addon).await;
+async fn flush(fixture: KillFixture, addon: AddonId) {
+    let mut dashboard = fixture.dashboard(addon).await;
     assert!(dashboard.flush().await.status.is_redirection());
-    note(&stage, addon, |told| told.flushes += 1);
+    note(&fixture, addon, |told| told.flushes += 1);
 }
 
-async fn change_plan(stage: Stage, addon: AddonId) {
+async fn change_plan(fixture: KillFixture, addon: AddonId) {
     let plan = ["dev", "100"][random(2) as usize];
-    note(&stage, addon, |told| told.plans.push(plan));
-    let changed = stage.sandbox.change_plan(addon, plan).await;
+    note(&fixture, addon, |told| told.plans.push(plan));
+    let changed = fixture.sandbox.change_plan(addon, plan).await;
     changed.expect("an answer");
-    note(&stage, addon, |told| told.plans = vec![plan]);
+    note(&fixture, addon, |told| told.plans = vec![plan]);
 }
 
 /// A second app, which must have the lines of later flushes.
-async fn attach(stage: Stage, addon: AddonId) {
-    let ledger = stage.ledger.lock().clone();
+async fn attach(fixture: KillFixture, addon: AddonId) {
+    let ledger = fixture.ledger.lock().clone();
     if ledger[&addon].attached.is_some() {
         return;
     }
     let name = format!("more-{addon}");
-    let Ok(app) = stage.sandbox.create_app(&name) else {
+    let Ok(app) = fixture.sandbox.create_app(&name) else {
         return;
     };
     // Not while it is provisioning.
-    if stage.sandbox.attach(addon, app).is_ok() {
-        note(&stage, addon, |told| told.attached = Some(app));
+    if fixture.sandbox.attach(addon, app).is_ok() {
+        note(&fixture, addon, |told| told.attached = Some(app));
     }
 }
 
-/// Switches the schedule on, and makes its next turn due.
-async fn let_the_day_come(stage: Stage, addon: AddonId) {
-    note(&stage, addon, |told| told.rotating = true);
-    let mut dashboard = stage.dashboard(addon).await;
+/// Switches the schedule on, and makes its next step due.
+async fn let_the_day_come(fixture: KillFixture, addon: AddonId) {
+    note(&fixture, addon, |told| told.rotating = true);
+    let mut dashboard = fixture.dashboard(addon).await;
     let set = dashboard.act("rotation", &[("every_days", "30")]).await;
     assert!(set.status.is_redirection());
     let cache = dashboard.path.trim_start_matches("/caches/").parse();
     let cache = CacheId(cache.expect("a number"));
-    let store = open(&stage.database).await;
+    let store = open(&fixture.database).await;
     let mut tx = store.begin().await.expect("a transaction");
     let due = tx.reschedule_rotation(cache, START, None, START).await;
     due.expect("written");
@@ -246,15 +251,15 @@ async fn let_the_day_come(stage: Stage, addon: AddonId) {
     store.close().await;
 }
 
-async fn deprovision(stage: Stage, addon: AddonId) {
-    note(&stage, addon, |told| told.maybe_deprovisioned = true);
-    let reply = stage.sandbox.deprovision(addon).await.expect("an answer");
+async fn deprovision(fixture: KillFixture, addon: AddonId) {
+    note(&fixture, addon, |told| told.maybe_deprovisioned = true);
+    let reply = fixture.sandbox.deprovision(addon).await.expect("an answer");
     assert!([204, 410].contains(&reply.status), "{reply:?}");
-    note(&stage, addon, |told| told.deprovisioned = true);
+    note(&fixture, addon, |told| told.deprovisioned = true);
 }
 
-pub fn note(stage: &Stage, addon: AddonId, what: impl FnOnce(&mut Told)) {
-    if let Some(told) = stage.ledger.lock().get_mut(&addon) {
+pub fn note(fixture: &KillFixture, addon: AddonId, what: impl FnOnce(&mut Told)) {
+    if let Some(told) = fixture.ledger.lock().get_mut(&addon) {
         what(told);
     }
 }

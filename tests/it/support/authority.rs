@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use larder::domain::{Authority, CertificateSpec, Fingerprint, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -14,7 +16,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, StreamOwned,
     SupportedProtocolVersion,
 };
 
@@ -33,7 +35,10 @@ pub struct Identity {
 
 impl Ca {
     pub fn new(name: &str) -> Ca {
-        let key = KeyPair::generate().unwrap();
+        Ca::of(name, KeyPair::generate().unwrap())
+    }
+
+    fn of(name: &str, key: KeyPair) -> Ca {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -43,6 +48,19 @@ impl Ca {
             issuer: Issuer::new(params, key),
             certificate: certificate.der().clone(),
         }
+    }
+
+    /// The same CA in another process, which has its key.
+    pub fn with_key(name: &str, key: &str) -> Ca {
+        Ca::of(name, KeyPair::from_pem(key).unwrap())
+    }
+
+    /// Its certificate and its key, in PEM.
+    pub fn to_pem(&self) -> (String, String) {
+        let label = "CERTIFICATE";
+        let body = BASE64.encode(&self.certificate);
+        let certificate = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        (certificate, self.issuer.key().serialize_pem())
     }
 
     pub fn authority(&self) -> Authority {
@@ -76,6 +94,29 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 impl Identity {
+    /// One that nobody but itself has signed.
+    pub fn self_signed(spoil: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("self");
+        spoil(&mut params);
+        Identity {
+            certificate: params.self_signed(&key).unwrap().der().clone(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+
+    /// A server that presents it.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key());
+        Arc::new(config.unwrap())
+    }
+
     /// What the dashboard gave: certificate and key in one text.
     pub fn from_pem(pem: &str) -> Identity {
         Identity {

@@ -10,8 +10,8 @@ use thirtyfour::{By, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver, WebEl
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::scene::{PATIENCE, free_port};
-use super::world::eventually;
+use super::control_plane::eventually;
+use super::full_service::{PATIENCE, free_port};
 
 /// One browser with an empty profile. [`stop`](Browser::stop) ends it.
 pub struct Browser {
@@ -68,12 +68,16 @@ impl Browser {
             .client(http.clone())
             .await
             .expect("a browser");
-        Browser {
+        let browser = Browser {
             driver,
             chromedriver: child,
             server,
             http,
-        }
+        };
+        // what a page gives to be kept is asked for and thrown away
+        let deny = json!({"behavior": "deny"});
+        browser.devtools("Browser.setDownloadBehavior", deny).await;
+        browser
     }
 
     pub async fn stop(mut self) {
@@ -115,7 +119,7 @@ impl Browser {
         found.expect("found")
     }
 
-    /// Looks again until it is so; a failing test tells what the page showed instead.
+    /// Reconcile again until it is so; a failing test tells what the page showed instead.
     pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !so().await {
@@ -184,6 +188,44 @@ impl Browser {
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         let answer = self.driver.execute(script, vec![]).await.expect("a script");
         answer.json().as_i64().expect("a number")
+    }
+
+    /// Tables and texts that are wider than the panel around them, though the page itself hides it.
+    pub async fn bursts(&self) -> Vec<String> {
+        let script = r#"return [...document.querySelectorAll("main section > *, main table, .panel p, .cards td, .cards th")]
+            .filter((part) => part.checkVisibility() && getComputedStyle(part).overflowX === "visible")
+            .filter((part) => {
+                for (let around = part.parentElement; around !== document.body; around = around.parentElement) {
+                    if (/auto|scroll|hidden/.test(getComputedStyle(around).overflowX)) return false;
+                }
+                return true;
+            })
+            .filter((part) => {
+                const card = part.closest("section");
+                if (!card) return false;
+                return part.getBoundingClientRect().right > card.getBoundingClientRect().right + 0.5
+                    || part.scrollWidth > part.clientWidth + 1 && part.localName === "table";
+            })
+            .map((part) => part.outerHTML.slice(0, 120));"#;
+        let answer = self.driver.execute(script, vec![]).await.expect("a script");
+        answer.convert().expect("texts")
+    }
+
+    /// What keeps somebody from the page who uses the keyboard, a screen reader or few colours: the three rules of axe
+    /// that our pages once broke, `scrollable-region-focusable`, `landmark-unique` and `link-in-text-block`.
+    pub async fn barriers(&self) -> Vec<String> {
+        let script = include_str!("barriers.js");
+        let answer = self.driver.execute(script, vec![]).await.expect("a script");
+        answer.convert().expect("texts")
+    }
+
+    /// The elements that the keyboard reaches, in order, each by its text or name.
+    pub async fn tab_stops(&self) -> Vec<String> {
+        let script = r#"return [...document.querySelectorAll("a[href], button:enabled, input:enabled, select, summary, [tabindex='0']")]
+            .filter((element) => element.tabIndex >= 0 && element.checkVisibility() && element.type !== "hidden")
+            .map((element) => (element.ariaLabel || element.name || element.innerText || element.tagName).trim());"#;
+        let answer = self.driver.execute(script, vec![]).await.expect("a script");
+        answer.convert().expect("texts")
     }
 
     /// What the browser complained of since the last call: script errors, refused resources, policy violations.

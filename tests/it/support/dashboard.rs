@@ -44,28 +44,40 @@ impl Dashboard {
         addon: AddonId,
         base: &str,
     ) -> Result<Dashboard, Page> {
+        let form = sandbox.sso_form(addon, &User::default());
+        let (url, form) = form.expect("a form to post");
+        Dashboard::enter(base, &url, &form).await
+    }
+
+    /// Comes in by the sign-on of any marketplace: posts its form.
+    pub async fn enter(
+        base: &str,
+        url: &str,
+        form: &[(String, String)],
+    ) -> Result<Dashboard, Page> {
+        let http = Client::builder().redirect(Policy::none()).no_proxy();
+        Dashboard::enter_with(http.build().expect("a client"), base, url, form).await
+    }
+
+    /// The same with a client of one's own, which follows no redirects.
+    pub async fn enter_with(
+        http: Client,
+        base: &str,
+        url: &str,
+        form: &[(String, String)],
+    ) -> Result<Dashboard, Page> {
         let mut dashboard = Dashboard {
-            http: Client::builder()
-                .redirect(Policy::none())
-                .no_proxy()
-                .build()
-                .expect("a client"),
+            http,
             base: base.to_owned(),
             cookies: BTreeMap::new(),
             path: String::new(),
         };
-        let page = dashboard.sign_on(sandbox, addon).await;
+        let page = dashboard.send(dashboard.http.post(url).form(form)).await;
         if page.status != StatusCode::SEE_OTHER {
             return Err(page);
         }
         dashboard.path = page.location.expect("an address to go on to");
         Ok(dashboard)
-    }
-
-    async fn sign_on(&mut self, sandbox: &Sandbox, addon: AddonId) -> Page {
-        let form = sandbox.sso_form(addon, &User::default());
-        let (url, form) = form.expect("a form to post");
-        self.send(self.http.post(url).form(&form)).await
     }
 
     /// The dashboard page itself.

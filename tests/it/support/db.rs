@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use larder::domain::Timestamp;
-use larder::store::seal::MasterKey;
+use larder::store::db::seal::MasterKey;
 use larder::store::{Schema, Store, StoreSettings};
+use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 pub const START: Timestamp = Timestamp::from_secs(1_795_372_200);
@@ -29,11 +30,24 @@ impl TestDb {
         matches!(self.kind, Kind::Postgres)
     }
 
+    /// Everything in it, as [`Database::contents`] has it.
+    pub async fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        match &self.kind {
+            Kind::Sqlite { dir } => files_of(dir.path()),
+            Kind::Postgres => rows_of(self.settings.url.expose_secret()).await,
+        }
+    }
+
     /// The same database as another process would open it.
     pub async fn opened_again(&self) -> Store {
         Store::open(&self.settings, Schema::Expect, START)
             .await
             .expect("the database opens a second time")
+    }
+
+    /// Changes something behind the store's back.
+    pub async fn execute(&self, sql: &'static str) {
+        execute(self.settings.url.expose_secret(), self.is_postgres(), sql).await;
     }
 }
 
@@ -108,6 +122,17 @@ async fn run(server: &str, sql: String) {
         .expect("a database can be made and dropped");
 }
 
+async fn execute(url: &str, is_postgres: bool, sql: &'static str) {
+    if is_postgres {
+        run(url, sql.to_owned()).await;
+        return;
+    }
+    let mut connection = SqliteConnection::connect(url).await.expect("connects");
+    let done = sqlx::query(sql).execute(&mut connection).await;
+    done.expect("done");
+    connection.close().await.expect("closed");
+}
+
 /// A database for a whole service: it opens the database itself, so this is only an address.
 pub struct Database {
     url: String,
@@ -142,18 +167,30 @@ impl Database {
         &self.url
     }
 
+    /// The same for whoever connects as this role of PostgreSQL, which has to be there.
+    pub fn with_role(&self, role: &str) -> Database {
+        let (scheme, rest) = self.url.split_once("://").expect("a URL");
+        let place = rest.split_once('@').map_or(rest, |(_, place)| place);
+        Database {
+            url: format!("{scheme}://{role}:{role}@{place}"),
+            server: None,
+            folder: None,
+        }
+    }
+
+    /// Runs statements as one, and gives what the database says.
+    ///
+    /// # Errors
+    /// When the database refuses them.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let mut connection = PgConnection::connect(&self.url).await?;
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut connection).await.map(drop)
+    }
+
     /// Changes something behind the service's back.
     pub async fn execute(&self, sql: &'static str) {
-        if self.server.is_some() {
-            run(&self.url, sql.to_owned()).await;
-        } else {
-            let mut connection = SqliteConnection::connect(&self.url)
-                .await
-                .expect("connects");
-            let done = sqlx::query(sql).execute(&mut connection).await;
-            done.expect("done");
-            connection.close().await.expect("closed");
-        }
+        execute(&self.url, self.server.is_some(), sql).await;
     }
 
     /// Everything in it, to the byte: the files of SQLite, or the rows of every PostgreSQL table as text, with
@@ -198,14 +235,21 @@ async fn create_on(server: &str) -> (String, String) {
     (name, url)
 }
 
+/// Without the file beside the database that says which process holds it.
+/// Without the lock file, which says who opened the database last.
 fn files_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder).expect("a readable folder");
     entries
+        .filter(|entry| {
+            let name = entry.as_ref().expect("an entry").file_name();
+            !name.to_string_lossy().ends_with(".lock")
+        })
         .map(|entry| {
             let entry = entry.expect("an entry");
             let name = entry.file_name().to_string_lossy().into_owned();
             (name, std::fs::read(entry.path()).expect("a readable file"))
         })
+        .filter(|(name, _)| !name.ends_with(".lock"))
         .collect()
 }
 

@@ -1,15 +1,20 @@
-//! What the scenarios share: databases, a whole world, and the people and programs that act in it.
+//! What the scenarios share: databases, a whole service, and the people and programs that act in it.
+
+pub use larder::marketplace::heroku::NAME as HEROKU;
 
 pub mod authority;
 pub mod browser;
+pub mod claims;
+pub mod control_plane;
+pub mod corner_market;
 pub mod dashboard;
 pub mod db;
+pub mod full_service;
 pub mod looping;
+pub mod machine;
 pub mod markers;
 pub mod plain;
 pub mod process;
-pub mod scene;
-pub mod world;
 
 /// Something the machine may lack. Without it the test says so and passes; on CI nothing may be lacking.
 pub fn needs<T>(found: Option<T>, what: &str) -> Option<T> {

@@ -4,7 +4,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::scene::PATIENCE;
+use super::full_service::PATIENCE;
 
 /// One connection in the text protocol.
 pub struct Plain(BufReader<TcpStream>);

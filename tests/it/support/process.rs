@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::scene::PATIENCE;
+use super::full_service::PATIENCE;
 
 /// A running `larder serve`.
 pub struct Process {
@@ -56,6 +56,49 @@ impl Process {
         process
     }
 
+    /// The same with its log in a file, and with limits of open files: what it begins with, and how far it may raise it.
+    pub async fn start_with_files(
+        base: &str,
+        settings: &[(String, String)],
+        log: &Path,
+        (soft, hard): (u32, u32),
+    ) -> Process {
+        let log = File::create(log).expect("a new file");
+        let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" serve");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &limits, env!("CARGO_BIN_EXE_larder")])
+            .env_clear();
+        let folder = std::env::temp_dir();
+        let mut process = Process::run(shell, base, settings, &folder, Stdio::null(), log.into());
+        process.wait_ready().await;
+        process
+    }
+
+    /// The same behind words that take rights away from what follows them.
+    pub async fn start_under(
+        words: &[&str],
+        base: &str,
+        settings: &[(String, String)],
+        folder: &Path,
+    ) -> Process {
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args([env!("CARGO_BIN_EXE_larder"), "serve"])
+            .env_clear();
+        let mut process = Process::run(
+            command,
+            base,
+            settings,
+            folder,
+            Stdio::null(),
+            Stdio::inherit(),
+        );
+        process.wait_ready().await;
+        process
+    }
+
     /// Starts it and does not wait for anything.
     pub fn launch(base: &str, settings: &[(String, String)], folder: &Path, log: Stdio) -> Process {
         Process::spawn(base, settings, folder, Stdio::null(), log)
@@ -68,9 +111,20 @@ impl Process {
         stdout: Stdio,
         stderr: Stdio,
     ) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_larder"))
-            .arg("serve")
-            .env_clear()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.arg("serve").env_clear();
+        Process::run(command, base, settings, folder, stdout, stderr)
+    }
+
+    fn run(
+        mut command: Command,
+        base: &str,
+        settings: &[(String, String)],
+        folder: &Path,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Process {
+        let child = command
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())

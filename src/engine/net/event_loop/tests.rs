@@ -3,35 +3,38 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::domain::CacheId;
-use crate::engine::net::listener::{Guests, bind};
+use crate::engine::net::listener::{ListenerKind, bind};
 use crate::engine::protocol::Limits;
+use crate::engine::protocol::scan::searched;
 use crate::engine::testing;
 
-const LOUD: CacheId = CacheId(1);
+/// The cache whose clients ask for more than the thread can do.
+const HEAVY: CacheId = CacheId(1);
+/// The cache whose client asks for little.
 const LIGHT: CacheId = CacheId(2);
-const LOUD_ONES: usize = 50;
+const HEAVY_CLIENTS: usize = 50;
 
-/// A thread that goes only as far as the test has it go.
-struct Stage {
+/// An event loop that the test steps pass by pass, with connected clients of both caches.
+struct LoopFixture {
     event_loop: EventLoop,
     events: Events,
-    loud: Vec<std::net::TcpStream>,
+    heavy: Vec<std::net::TcpStream>,
     light: std::net::TcpStream,
 }
 
-impl Stage {
-    fn new() -> Stage {
-        let node = testing::node(Limits::default());
+impl LoopFixture {
+    fn new() -> LoopFixture {
+        let engine = testing::engine(Limits::default());
         let mut addresses = Vec::new();
-        let mut entrances = Vec::new();
-        for cache in [LOUD, LIGHT] {
-            testing::add_cache(&node, cache, 1 << 20);
+        let mut sockets = Vec::new();
+        for cache in [HEAVY, LIGHT] {
+            testing::add_cache(&engine, cache, 16 << 20);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let socket = bind(any, 1, Duration::from_secs(60)).unwrap().remove(0);
             addresses.push(socket.local_addr().unwrap());
-            entrances.push(Entrance {
+            sockets.push(BoundSocket {
                 socket,
-                guests: Guests::Open(cache),
+                kind: ListenerKind::Open(cache),
             });
         }
         let connect = |address| {
@@ -39,52 +42,52 @@ impl Stage {
             socket.set_nonblocking(true).unwrap();
             socket
         };
-        let mut stage = Stage {
-            event_loop: EventLoop::new(0, entrances, node).unwrap(),
+        let mut fixture = LoopFixture {
+            event_loop: EventLoop::new(0, sockets, engine).unwrap(),
             events: Events::with_capacity(EVENTS),
-            loud: (0..LOUD_ONES).map(|_| connect(addresses[0])).collect(),
+            heavy: (0..HEAVY_CLIENTS).map(|_| connect(addresses[0])).collect(),
             light: connect(addresses[1]),
         };
-        while stage.event_loop.connections.len() <= LOUD_ONES {
-            stage.round();
+        while fixture.event_loop.connections.len() <= HEAVY_CLIENTS {
+            fixture.loop_pass();
         }
-        stage
+        fixture
     }
 
-    fn round(&mut self) {
+    fn loop_pass(&mut self) {
         self.event_loop
-            .round(&mut self.events, Duration::ZERO)
+            .loop_pass(&mut self.events, Duration::ZERO)
             .unwrap();
     }
 
-    /// Gets of the loud ones so far.
-    fn loud_gets(&self) -> u64 {
-        let tenancy = self.event_loop.node.directory.tenancy(LOUD).unwrap();
+    /// Gets of the heavy cache so far.
+    fn heavy_gets(&self) -> u64 {
+        let tenancy = self.event_loop.engine.directory.tenancy(HEAVY).unwrap();
         tenancy.items.counters().get_misses
     }
 
-    /// Every loud one asks `gets` times, then the light one asks `batch` times. Answers how often the loud ones were
-    /// answered before it was.
-    fn gets_before_the_light_one(&mut self, gets: usize, batch: usize) -> u64 {
-        let asked = self.loud_gets() + (LOUD_ONES * gets) as u64;
-        for socket in &mut self.loud {
+    /// Every heavy client sends `gets` gets, then the light client sends `batch` commands. Returns how many gets of
+    /// the heavy clients were answered before the light client had all its replies.
+    fn heavy_gets_before_light_replies(&mut self, gets: usize, batch: usize) -> u64 {
+        let asked = self.heavy_gets() + (HEAVY_CLIENTS * gets) as u64;
+        for socket in &mut self.heavy {
             socket.write_all(&b"get k\r\n".repeat(gets)).unwrap();
         }
         self.light.write_all(&b"mn\r\n".repeat(batch)).unwrap();
-        let before = self.loud_gets();
+        let before = self.heavy_gets();
         let mut replies = vec![0; b"MN\r\n".len() * batch];
         let mut received = 0;
         while received < replies.len() {
             match self.light.read(&mut replies[received..]) {
                 Ok(bytes) => received += bytes,
-                Err(_) => self.round(),
+                Err(_) => self.loop_pass(),
             }
         }
-        let meanwhile = self.loud_gets() - before;
-        while self.loud_gets() < asked {
-            self.round();
+        let meanwhile = self.heavy_gets() - before;
+        while self.heavy_gets() < asked {
+            self.loop_pass();
         }
-        for socket in &mut self.loud {
+        for socket in &mut self.heavy {
             let mut replies = vec![0; b"END\r\n".len() * gets];
             socket.set_nonblocking(false).unwrap();
             socket.read_exact(&mut replies).unwrap();
@@ -94,31 +97,70 @@ impl Stage {
     }
 }
 
-/// The system may be late to pass a request on, so it is the median that counts.
-fn median_of_gets_before(gets: usize, batch: usize) -> u64 {
-    let mut stage = Stage::new();
+/// The median of several tries, because the kernel may deliver a request late.
+fn median_heavy_gets(gets: usize, batch: usize) -> u64 {
+    let mut fixture = LoopFixture::new();
     let mut counts: Vec<u64> = (0..15)
-        .map(|_| stage.gets_before_the_light_one(gets, batch))
+        .map(|_| fixture.heavy_gets_before_light_replies(gets, batch))
         .collect();
     counts.sort_unstable();
     counts[counts.len() / 2]
 }
 
 #[test]
-fn who_asks_for_little_does_not_wait_for_all_news_of_others() {
-    let waited = median_of_gets_before(200, 1);
+fn a_light_client_does_not_wait_for_all_readiness_events_of_heavy_ones() {
+    let waited = median_heavy_gets(200, 1);
     assert!(waited <= 1024, "waited for {waited} of 10,000");
 }
 
 #[test]
-fn who_asks_for_little_does_not_wait_for_what_others_have_waiting() {
-    let waited = median_of_gets_before(2000, 1);
+fn a_light_client_does_not_wait_for_all_queued_requests_of_heavy_ones() {
+    let waited = median_heavy_gets(2000, 1);
     assert!(waited <= 1024, "waited for {waited} of 100,000");
 }
 
-/// The loud ones are fifty, and the batch takes three turns: through the line it would wait for two hundred of theirs.
+/// The batch takes three visits. Through the ready queue it would wait for two hundred visits of the heavy clients.
 #[test]
-fn a_batch_now_and_then_does_not_wait_in_the_line() {
-    let waited = median_of_gets_before(2000, 600);
+fn a_rare_batch_does_not_wait_in_the_ready_queue() {
+    let waited = median_heavy_gets(2000, 600);
     assert!(waited <= 2048, "waited for {waited} of 100,000");
+}
+
+/// A line end that is searched anew for each key cost a minute for 4 MiB, and nobody else was served meanwhile.
+#[test]
+fn a_line_of_many_keys_costs_in_step_with_its_length_and_others_are_served_meanwhile() {
+    const KEYS: usize = 500_000;
+    let mut fixture = LoopFixture::new();
+    let line = format!("get{}\r\n", " k".repeat(KEYS));
+    let searched_before = searched::bytes();
+    let mut sent = 0;
+    while sent < line.len() {
+        match fixture.heavy[0].write(&line.as_bytes()[sent..]) {
+            Ok(bytes) => sent += bytes,
+            Err(_) => fixture.loop_pass(),
+        }
+    }
+    let mut waited = Vec::new();
+    let most = 8 * line.len() as u64;
+    while fixture.heavy_gets() < KEYS as u64 {
+        let before = fixture.heavy_gets();
+        fixture.light.write_all(b"mn\r\n").unwrap();
+        let mut reply = [0; 4];
+        while fixture.light.read_exact(&mut reply).is_err() {
+            fixture.loop_pass();
+        }
+        waited.push(fixture.heavy_gets() - before);
+        // At once, since a search that is repeated for each key would take an hour.
+        assert!(searched::bytes() - searched_before < most, "searched again");
+    }
+    let searched = searched::bytes() - searched_before;
+    assert!(
+        searched > line.len() as u64 && searched < most,
+        "{searched} bytes searched"
+    );
+    // The kernel may deliver a request late, so not the longest wait counts.
+    waited.sort_unstable();
+    assert!(waited.len() > 100, "answered {} times", waited.len());
+    let usual = waited[waited.len() / 2];
+    assert!(usual <= 1024, "waited for {usual} of {KEYS} keys");
 }

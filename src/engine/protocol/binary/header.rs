@@ -1,10 +1,10 @@
-//! The fixed 24 bytes of every request.
+//! The header of a packet: 24 bytes.
 
 pub const HEADER_BYTES: usize = 24;
 pub const REQUEST_MAGIC: u8 = 0x80;
 pub const RESPONSE_MAGIC: u8 = 0x81;
 
-/// A request's header. The data type and vbucket fields mean nothing here.
+/// The header of a request. The fields for data type and vbucket are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub magic: u8,
@@ -17,7 +17,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// `None` until all of it is there.
+    /// `None` until all bytes of the header are there.
     #[inline]
     pub fn read(input: &[u8]) -> Option<Header> {
         let bytes: &[u8; HEADER_BYTES] = input.first_chunk()?;
@@ -56,13 +56,13 @@ impl Header {
         })
     }
 
-    /// Bytes of the value; `None` when key and extras pass the body.
+    /// Length of the value. `None` when key and extras are longer than the body.
     pub fn value_bytes(&self) -> Option<usize> {
         self.body_bytes
             .checked_sub(self.key_bytes + self.extras_bytes)
     }
 
-    /// Header, extras and key.
+    /// Length of header, extras and key together.
     pub fn head_bytes(&self) -> usize {
         HEADER_BYTES + self.extras_bytes + self.key_bytes
     }

@@ -5,10 +5,10 @@ use super::header::{HEADER_BYTES, Header, REQUEST_MAGIC};
 use super::opcode::Opcode;
 use crate::engine::protocol::Limits;
 
-/// Longest name of a mechanism.
+/// The longest name of a SASL mechanism.
 const MECHANISM_BYTES_MAX: usize = 32;
 
-/// A packet of the login.
+/// A SASL request.
 #[derive(Debug)]
 pub enum SaslRequest<'a> {
     List,
@@ -20,11 +20,11 @@ pub enum SaslRequest<'a> {
         mechanism: &'a [u8],
         data: &'a [u8],
     },
-    /// The mechanism's name passes its limit; the rest of the packet is to be swallowed.
+    /// The name of the mechanism is too long. The rest of the packet is dropped.
     NameTooLong {
         swallow: usize,
     },
-    /// The data passes the limit for logins.
+    /// The data is longer than the limit for logins.
     DataTooLong {
         swallow: usize,
     },
@@ -35,7 +35,7 @@ pub enum SaslRequest<'a> {
 pub enum SaslParsed<'a> {
     /// More bytes are needed.
     Partial,
-    /// No packet of the login, or one whose lengths do not fit.
+    /// Not a SASL packet, or one whose lengths do not fit together.
     Malformed,
     Packet {
         used: usize,

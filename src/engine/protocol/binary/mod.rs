@@ -1,4 +1,4 @@
-//! The binary dialect: deprecated upstream, needed for clients that log in by SASL.
+//! The binary dialect. Upstream has deprecated it; clients that log in by SASL need it.
 
 mod header;
 mod login;
@@ -10,16 +10,16 @@ pub use header::{HEADER_BYTES, Header, REQUEST_MAGIC};
 pub use login::{SaslParsed, SaslRequest, parse_sasl};
 pub use opcode::{Opcode, Shape};
 pub use parse::{parse, parse_received};
-pub use write::{write, write_challenge, write_fault, write_text};
+pub use write::{write, write_challenge, write_error, write_text};
 
-/// How a binary request wants to be answered.
+/// How to write the reply to a binary request.
 #[derive(Clone, Copy, Debug)]
 pub struct BinaryForm<'a> {
-    /// As sent, quiet forms too: the reply repeats it.
+    /// The opcode as it was sent, also of a quiet form. The reply repeats it.
     pub opcode: u8,
-    /// Copied back.
+    /// The reply repeats it.
     pub opaque: [u8; 4],
-    /// The key, for the forms that return it.
+    /// The key, if the reply returns it.
     pub key: &'a [u8],
 }
 

@@ -1,6 +1,6 @@
-//! Which operations there are, which are quiet, and what their packets must hold.
+//! The operations, their quiet forms, and the parts that their packets must have.
 
-/// An operation without its quietness.
+/// An operation, quiet or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     Get,
@@ -26,16 +26,17 @@ pub enum Opcode {
     SaslStep,
 }
 
-/// Lengths that a packet must have.
+/// The lengths that a packet must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub extras: usize,
-    /// Other extras that are as good.
+    /// A second valid length of the extras.
     pub extras_or: usize,
     pub key: KeyRule,
     pub value: bool,
 }
 
+/// Whether a packet has a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRule {
     Needed,
@@ -110,7 +111,7 @@ impl Opcode {
         }
     }
 
-    /// Whether a reply to it carries the key.
+    /// Whether the reply has the key.
     pub fn returns_key(self) -> bool {
         matches!(self, Opcode::GetK | Opcode::GatK)
     }
@@ -119,8 +120,8 @@ impl Opcode {
         matches!(self, Opcode::SaslList | Opcode::SaslAuth | Opcode::SaslStep)
     }
 
-    /// What a stranger may send.
-    pub fn is_for_strangers(self) -> bool {
+    /// Whether a client may send it before login.
+    pub fn is_allowed_before_login(self) -> bool {
         matches!(
             self,
             Opcode::SaslList | Opcode::SaslAuth | Opcode::SaslStep | Opcode::Version | Opcode::Quit

@@ -1,4 +1,4 @@
-//! Packets to requests.
+//! Parses packets.
 
 use std::borrow::Cow;
 
@@ -7,20 +7,20 @@ use super::header::{HEADER_BYTES, Header, REQUEST_MAGIC};
 use super::opcode::Opcode;
 use super::write::{write, write_hit};
 use crate::engine::protocol::{
-    Command, Fault, Form, Limits, Output, Parsed, PlainForm, PlainGet, Reply, Request, StatsGroup,
-    is_key_length,
+    Command, FastGet, FastGetForm, Form, Limits, Output, Parsed, ProtocolError, Reply, Request,
+    StatsGroup, is_key_length,
 };
 use crate::engine::storage::{
-    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, ItemView, KEY_BYTES_MAX,
-    NewValue, StoreMode, StoreRequest,
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, FlagOrder, GetOptions, ItemView,
+    KEY_BYTES_MAX, NewValue, StoreMode, StoreRequest,
 };
 
-/// Larger bodies are taken for garbage.
+/// A larger body closes the connection, as in memcached.
 const BODY_BYTES_MAX: usize = 1 << 30;
-/// The expiry with which INCR and DECR do not make a counter.
+/// With this exptime, INCR and DECR do not create the counter on a miss.
 const NO_INITIAL: u32 = u32::MAX;
 
-/// A packet whose lengths are in order.
+/// A packet whose lengths are valid.
 struct Packet<'a> {
     header: Header,
     opcode: Opcode,
@@ -28,10 +28,10 @@ struct Packet<'a> {
     key: &'a [u8],
 }
 
-/// A get of any kind: quiet or not, with or without the key in its reply.
-impl<'a> PlainForm<'a> for BinaryForm<'a> {
+/// A get: quiet or not, with or without the key in its reply.
+impl<'a> FastGetForm<'a> for BinaryForm<'a> {
     #[inline(always)]
-    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
+    fn fast_get(input: &'a [u8]) -> Option<(usize, FastGet<'a>, Self)> {
         let header = Header::read(input)?;
         let returned = match Opcode::of_byte(header.opcode)? {
             (Opcode::Get, _) => false,
@@ -48,7 +48,7 @@ impl<'a> PlainForm<'a> for BinaryForm<'a> {
             key: if returned { key } else { &[] },
             ..BinaryForm::of(&header)
         };
-        let get = PlainGet {
+        let get = FastGet {
             key,
             recaches: false,
         };
@@ -64,7 +64,7 @@ impl<'a> PlainForm<'a> for BinaryForm<'a> {
     }
 }
 
-/// The request at the start of `input`. SASL packets are read by [`super::parse_sasl`] before it comes to this.
+/// The request at the start of `input`. [`super::parse_sasl`] reads SASL packets, before this is called.
 #[inline]
 pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     let Some(header) = Header::read(input) else {
@@ -75,9 +75,9 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         return Parsed::Close(None);
     }
     let Some(value_bytes) = header.value_bytes() else {
-        return Parsed::Close(Some((Fault::UnknownCommand, Form::Binary(form))));
+        return Parsed::Close(Some((ProtocolError::UnknownCommand, Form::Binary(form))));
     };
-    let invalid = Parsed::Close(Some((Fault::Invalid, Form::Binary(form))));
+    let invalid = Parsed::Close(Some((ProtocolError::Invalid, Form::Binary(form))));
     if header.body_bytes > BODY_BYTES_MAX || header.key_bytes > KEY_BYTES_MAX {
         return invalid;
     }
@@ -108,7 +108,7 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     }
 }
 
-/// The request of a storage packet whose value was received apart.
+/// The request of a store whose value was received before.
 pub fn parse_received<'a>(head: &'a [u8], value: NewValue<'a>) -> Parsed<'a> {
     let Some(packet) = Packet::split(head) else {
         return Parsed::Close(None);
@@ -121,10 +121,10 @@ pub fn parse_received<'a>(head: &'a [u8], value: NewValue<'a>) -> Parsed<'a> {
 }
 
 fn unknown<'a>(header: &Header, form: BinaryForm<'a>) -> Parsed<'a> {
-    Parsed::Fault {
+    Parsed::Error {
         used: HEADER_BYTES,
         swallow: header.body_bytes,
-        fault: Fault::UnknownCommand,
+        error: ProtocolError::UnknownCommand,
         form: Form::Binary(form),
     }
 }
@@ -185,12 +185,12 @@ impl<'a> Packet<'a> {
         Cow::Borrowed(self.key)
     }
 
-    /// The header's unique, if one was given.
+    /// The CAS value of the header, if one was given.
     fn cas(&self) -> Option<u64> {
         Some(self.header.cas).filter(|&cas| cas != 0)
     }
 
-    /// Big-endian number of 32 bits at `at` of the extras; 0 where they end earlier.
+    /// The big-endian 32-bit number at `at` of the extras. 0 if they end before it.
     fn u32_at(&self, at: usize) -> u32 {
         let bytes = self.extras.get(at..).and_then(|rest| rest.first_chunk());
         bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
@@ -234,7 +234,7 @@ impl<'a> Packet<'a> {
             },
             Opcode::Version => Command::Version,
             Opcode::Stat => Command::Stats(StatsGroup::of_name(self.key)),
-            // The others are stores and logins, which do not come here.
+            // NOOP. Stores and SASL requests do not come here.
             _ => Command::Noop,
         };
         Request {
@@ -244,9 +244,9 @@ impl<'a> Packet<'a> {
     }
 
     fn arith(&self, direction: ArithDirection) -> Command<'a> {
-        let expiry = self.u32_at(16);
+        let exptime = self.u32_at(16);
         let initial =
-            (expiry != NO_INITIAL).then(|| (self.u64_at(8), Exptime::from_binary(expiry)));
+            (exptime != NO_INITIAL).then(|| (self.u64_at(8), Exptime::from_binary(exptime)));
         Command::Arith {
             key: self.key(),
             request: ArithRequest {
@@ -254,6 +254,7 @@ impl<'a> Packet<'a> {
                 delta: self.u64_at(0),
                 initial,
                 exptime: None,
+                order: FlagOrder::default(),
                 cas: self.cas(),
                 new_cas: None,
             },
@@ -265,7 +266,7 @@ impl<'a> Packet<'a> {
         let mode = match (self.opcode, cas) {
             (Opcode::Append, _) => StoreMode::Append,
             (Opcode::Prepend, _) => StoreMode::Prepend,
-            // With a unique all three are the same compare and set.
+            // With a CAS value all three are the same compare-and-swap.
             (Opcode::Add, None) => StoreMode::Add,
             (Opcode::Replace, None) => StoreMode::Replace,
             _ => StoreMode::Set,
@@ -275,6 +276,7 @@ impl<'a> Packet<'a> {
         let request = StoreRequest {
             mode,
             cas,
+            removes_old: self.removes_old(),
             ..StoreRequest::set(flags, exptime, value)
         };
         Request {
@@ -286,11 +288,16 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// As in [`StoreRequest`]: SET and SETQ, with or without a CAS value.
+    fn removes_old(&self) -> bool {
+        self.opcode == Opcode::Set
+    }
+
     fn too_large(&self) -> Request<'a> {
         Request {
             command: Command::StoreTooLarge {
                 key: self.key(),
-                removes_old: self.opcode == Opcode::Set,
+                removes_old: self.removes_old(),
             },
             form: self.form(),
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::protocol::{Command, Fault, Limits, Parsed};
+use crate::engine::protocol::{Command, Limits, Parsed, ProtocolError};
 use crate::engine::storage::StoreMode;
 
 fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -26,10 +26,10 @@ fn every_opcode_has_a_defined_answer_to_every_shape() {
                         Parsed::Request { used, swallow, .. } => {
                             assert_eq!(used + swallow, input.len(), "{opcode:02x}");
                         }
-                        Parsed::Fault { used, swallow, .. } => {
+                        Parsed::Error { used, swallow, .. } => {
                             assert_eq!(used + swallow, input.len(), "{opcode:02x}");
                         }
-                        Parsed::Close(Some((Fault::Invalid, _))) => {}
+                        Parsed::Close(Some((ProtocolError::Invalid, _))) => {}
                         other => panic!("{opcode:02x} gave {other:?}"),
                     }
                 }
@@ -53,7 +53,7 @@ fn a_store_waits_for_its_value() {
 }
 
 #[test]
-fn a_unique_turns_all_modes_into_compare_and_set() {
+fn a_cas_turns_all_modes_into_compare_and_set() {
     for (opcode, cas, mode) in [
         (0x01, 0, StoreMode::Set),
         (0x02, 0, StoreMode::Add),
@@ -85,13 +85,13 @@ fn lengths_that_lie_close_the_connection() {
     short_body[11] = 2;
     assert!(matches!(
         parse(&short_body, &limits),
-        Parsed::Close(Some((Fault::UnknownCommand, _)))
+        Parsed::Close(Some((ProtocolError::UnknownCommand, _)))
     ));
     let mut huge = packet(0x01, &[0; 8], b"k", b"");
     huge[8] = 0xff;
     assert!(matches!(
         parse(&huge, &limits),
-        Parsed::Close(Some((Fault::Invalid, _)))
+        Parsed::Close(Some((ProtocolError::Invalid, _)))
     ));
     let mut other_magic = packet(0x0a, &[], b"", b"");
     other_magic[0] = 0x81;

@@ -1,12 +1,12 @@
-//! Replies as packets.
+//! Replies to binary requests.
 
 use super::header::RESPONSE_MAGIC;
 use super::opcode::Opcode;
 use super::{BinaryForm, HEADER_BYTES};
-use crate::engine::protocol::{Fault, Output, Refusal, Reply, Stat, VERSION};
+use crate::engine::protocol::{Output, ProtocolError, Refusal, Reply, Stat, VERSION};
 use crate::engine::storage::ItemView;
 
-/// Status and text of an error.
+/// The status of a reply that is no plain success, and its text.
 #[derive(Clone, Copy, Debug)]
 struct Status(u16, &'static [u8]);
 
@@ -24,11 +24,11 @@ impl Status {
     const BUSY: Status = Status(0x0085, b"Busy");
 }
 
-/// Appends the reply, or nothing where the quiet form hides it: reads hide misses, others hide success.
+/// Appends the reply, or nothing if the quiet form hides it: quiet reads hide misses, other quiet forms hide success.
 #[inline]
 pub fn write(form: &BinaryForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     let Some((opcode, quiet)) = Opcode::of_byte(form.opcode) else {
-        return write_fault(form, Fault::UnknownCommand, out);
+        return write_error(form, ProtocolError::UnknownCommand, out);
     };
     match reply {
         Reply::Hit(item) => write_hit(form, item, out),
@@ -51,19 +51,19 @@ pub fn write(form: &BinaryForm<'_>, reply: &Reply<'_>, out: &mut Output) {
         Reply::Version => packet(form, 0, 0, [&[], &[], VERSION.as_bytes()], out),
         Reply::Stats(stats) => write_stats(form, stats, out),
         Reply::Reset => success(form, 0, out),
-        Reply::NotStored => error(form, not_stored(opcode), out),
-        Reply::Exists => error(form, Status::EXISTS, out),
-        Reply::NotFound | Reply::UnknownStats => error(form, Status::NOT_FOUND, out),
-        Reply::NonNumeric => error(form, Status::NON_NUMERIC, out),
-        Reply::TooLarge => error(form, Status::TOO_LARGE, out),
-        Reply::OutOfMemory => error(form, Status::OUT_OF_MEMORY, out),
+        Reply::NotStored => write_status(form, not_stored(opcode), out),
+        Reply::Exists => write_status(form, Status::EXISTS, out),
+        Reply::NotFound | Reply::UnknownStats => write_status(form, Status::NOT_FOUND, out),
+        Reply::NonNumeric => write_status(form, Status::NON_NUMERIC, out),
+        Reply::TooLarge => write_status(form, Status::TOO_LARGE, out),
+        Reply::OutOfMemory => write_status(form, Status::OUT_OF_MEMORY, out),
         Reply::Refused(Refusal::Store | Refusal::Change | Refusal::Flush) => {
-            error(form, Status::NOT_STORED, out);
+            write_status(form, Status::NOT_STORED, out);
         }
     }
 }
 
-/// Each mode has its own word for a condition that did not hold.
+/// The status when the condition of a store did not hold. Each mode has its own.
 fn not_stored(opcode: Opcode) -> Status {
     match opcode {
         Opcode::Add => Status::EXISTS,
@@ -72,33 +72,35 @@ fn not_stored(opcode: Opcode) -> Status {
     }
 }
 
-pub fn write_fault(form: &BinaryForm<'_>, fault: Fault, out: &mut Output) {
-    let status = match fault {
-        Fault::UnknownCommand => Status::UNKNOWN_COMMAND,
-        Fault::Unauthenticated | Fault::LoginFailed | Fault::LoginTooLong => Status::LOGIN_FAILED,
-        Fault::LoginGoesOn => Status::LOGIN_GOES_ON,
-        Fault::TooManyConnections => Status::BUSY,
-        Fault::OutOfMemory => Status::OUT_OF_MEMORY,
+pub fn write_error(form: &BinaryForm<'_>, error: ProtocolError, out: &mut Output) {
+    let status = match error {
+        ProtocolError::UnknownCommand => Status::UNKNOWN_COMMAND,
+        ProtocolError::Unauthenticated
+        | ProtocolError::LoginFailed
+        | ProtocolError::LoginTooLong => Status::LOGIN_FAILED,
+        ProtocolError::LoginGoesOn => Status::LOGIN_GOES_ON,
+        ProtocolError::TooManyConnections => Status::BUSY,
+        ProtocolError::OutOfMemory | ProtocolError::NoRoomForRequest => Status::OUT_OF_MEMORY,
         _ => Status::INVALID,
     };
-    error(form, status, out);
+    write_status(form, status, out);
 }
 
-/// A success that carries a text.
+/// A success with a text.
 pub fn write_text(form: &BinaryForm<'_>, text: &[u8], out: &mut Output) {
     packet(form, 0, 0, [&[], &[], text], out);
 }
 
-/// The mechanism waits for its data; PLAIN has nothing to say first.
+/// The SASL challenge: the mechanism needs its data. PLAIN's challenge is empty.
 pub fn write_challenge(form: &BinaryForm<'_>, out: &mut Output) {
-    error(form, Status::LOGIN_GOES_ON, out);
+    write_status(form, Status::LOGIN_GOES_ON, out);
 }
 
 fn success(form: &BinaryForm<'_>, cas: u64, out: &mut Output) {
     packet(form, 0, cas, [&[], &[], &[]], out);
 }
 
-fn error(form: &BinaryForm<'_>, status: Status, out: &mut Output) {
+fn write_status(form: &BinaryForm<'_>, status: Status, out: &mut Output) {
     packet(form, status.0, 0, [&[], &[], status.1], out);
 }
 
@@ -135,12 +137,12 @@ pub(super) fn write_hit(form: &BinaryForm<'_>, item: &ItemView<'_>, out: &mut Ou
     out.push_value(&item.value);
 }
 
-/// A loud miss of the forms that return the key carries it in place of the text.
+/// A miss. Forms that return the key have the key in place of the text.
 fn write_miss(form: &BinaryForm<'_>, opcode: Opcode, out: &mut Output) {
     if opcode.returns_key() {
         packet(form, Status::NOT_FOUND.0, 0, [&[], form.key, &[]], out);
     } else {
-        error(form, Status::NOT_FOUND, out);
+        write_status(form, Status::NOT_FOUND, out);
     }
 }
 

@@ -1,21 +1,22 @@
-//! The flags behind a meta key, read once for all commands. A flag that is known anywhere is accepted everywhere.
+//! Flags of meta commands. One parser reads them for all commands; as in memcached, a flag that any command has is accepted
+//! by all.
 
-use crate::engine::protocol::Fault;
+use crate::engine::protocol::ProtocolError;
 use crate::engine::protocol::number::{signed32, unsigned, unsigned32};
-use crate::engine::protocol::text::Words;
-use crate::engine::storage::Exptime;
+use crate::engine::protocol::text::Tokens;
+use crate::engine::storage::{Exptime, FlagOrder};
 
-/// Words of one line, its command and key among them.
-const WORDS_MAX: usize = 20;
-/// No flag comes before it in ASCII; the 63 from here on are told apart.
+/// The most tokens of one line, including command and key.
+const TOKENS_MAX: usize = 20;
+/// Flags are letters; this is the byte before the first one. Flags are noted as bits by their distance from it.
 const FIRST_LETTER: u8 = 64;
-/// Bytes of an opaque behind its `O`.
+/// The most bytes of an opaque, without its `O`.
 const OPAQUE_BYTES_MAX: usize = 31;
 
-/// Flags without an argument that a reply to `mg` does not name.
+/// Flags without an argument that a reply to `mg` does not repeat.
 pub(super) const SILENT: u64 = bit_of(b'q') | bit_of(b'v');
-/// Flags without an argument that change nothing in how an `mg` is carried out.
-const TOLD: u64 = SILENT
+/// Flags without an argument that change only the reply to an `mg`.
+const REPLY_ONLY: u64 = SILENT
     | bit_of(b'c')
     | bit_of(b'f')
     | bit_of(b'h')
@@ -24,19 +25,19 @@ const TOLD: u64 = SILENT
     | bit_of(b's')
     | bit_of(b't');
 
-/// The bit of a letter among [`Flags::parse`]'s and [`told_flags`]'s.
+/// The bit of a flag.
 #[inline]
 pub(super) const fn bit_of(letter: u8) -> u64 {
     1 << (letter - FIRST_LETTER)
 }
 
-/// The flags at the start of `text`, which begins behind a key, that only say what to tell: their bits and their
-/// bytes. Stops before any other, and before one that comes again.
+/// The flags at the start of `text` that change only the reply: their bits, and how many bytes they take. `text` begins
+/// behind the key. Stops before any other flag and before a repeated one.
 #[inline(always)]
-pub(super) fn told_flags(text: &[u8]) -> (u64, usize) {
+pub(super) fn reply_flags(text: &[u8]) -> (u64, usize) {
     let (mut letters, mut bytes) = (0, 0);
     while let [b' ', letter @ b'c'..=b'v', b' ' | b'\r', ..] = text[bytes..]
-        && TOLD & !letters & bit_of(letter) != 0
+        && REPLY_ONLY & !letters & bit_of(letter) != 0
     {
         letters |= bit_of(letter);
         bytes += 2;
@@ -44,7 +45,7 @@ pub(super) fn told_flags(text: &[u8]) -> (u64, usize) {
     (letters, bytes)
 }
 
-/// What the flags of one line say.
+/// The parsed flags of one line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags {
     pub base64: bool,
@@ -56,53 +57,67 @@ pub(super) struct Flags {
     pub client_flags: u32,
     pub vivify: Option<Exptime>,
     pub exptime: Option<Exptime>,
-    pub recache_below_secs: Option<u32>,
+    pub recache_before: Option<Exptime>,
+    pub order: FlagOrder,
     pub cas: Option<u64>,
     pub new_cas: Option<u64>,
     pub initial: u64,
     pub delta: Option<u64>,
-    /// The character behind `M`, or 0 behind a bare one.
+    /// The character behind `M`, or 0 if there is none.
     pub mode: Option<u8>,
 }
 
 impl Flags {
-    /// Reads `words`; `before` words of the line came earlier. A wrong letter or a repeated one ends the reading;
-    /// a wrong number is told only when nothing worse follows, as in memcached.
+    /// Parses flags; `before` tokens of the line came before them. An unknown or repeated flag ends parsing. A bad number is
+    /// reported only if no such flag follows, as in memcached.
     #[inline]
-    pub fn parse(words: Words<'_>, before: usize) -> Result<Flags, Fault> {
-        // A word takes two bytes with its blank, so most lines are too short to hold too many.
-        let words_max = words.rest().len().div_ceil(2);
-        if words_max + before > WORDS_MAX && words.count() + before > WORDS_MAX {
-            return Err(Fault::FlagsTooLong);
+    pub fn parse(tokens: Tokens<'_>, before: usize) -> Result<Flags, ProtocolError> {
+        // A token takes at least two bytes with its blank. So most lines are too short to have too many, and the tokens
+        // need not be counted.
+        let tokens_max = tokens.rest().len().div_ceil(2);
+        if tokens_max + before > TOKENS_MAX && tokens.count() + before > TOKENS_MAX {
+            return Err(ProtocolError::FlagsTooLong);
         }
         let mut flags = Flags::default();
         let mut seen = 0u64;
         let mut wrong = None;
-        for word in words {
-            let (&letter, argument) = word.split_first().unwrap_or((&0, &[]));
+        for token in tokens {
+            let (&letter, argument) = token.split_first().unwrap_or((&0, &[]));
             let Some(place @ 0..63) = letter.checked_sub(FIRST_LETTER) else {
                 let no_flag = letter < FIRST_LETTER;
                 return Err(if no_flag {
-                    Fault::InvalidFlag
+                    ProtocolError::InvalidFlag
                 } else {
-                    Fault::DuplicateFlag
+                    ProtocolError::DuplicateFlag
                 });
             };
             if seen & (1 << place) != 0 {
-                return Err(Fault::DuplicateFlag);
+                return Err(ProtocolError::DuplicateFlag);
             }
             seen |= 1 << place;
+            flags.note_order(letter, seen.count_ones() as u8);
             match flags.take(letter, argument) {
                 Ok(()) => {}
-                Err(Fault::InvalidFlag) => return Err(Fault::InvalidFlag),
-                Err(fault) => wrong = Some(fault),
+                Err(ProtocolError::InvalidFlag) => return Err(ProtocolError::InvalidFlag),
+                Err(error) => wrong = Some(error),
             }
         }
         wrong.map_or(Ok(flags), Err)
     }
 
     #[inline]
-    fn take(&mut self, letter: u8, argument: &[u8]) -> Result<(), Fault> {
+    fn note_order(&mut self, letter: u8, place: u8) {
+        match letter {
+            b'T' => self.order.touch = place,
+            b'N' => self.order.vivify = place,
+            b'R' => self.order.recache = place,
+            b't' => self.order.ttl = place,
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, letter: u8, argument: &[u8]) -> Result<(), ProtocolError> {
         match letter {
             b'b' => self.base64 = true,
             b'q' => self.quiet = true,
@@ -110,28 +125,25 @@ impl Flags {
             b'u' => self.no_bump = true,
             b'I' => self.invalidate = true,
             b'x' => self.empty = true,
-            b'F' => self.client_flags = unsigned32(argument).ok_or(Fault::BadFormat)?,
-            b'N' => self.vivify = Some(life(argument)?),
-            b'T' => self.exptime = Some(life(argument)?),
-            b'R' => {
-                let secs = signed32(argument).ok_or(Fault::BadToken)?;
-                self.recache_below_secs = Some(u32::try_from(secs).unwrap_or(0));
-            }
-            b'C' => self.cas = Some(unsigned(argument).ok_or(Fault::BadToken)?),
-            b'E' => self.new_cas = Some(unsigned(argument).ok_or(Fault::BadToken)?),
-            b'J' => self.initial = unsigned(argument).ok_or(Fault::BadInitial)?,
-            b'D' => self.delta = Some(unsigned(argument).ok_or(Fault::BadDeltaFlag)?),
+            b'F' => self.client_flags = unsigned32(argument).ok_or(ProtocolError::BadFormat)?,
+            b'N' => self.vivify = Some(exptime(argument)?),
+            b'T' => self.exptime = Some(exptime(argument)?),
+            b'R' => self.recache_before = Some(exptime(argument)?),
+            b'C' => self.cas = Some(unsigned(argument).ok_or(ProtocolError::BadToken)?),
+            b'E' => self.new_cas = Some(unsigned(argument).ok_or(ProtocolError::BadToken)?),
+            b'J' => self.initial = unsigned(argument).ok_or(ProtocolError::BadInitial)?,
+            b'D' => self.delta = Some(unsigned(argument).ok_or(ProtocolError::BadDeltaFlag)?),
             b'M' => self.mode = Some(argument.first().copied().unwrap_or(0)),
-            b'O' if argument.len() > OPAQUE_BYTES_MAX => return Err(Fault::OpaqueTooLong),
-            // Asked for in the reply, or a hint to proxies.
+            b'O' if argument.len() > OPAQUE_BYTES_MAX => return Err(ProtocolError::OpaqueTooLong),
+            // Flags of the reply, and hints to proxies.
             b'O' | b'P' | b'L' | b'k' | b's' | b'c' | b'f' | b't' | b'h' | b'l' => {}
-            _ => return Err(Fault::InvalidFlag),
+            _ => return Err(ProtocolError::InvalidFlag),
         }
         Ok(())
     }
 }
 
-fn life(argument: &[u8]) -> Result<Exptime, Fault> {
-    let number = signed32(argument).ok_or(Fault::BadToken)?;
+fn exptime(argument: &[u8]) -> Result<Exptime, ProtocolError> {
+    let number = signed32(argument).ok_or(ProtocolError::BadToken)?;
     Ok(Exptime::from_text(i64::from(number)))
 }

@@ -8,7 +8,7 @@ pub(super) use parse::parse_store;
 pub use parse::{parse_arith, parse_debug, parse_delete, parse_get};
 pub use write::write;
 
-/// Which meta command is answered.
+/// A meta command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaCommand {
     Get,
@@ -19,28 +19,28 @@ pub enum MetaCommand {
     Noop,
 }
 
-/// How a meta command wants to be answered.
+/// How to write the reply to a meta command.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaForm<'a> {
     pub command: MetaCommand,
-    /// The key as sent, base64 where the client used it.
+    /// The key as it was sent, perhaps in base64.
     pub key: &'a [u8],
-    /// The key was sent as base64 and is returned so.
+    /// The key was sent in base64 and is returned in base64.
     pub base64: bool,
-    /// Nominal replies are left out (`q`).
+    /// The usual reply is left out (`q`).
     pub quiet: bool,
-    /// The value is asked for (`v`).
+    /// The reply includes the value (`v`).
     pub value: bool,
-    /// `C` of an `mg`: a value with this unique is not sent again.
+    /// `C` of an `mg`: the value is not sent if its CAS value is this one.
     pub known_cas: Option<u64>,
-    /// Length of the block of an `ms`.
+    /// Length of the data block of an `ms`.
     pub sent_bytes: usize,
-    /// All flags as sent: the reply names them in this order.
+    /// All flags as they were sent. The reply repeats them in this order.
     pub flags: &'a [u8],
 }
 
 impl MetaForm<'_> {
-    /// Of `mn`, which has neither key nor flags.
+    /// For `mn`, which has neither key nor flags.
     pub fn bare() -> MetaForm<'static> {
         MetaForm {
             command: MetaCommand::Noop,

@@ -1,37 +1,37 @@
-//! Meta lines to requests.
+//! Parses meta commands.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::flags::{Flags, SILENT, bit_of, told_flags};
+use super::flags::{Flags, SILENT, bit_of, reply_flags};
 use super::write::{write, write_hit};
 use super::{MetaCommand, MetaForm};
 use crate::engine::protocol::number::block_length;
-use crate::engine::protocol::text::{Behind, Block, Words, plain_key};
+use crate::engine::protocol::text::{Behind, Block, Tokens, single_key};
 use crate::engine::protocol::{
-    Command, Fault, Form, Limits, Output, Parsed, PlainForm, PlainGet, Reply, Request,
+    Command, FastGet, FastGetForm, Form, Limits, Output, Parsed, ProtocolError, Reply, Request,
     is_key_length, is_text_key,
 };
 use crate::engine::storage::{
-    ArithDirection, ArithRequest, DeleteRequest, Exptime, GetOptions, ItemView, NewValue,
-    StoreMode, StoreRequest,
+    ArithDirection, ArithRequest, DeleteRequest, Exptime, FlagOrder, GetOptions, ItemView,
+    NewValue, StoreMode, StoreRequest,
 };
 
-/// Key and flags of a line, and the form they ask for.
-struct Line<'a> {
+/// Key and flags of a line, and the form of its reply.
+struct MetaLine<'a> {
     key: Cow<'a, [u8]>,
     flags: Flags,
     form: MetaForm<'a>,
 }
 
-/// An `mg` whose flags only say what to tell.
-impl<'a> PlainForm<'a> for MetaForm<'a> {
+/// An `mg` whose flags change only the reply.
+impl<'a> FastGetForm<'a> for MetaForm<'a> {
     #[inline(always)]
-    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
-        let (key, behind) = plain_key(input.strip_prefix(b"mg ")?)?;
-        let (letters, flags) = told_flags(behind);
+    fn fast_get(input: &'a [u8]) -> Option<(usize, FastGet<'a>, Self)> {
+        let (key, behind) = single_key(input.strip_prefix(b"mg ")?)?;
+        let (letters, flags) = reply_flags(behind);
         if !behind[flags..].starts_with(b"\r\n") {
             return None;
         }
@@ -46,7 +46,7 @@ impl<'a> PlainForm<'a> for MetaForm<'a> {
             command: MetaCommand::Get,
             ..MetaForm::bare()
         };
-        let get = PlainGet {
+        let get = FastGet {
             key,
             recaches: true,
         };
@@ -62,15 +62,20 @@ impl<'a> PlainForm<'a> for MetaForm<'a> {
     }
 }
 
-pub fn parse_get<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
-    let line = match Line::parse(words, MetaCommand::Get, 1) {
+pub fn parse_get<'a>(tokens: Tokens<'a>, used: usize) -> Parsed<'a> {
+    let line = match MetaLine::parse(tokens, MetaCommand::Get, 1) {
         Ok(line) => line,
-        Err(fault) => return refuse(used, fault),
+        Err(error) => return refuse(used, error),
     };
     let options = GetOptions {
         touch: line.flags.exptime,
         vivify: line.flags.vivify,
-        recache_below_secs: line.flags.recache_below_secs,
+        new_cas: line.flags.new_cas,
+        recache_before: line.flags.recache_before,
+        order: match line.flags.exptime.or(line.flags.vivify) {
+            Some(_) => line.flags.order,
+            None => FlagOrder::default(),
+        },
         recaches: true,
         no_bump: line.flags.no_bump,
         uncounted: false,
@@ -79,16 +84,17 @@ pub fn parse_get<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
     request(used, Command::Get { key, options }, line.form)
 }
 
-pub fn parse_delete<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
-    let line = match Line::parse(words, MetaCommand::Delete, 1) {
+pub fn parse_delete<'a>(tokens: Tokens<'a>, used: usize) -> Parsed<'a> {
+    let line = match MetaLine::parse(tokens, MetaCommand::Delete, 1) {
         Ok(line) => line,
-        Err(fault) => return refuse(used, fault),
+        Err(error) => return refuse(used, error),
     };
     let request_of = DeleteRequest {
         cas: line.flags.cas,
         mark_stale: line.flags.invalidate,
         empty: line.flags.empty,
         exptime: line.flags.exptime,
+        flags: line.flags.client_flags,
         new_cas: line.flags.new_cas,
     };
     let command = Command::Delete {
@@ -98,26 +104,27 @@ pub fn parse_delete<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
     request(used, command, line.form)
 }
 
-pub fn parse_arith<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
-    let line = match Line::parse(words, MetaCommand::Arith, 1) {
+pub fn parse_arith<'a>(tokens: Tokens<'a>, used: usize) -> Parsed<'a> {
+    let line = match MetaLine::parse(tokens, MetaCommand::Arith, 1) {
         Ok(line) => line,
-        // One text for all that can be wrong with flags here.
-        Err(Fault::BadFormat) if words.clone().next().is_none() => {
-            return refuse(used, Fault::BadFormat);
+        // memcached has one error text for everything that can be wrong with the flags of `ma`.
+        Err(ProtocolError::BadFormat) if tokens.clone().next().is_none() => {
+            return refuse(used, ProtocolError::BadFormat);
         }
-        Err(_) => return refuse(used, Fault::InvalidOrDuplicateFlag),
+        Err(_) => return refuse(used, ProtocolError::InvalidOrDuplicateFlag),
     };
     let direction = match line.flags.mode {
         None | Some(b'I' | b'+') => ArithDirection::Increment,
         Some(b'D' | b'-') => ArithDirection::Decrement,
-        Some(_) => return refuse(used, Fault::BadArithMode),
+        Some(_) => return refuse(used, ProtocolError::BadArithMode),
     };
     let flags = &line.flags;
     let request_of = ArithRequest {
         direction,
         delta: flags.delta.unwrap_or(1),
-        initial: flags.vivify.map(|life| (flags.initial, life)),
+        initial: flags.vivify.map(|exptime| (flags.initial, exptime)),
         exptime: flags.exptime,
+        order: flags.order,
         cas: flags.cas.filter(|&cas| cas != 0),
         new_cas: flags.new_cas,
     };
@@ -128,10 +135,10 @@ pub fn parse_arith<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
     request(used, command, line.form)
 }
 
-pub fn parse_debug<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
-    let line = match Line::parse(words, MetaCommand::Debug, 1) {
+pub fn parse_debug<'a>(tokens: Tokens<'a>, used: usize) -> Parsed<'a> {
+    let line = match MetaLine::parse(tokens, MetaCommand::Debug, 1) {
         Ok(line) => line,
-        Err(fault) => return refuse(used, fault),
+        Err(error) => return refuse(used, error),
     };
     let options = GetOptions {
         no_bump: true,
@@ -143,27 +150,27 @@ pub fn parse_debug<'a>(words: Words<'a>, used: usize) -> Parsed<'a> {
 }
 
 pub(in crate::engine::protocol) fn parse_store<'a>(
-    mut words: Words<'a>,
+    mut tokens: Tokens<'a>,
     behind: Behind<'a>,
     limits: &Limits,
 ) -> Parsed<'a> {
     let head = behind.head;
-    let (key_and_on, _) = (words, words.next());
-    let Some(length) = words.next().and_then(block_length) else {
-        return refuse(head, Fault::BadFormat);
+    let (key_and_on, _) = (tokens, tokens.next());
+    let Some(length) = tokens.next().and_then(block_length) else {
+        return refuse(head, ProtocolError::BadFormat);
     };
-    let refuse_block = |fault| Parsed::Fault {
+    let refuse_block = |error| Parsed::Error {
         used: head,
         swallow: length + 2,
-        fault,
+        error,
         form: Form::Meta(MetaForm::bare()),
     };
-    let line = match Line::parse(key_and_on, MetaCommand::Store, 2) {
+    let line = match MetaLine::parse(key_and_on, MetaCommand::Store, 2) {
         Ok(line) => line,
-        Err(fault) => return refuse_block(fault),
+        Err(error) => return refuse_block(error),
     };
     let Some(mode) = store_mode(line.flags.mode) else {
-        return refuse_block(Fault::BadStoreMode);
+        return refuse_block(ProtocolError::BadStoreMode);
     };
     let key = line.key;
     let form = Form::Meta(MetaForm {
@@ -183,7 +190,7 @@ pub(in crate::engine::protocol) fn parse_store<'a>(
     }
     match behind.take(length) {
         Block::Missing(parsed) => parsed,
-        Block::Bad { used } => refuse(used, Fault::BadChunk),
+        Block::Bad { used } => refuse(used, ProtocolError::BadChunk),
         Block::Here { used, value } => {
             let request = StoreRequest {
                 value,
@@ -212,7 +219,7 @@ fn store_mode(letter: Option<u8>) -> Option<StoreMode> {
 
 /// The request without its value.
 fn store_request(mode: StoreMode, flags: &Flags) -> StoreRequest<'static> {
-    // An add cannot meet the item whose unique it names; append and prepend take 0 for "not given".
+    // An `add` stores only if there is no item, so no CAS value can match. For append and prepend 0 means "not given".
     let cas = match mode {
         StoreMode::Set | StoreMode::Replace => flags.cas,
         StoreMode::Append | StoreMode::Prepend => flags.cas.filter(|&cas| cas != 0),
@@ -226,22 +233,27 @@ fn store_request(mode: StoreMode, flags: &Flags) -> StoreRequest<'static> {
         new_cas: flags.new_cas,
         invalidate: flags.invalidate,
         vivify: flags.vivify,
+        removes_old: true,
         value: NewValue::Bytes(&[]),
     }
 }
 
-impl<'a> Line<'a> {
-    /// `words` start with the key; `fixed` of them, key and length, stand before the flags.
+impl<'a> MetaLine<'a> {
+    /// Parses `tokens`, which start with the key. `fixed` of them (key, perhaps length) come before the flags.
     #[inline]
-    fn parse(mut words: Words<'a>, command: MetaCommand, fixed: usize) -> Result<Line<'a>, Fault> {
-        let sent_key = words.next().ok_or(Fault::BadFormat)?;
+    fn parse(
+        mut tokens: Tokens<'a>,
+        command: MetaCommand,
+        fixed: usize,
+    ) -> Result<MetaLine<'a>, ProtocolError> {
+        let sent_key = tokens.next().ok_or(ProtocolError::BadFormat)?;
         for _ in 1..fixed {
-            words.next();
+            tokens.next();
         }
         if !is_key_length(sent_key.len()) {
-            return Err(Fault::BadFormat);
+            return Err(ProtocolError::BadFormat);
         }
-        let flags = Flags::parse(words, fixed + 1)?;
+        let flags = Flags::parse(tokens, fixed + 1)?;
         let key = key_of(sent_key, flags.base64)?;
         let form = MetaForm {
             command,
@@ -251,21 +263,23 @@ impl<'a> Line<'a> {
             value: flags.value,
             known_cas: flags.cas,
             sent_bytes: 0,
-            flags: words.rest(),
+            flags: tokens.rest(),
         };
-        Ok(Line { key, flags, form })
+        Ok(MetaLine { key, flags, form })
     }
 }
 
-fn key_of(sent: &[u8], base64: bool) -> Result<Cow<'_, [u8]>, Fault> {
+fn key_of(sent: &[u8], base64: bool) -> Result<Cow<'_, [u8]>, ProtocolError> {
     if base64 {
-        let decoded = STANDARD.decode(sent).map_err(|_| Fault::BadKeyEncoding)?;
+        let decoded = STANDARD
+            .decode(sent)
+            .map_err(|_| ProtocolError::BadKeyEncoding)?;
         return Ok(Cow::Owned(decoded));
     }
     if is_text_key(sent) {
         Ok(Cow::Borrowed(sent))
     } else {
-        Err(Fault::BadFormat)
+        Err(ProtocolError::BadFormat)
     }
 }
 
@@ -278,11 +292,11 @@ fn request<'a>(used: usize, command: Command<'a>, form: MetaForm<'a>) -> Parsed<
     }
 }
 
-fn refuse<'a>(used: usize, fault: Fault) -> Parsed<'a> {
-    Parsed::Fault {
+fn refuse<'a>(used: usize, error: ProtocolError) -> Parsed<'a> {
+    Parsed::Error {
         used,
         swallow: 0,
-        fault,
+        error,
         form: Form::Meta(MetaForm::bare()),
     }
 }

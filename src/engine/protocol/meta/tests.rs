@@ -1,15 +1,15 @@
 use crate::engine::protocol::text::{LineScan, parse};
-use crate::engine::protocol::{Command, Fault, Limits, Parsed};
+use crate::engine::protocol::{Command, Limits, Parsed, ProtocolError};
 use crate::engine::storage::{ArithDirection, Exptime, StoreMode};
 
-fn command(line: &str) -> Result<Command<'_>, Fault> {
+fn command(line: &str) -> Result<Command<'_>, ProtocolError> {
     match parse(
         line.as_bytes(),
         &mut LineScan::default(),
         &Limits::default(),
     ) {
         Parsed::Request { request, .. } => Ok(request.command),
-        Parsed::Fault { fault, .. } => Err(fault),
+        Parsed::Error { error, .. } => Err(error),
         other => panic!("{line:?} gave {other:?}"),
     }
 }
@@ -22,12 +22,12 @@ fn mg_flags_become_options() {
     assert_eq!(&*key, b"k");
     assert_eq!(options.touch, Some(Exptime::Relative(30)));
     assert_eq!(options.vivify, Some(Exptime::Relative(60)));
-    assert_eq!(options.recache_below_secs, Some(5));
+    assert_eq!(options.recache_before, Some(Exptime::Relative(5)));
     assert!(options.no_bump && !options.uncounted);
 }
 
 #[test]
-fn ms_modes_and_uniques() {
+fn ms_modes_and_cas() {
     let store = |line| match command(line) {
         Ok(Command::Store { request, .. }) => (request.mode, request.cas, request.invalidate),
         other => panic!("{line:?} gave {other:?}"),
@@ -71,23 +71,23 @@ fn base64_keys_are_decoded() {
 
 #[test]
 fn each_mistake_has_its_text() {
-    for (line, fault) in [
-        ("mg\r\n", Fault::BadFormat),
-        ("mg k s s\r\n", Fault::DuplicateFlag),
-        ("mg k z\r\n", Fault::InvalidFlag),
-        ("mg k Tx\r\n", Fault::BadToken),
-        ("mg k Tx z\r\n", Fault::InvalidFlag),
-        ("mg !!! b\r\n", Fault::BadKeyEncoding),
+    for (line, error) in [
+        ("mg\r\n", ProtocolError::BadFormat),
+        ("mg k s s\r\n", ProtocolError::DuplicateFlag),
+        ("mg k z\r\n", ProtocolError::InvalidFlag),
+        ("mg k Tx\r\n", ProtocolError::BadToken),
+        ("mg k Tx z\r\n", ProtocolError::InvalidFlag),
+        ("mg !!! b\r\n", ProtocolError::BadKeyEncoding),
         (
             "mg k Oxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
-            Fault::OpaqueTooLong,
+            ProtocolError::OpaqueTooLong,
         ),
-        ("ms k x\r\n", Fault::BadFormat),
-        ("ms k 0 MX\r\n\r\n", Fault::BadStoreMode),
-        ("ma k Dx\r\n", Fault::InvalidOrDuplicateFlag),
-        ("ma k MX\r\n", Fault::BadArithMode),
-        ("ma\r\n", Fault::BadFormat),
+        ("ms k x\r\n", ProtocolError::BadFormat),
+        ("ms k 0 MX\r\n\r\n", ProtocolError::BadStoreMode),
+        ("ma k Dx\r\n", ProtocolError::InvalidOrDuplicateFlag),
+        ("ma k MX\r\n", ProtocolError::BadArithMode),
+        ("ma\r\n", ProtocolError::BadFormat),
     ] {
-        assert_eq!(command(line).unwrap_err(), fault, "{line:?}");
+        assert_eq!(command(line).unwrap_err(), error, "{line:?}");
     }
 }

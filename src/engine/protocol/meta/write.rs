@@ -1,14 +1,14 @@
-//! Replies of the meta commands.
+//! Replies to meta commands.
 
 use super::{MetaCommand, MetaForm};
 use crate::engine::decimal::Decimal;
-use crate::engine::protocol::text::{Words, write_fault};
-use crate::engine::protocol::{Fault, Output, Refusal, Reply, number};
+use crate::engine::protocol::text::{Tokens, write_error};
+use crate::engine::protocol::{Output, ProtocolError, Refusal, Reply, number};
 use crate::engine::storage::{ItemView, Marks};
 
 const LINE_END: &[u8] = b"\r\n";
 
-/// Appends the reply, or nothing where `q` hides it.
+/// Appends the reply, or nothing if `q` hides it.
 #[inline]
 pub fn write(form: &MetaForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     match reply {
@@ -37,8 +37,8 @@ pub fn write(form: &MetaForm<'_>, reply: &Reply<'_>, out: &mut Output) {
             out.push(b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n");
         }
         Reply::TooLarge => out.push(b"SERVER_ERROR object too large for cache\r\n"),
-        Reply::OutOfMemory => write_fault(Fault::OutOfMemory, out),
-        // No meta command asks for these.
+        Reply::OutOfMemory => write_error(ProtocolError::OutOfMemory, out),
+        // No meta command has these results.
         Reply::Touched { .. }
         | Reply::Flushed
         | Reply::Stats(_)
@@ -51,26 +51,27 @@ pub fn write(form: &MetaForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     }
 }
 
-/// A reply of two letters with key and opaque.
+/// A reply of two letters, with key and opaque if they were asked for.
 fn short(code: &[u8], form: &MetaForm<'_>, out: &mut Output) {
     out.push(code);
     write_names(form, out);
     out.push(LINE_END);
 }
 
+/// Key and opaque.
 fn write_names(form: &MetaForm<'_>, out: &mut Output) {
-    for word in Words::new(form.flags) {
-        match word[0] {
-            b'O' => write_word(word, out),
+    for token in Tokens::new(form.flags) {
+        match token[0] {
+            b'O' => write_token(token, out),
             b'k' => write_key(form, out),
             _ => {}
         }
     }
 }
 
-fn write_word(word: &[u8], out: &mut Output) {
+fn write_token(token: &[u8], out: &mut Output) {
     out.push(b" ");
-    out.push(word);
+    out.push(token);
 }
 
 fn write_key(form: &MetaForm<'_>, out: &mut Output) {
@@ -86,7 +87,7 @@ fn write_letter(letter: u8, number: u64, out: &mut Output) {
     number::push_between(&[b' ', letter], number, b"", out.bytes());
 }
 
-fn write_life(ttl_secs: Option<u32>, out: &mut Output) {
+fn write_ttl(ttl_secs: Option<u32>, out: &mut Output) {
     match ttl_secs {
         Some(secs) => write_letter(b't', u64::from(secs), out),
         None => out.push(b" t-1"),
@@ -107,15 +108,15 @@ pub(super) fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Outp
     } else {
         out.push(b"HD");
     }
-    for word in Words::new(form.flags) {
-        match word[0] {
+    for token in Tokens::new(form.flags) {
+        match token[0] {
             b's' => write_letter(b's', item.value.len() as u64, out),
-            b't' => write_life(item.ttl_secs(), out),
+            b't' => write_ttl(item.ttl_secs(), out),
             b'c' => write_letter(b'c', item.cas(), out),
             b'f' => write_letter(b'f', u64::from(item.flags()), out),
             b'l' => write_letter(b'l', u64::from(item.last_access_secs()), out),
             b'h' => write_letter(b'h', u64::from(item.fetched()), out),
-            b'O' => write_word(word, out),
+            b'O' => write_token(token, out),
             b'k' => write_key(form, out),
             _ => {}
         }
@@ -128,7 +129,7 @@ pub(super) fn write_hit(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Outp
     }
 }
 
-/// Z before X, W last: measured.
+/// The marks in memcached's order (measured): Z before X, W last.
 fn write_marks(marks: Marks, out: &mut Output) {
     for (set, mark) in [
         (marks.token_sent, b" Z"),
@@ -143,11 +144,11 @@ fn write_marks(marks: Marks, out: &mut Output) {
 
 fn write_store(code: &[u8], form: &MetaForm<'_>, cas: u64, value_bytes: u64, out: &mut Output) {
     out.push(code);
-    for word in Words::new(form.flags) {
-        match word[0] {
+    for token in Tokens::new(form.flags) {
+        match token[0] {
             b'c' => write_letter(b'c', cas, out),
             b's' => write_letter(b's', value_bytes, out),
-            b'O' => write_word(word, out),
+            b'O' => write_token(token, out),
             b'k' => write_key(form, out),
             _ => {}
         }
@@ -155,7 +156,7 @@ fn write_store(code: &[u8], form: &MetaForm<'_>, cas: u64, value_bytes: u64, out
     out.push(LINE_END);
 }
 
-/// A store that did not happen has the unique 0 and the size that was sent.
+/// The reply to a command that changed nothing. For a store it has CAS value 0 and the size that was sent.
 fn write_failure(code: &[u8], form: &MetaForm<'_>, out: &mut Output) {
     if form.command == MetaCommand::Store {
         write_store(code, form, 0, form.sent_bytes as u64, out);
@@ -174,11 +175,11 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
     } else {
         out.push(b"HD");
     }
-    for word in Words::new(form.flags) {
-        match word[0] {
+    for token in Tokens::new(form.flags) {
+        match token[0] {
             b'c' => write_letter(b'c', cas, out),
-            b't' => write_life(ttl, out),
-            b'O' => write_word(word, out),
+            b't' => write_ttl(ttl, out),
+            b'O' => write_token(token, out),
             b'k' => write_key(form, out),
             _ => {}
         }
@@ -190,14 +191,14 @@ fn write_number(form: &MetaForm<'_>, value: u64, cas: u64, ttl: Option<u32>, out
     }
 }
 
-/// `me`: facts of one item, for debugging. The class is always 1, as there are no slabs.
+/// The reply to `me`, for debugging. The class is always 1, because there are no slabs.
 fn write_debug(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
-    let life = item.ttl_secs().map_or(-1, i64::from);
+    let ttl = item.ttl_secs().map_or(-1, i64::from);
     let fetched = if item.fetched() { "yes" } else { "no" };
     out.push(b"ME ");
     out.push(form.key);
     let facts = format!(
-        " exp={life} la={} cas={} fetch={fetched} cls=1 size={}\r\n",
+        " exp={ttl} la={} cas={} fetch={fetched} cls=1 size={}\r\n",
         item.last_access_secs(),
         item.cas(),
         form.key.len() + item.value.len() + ITEM_OVERHEAD_BYTES,
@@ -205,5 +206,5 @@ fn write_debug(form: &MetaForm<'_>, item: &ItemView<'_>, out: &mut Output) {
     out.push(facts.as_bytes());
 }
 
-/// What an item costs beside key and value, about: header and index.
+/// About what an item costs beside key and value: header and index.
 const ITEM_OVERHEAD_BYTES: usize = 24;

@@ -1,16 +1,18 @@
-//! `get`, `gets`, `gat`, `gats`: lines of one or many keys.
+//! `get`, `gets`, `gat`, `gats`: lines with one or more keys.
 //!
-//! A line of many keys is checked as a whole, since one bad key voids them all; then it is executed key by key, so
-//! that a line of ten thousand keys is bounded in work and output like ten thousand commands.
+//! A line with several keys is checked as a whole first, because one bad key makes the whole line an error. Then it is
+//! executed key by key, so that a line of ten thousand keys has the same limits as ten thousand commands.
 
 use std::borrow::Cow;
 
+use super::tokens::CheckedKeys;
 use super::write::{write_miss, write_value};
-use super::{TextForm, Words};
+use super::{TextForm, Tokens};
 use crate::engine::protocol::number::signed32;
 use crate::engine::protocol::scan::position;
 use crate::engine::protocol::{
-    Command, Fault, Form, Output, Parsed, PlainForm, PlainGet, Request, is_control, is_text_key,
+    Command, FastGet, FastGetForm, Form, Output, Parsed, ProtocolError, Request, is_control,
+    is_text_key,
 };
 use crate::engine::storage::{Exptime, GetOptions, ItemView, KEY_BYTES_MAX};
 
@@ -19,21 +21,26 @@ use crate::engine::storage::{Exptime, GetOptions, ItemView, KEY_BYTES_MAX};
 pub struct KeyList {
     touch: Option<Exptime>,
     with_cas: bool,
+    /// Bytes of the line that are left, without its end. Kept, since a search for the end at each key takes time with the
+    /// square of the line.
+    left: usize,
+    /// Bytes of the end of the line.
+    ending: usize,
 }
 
 impl KeyList {
-    /// The request for the next key of a checked line, and the bytes it takes. `input` goes to the end of the line
-    /// at least.
-    pub fn next<'a>(&self, input: &'a [u8]) -> (usize, bool, Request<'a>) {
-        let line_end = memchr::memchr(b'\n', input).unwrap_or(input.len());
-        let line = &input[..line_end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let mut words = Words::new(line);
-        let key = words.next().unwrap_or_default();
-        let after_key = line.len() - words.rest().len();
-        let ends_list = words.next().is_none();
+    /// The request for the next key of a checked line: the bytes it takes, and whether it is the last one. `input` contains
+    /// at least the rest of the line.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, bool, Request<'a>) {
+        let line = &input[..self.left.min(input.len())];
+        let mut tokens = Tokens::new(line);
+        let key = tokens.next().unwrap_or_default();
+        let rest = tokens.rest();
+        let after_key = line.len() - rest.len();
+        let ends_list = rest.iter().all(|&byte| byte == b' ');
+        self.left = rest.len();
         let used = if ends_list {
-            (line_end + 1).min(input.len())
+            (line.len() + self.ending).min(input.len())
         } else {
             after_key
         };
@@ -60,19 +67,19 @@ impl KeyList {
     }
 }
 
-/// The key of a plain get, read in one pass that finds its end, and what stands behind it.
+/// The key of a fast get, and what follows it. One pass finds the end of the key and checks its bytes.
 #[inline(always)]
-pub fn plain_key(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn single_key(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let window = &rest[..rest.len().min(KEY_BYTES_MAX + 1)];
     let key_bytes = position(window, |byte| byte <= b' ' || is_control(byte))?;
     (key_bytes > 0).then(|| rest.split_at(key_bytes))
 }
 
-/// A `get` of one key, as most lines are.
-impl<'a> PlainForm<'a> for TextForm<'a> {
+/// A `get` of one key.
+impl<'a> FastGetForm<'a> for TextForm<'a> {
     #[inline(always)]
-    fn plain_get(input: &'a [u8]) -> Option<(usize, PlainGet<'a>, Self)> {
-        let (key, behind) = plain_key(input.strip_prefix(b"get ")?)?;
+    fn fast_get(input: &'a [u8]) -> Option<(usize, FastGet<'a>, Self)> {
+        let (key, behind) = single_key(input.strip_prefix(b"get ")?)?;
         if !behind.starts_with(b"\r\n") {
             return None;
         }
@@ -82,7 +89,7 @@ impl<'a> PlainForm<'a> for TextForm<'a> {
             with_cas: false,
             ends_list: true,
         };
-        let get = PlainGet {
+        let get = FastGet {
             key,
             recaches: false,
         };
@@ -98,50 +105,56 @@ impl<'a> PlainForm<'a> for TextForm<'a> {
     }
 }
 
-/// Where the words of a line stood.
+/// The length of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
-    /// Bytes of the line without its end.
+    /// Bytes of the line without its line end.
     pub line: usize,
-    /// And with it.
+    /// Bytes of the line with its line end.
     pub used: usize,
+    /// What was checked while the line arrived.
+    pub keys: CheckedKeys,
 }
 
 /// The rest of a `get` or `gets` line.
-pub(super) fn parse_get<'a>(words: Words<'a>, with_cas: bool, extent: Extent) -> Parsed<'a> {
-    let keys = KeyList {
-        touch: None,
-        with_cas,
-    };
-    parse_list(words, keys, extent)
+pub(super) fn parse_get<'a>(tokens: Tokens<'a>, with_cas: bool, extent: Extent) -> Parsed<'a> {
+    parse_list(tokens, None, with_cas, extent)
 }
 
 /// The rest of a `gat` or `gats` line.
-pub(super) fn parse_gat<'a>(mut words: Words<'a>, with_cas: bool, extent: Extent) -> Parsed<'a> {
-    let fault = |fault| Parsed::Fault {
+pub(super) fn parse_gat<'a>(mut tokens: Tokens<'a>, with_cas: bool, extent: Extent) -> Parsed<'a> {
+    let refuse = |error| Parsed::Error {
         used: extent.used,
         swallow: 0,
-        fault,
+        error,
         form: Form::Text(TextForm::line(false)),
     };
-    let Some(exptime) = words.next() else {
-        return fault(Fault::BadFormat);
+    let Some(exptime) = tokens.next() else {
+        return refuse(ProtocolError::BadFormat);
     };
-    if words.clone().next().is_none() {
-        return fault(Fault::BadFormat);
+    if tokens.clone().next().is_none() {
+        return refuse(ProtocolError::BadFormat);
     }
     let Some(exptime) = signed32(exptime) else {
-        return fault(Fault::BadExptime);
+        return refuse(ProtocolError::BadExptime);
     };
-    let keys = KeyList {
-        touch: Some(Exptime::from_text(i64::from(exptime))),
-        with_cas,
-    };
-    parse_list(words, keys, extent)
+    let touch = Exptime::from_text(i64::from(exptime));
+    parse_list(tokens, Some(touch), with_cas, extent)
 }
 
-fn parse_list<'a>(words: Words<'a>, keys: KeyList, extent: Extent) -> Parsed<'a> {
-    let mut rest = words;
+fn parse_list<'a>(
+    tokens: Tokens<'a>,
+    touch: Option<Exptime>,
+    with_cas: bool,
+    extent: Extent,
+) -> Parsed<'a> {
+    let keys = KeyList {
+        touch,
+        with_cas,
+        left: tokens.rest().len(),
+        ending: extent.used - extent.line,
+    };
+    let mut rest = tokens;
     let first = rest.next().filter(|key| is_text_key(key));
     let more = rest.clone().next().is_some();
     let used = extent.used;
@@ -151,15 +164,25 @@ fn parse_list<'a>(words: Words<'a>, keys: KeyList, extent: Extent) -> Parsed<'a>
             swallow: 0,
             request: keys.request(key, true),
         },
-        Some(_) if rest.all(is_text_key) => Parsed::KeyList {
-            used: extent.line - words.rest().len(),
-            keys,
-        },
-        _ => Parsed::Fault {
+        Some(_) if !extent.keys.has_bad && unchecked(rest, extent).all(is_text_key) => {
+            Parsed::KeyList {
+                used: extent.line - keys.left,
+                keys,
+            }
+        }
+        _ => Parsed::Error {
             used,
             swallow: 0,
-            fault: Fault::BadFormat,
+            error: ProtocolError::BadFormat,
             form: Form::Text(TextForm::line(false)),
         },
     }
+}
+
+/// The tokens of `rest` that were not checked while the line arrived.
+fn unchecked(rest: Tokens<'_>, extent: Extent) -> Tokens<'_> {
+    let behind = rest.rest();
+    let at = extent.line - behind.len();
+    let skipped = extent.keys.until.saturating_sub(at).min(behind.len());
+    Tokens::new(&behind[skipped..])
 }

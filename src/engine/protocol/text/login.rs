@@ -1,83 +1,103 @@
-//! What a text client may say before it has logged in: `set` or `ms` with its credential, or `quit`.
+//! What a text client may send before it has logged in: `set` or `ms` with its credential, or `quit`.
 //!
-//! Two forms are understood: memcached's own, where the block is `username password` and the key means nothing,
-//! and the one where the key is the user name and the block the password. Passwords hold no blank, so a blank in
-//! the block tells which one it is.
+//! Two forms are understood. In memcached's own form the block is `username password` and the key means nothing. In the
+//! other form the key is the user name and the block is the password. Passwords contain no blank, so a blank in the
+//! block tells the two apart.
 
-use super::store::{Verb, announced_length};
-use super::words::Line;
-use super::{LineScan, Words};
+use super::store::{StorageCommand, announced_length};
+use super::tokens::LineStart;
+use super::{LineScan, Tokens};
 use crate::engine::protocol::number::block_length;
-use crate::engine::protocol::{Fault, Limits};
+use crate::engine::protocol::{Limits, ProtocolError};
 
-/// What the input of a stranger begins with.
+/// What the input of a client that has not logged in begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoginLine<'a> {
     Partial,
-    /// Close without a word.
+    /// Close without a reply.
     Close,
-    /// An attempt of `used` bytes.
+    /// Close after an error: the line is longer than any may be here.
+    TooLong,
+    /// A login attempt of `used` bytes.
     Attempt {
         used: usize,
         username: &'a [u8],
         password: &'a [u8],
-        /// Made by `ms`, which is answered `HD`.
+        /// The attempt used `ms`, so success is answered `HD`.
         meta: bool,
     },
-    /// An attempt that cannot be understood. Counts as a failed one.
+    /// A login attempt that cannot be understood. It counts as a failed one.
     BadAttempt {
         used: usize,
         swallow: usize,
-        fault: Fault,
+        error: ProtocolError,
     },
     /// Anything else. `swallow` more bytes belong to it.
-    Stranger {
+    NoLogin {
         used: usize,
         swallow: usize,
     },
 }
 
 pub fn parse_login<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) -> LoginLine<'a> {
+    // Before a login lines of keys are no longer than others.
     if input.len() > limits.line_bytes_max && !input[..limits.line_bytes_max].contains(&b'\n') {
-        return LoginLine::Close;
+        return LoginLine::TooLong;
     }
     let (line, used) = match scan.line(input, limits) {
-        Line::Unfinished => return LoginLine::Partial,
-        Line::TooLong => return LoginLine::Close,
-        Line::Whole { line, used } => (line, used),
+        LineStart::Unfinished => return LoginLine::Partial,
+        LineStart::TooLong => return LoginLine::TooLong,
+        LineStart::Whole { line, used, .. } => (line, used),
     };
-    let mut words = Words::new(line);
-    let word = words.next().unwrap_or_default();
-    if word == b"quit" || super::parse::is_http(line) {
+    let mut tokens = Tokens::new(line);
+    let token = tokens.next().unwrap_or_default();
+    if token == b"quit" || super::parse::is_http(line) || is_proxy_header(token, input) {
         return LoginLine::Close;
     }
-    let meta = word == b"ms";
-    let Some(length) = block_behind(word, words) else {
-        return LoginLine::Stranger { used, swallow: 0 };
+    let meta = token == b"ms";
+    let Some(length) = block_behind(token, tokens) else {
+        return LoginLine::NoLogin { used, swallow: 0 };
     };
-    if !meta && word != b"set" {
+    if !meta && token != b"set" {
         let swallow = length + 2;
-        return LoginLine::Stranger { used, swallow };
+        return LoginLine::NoLogin { used, swallow };
     }
     if length > limits.login_block_bytes_max {
         return LoginLine::BadAttempt {
             used,
             swallow: length + 2,
-            fault: Fault::LoginTooLong,
+            error: ProtocolError::LoginTooLong,
         };
     }
-    let key = words.next().unwrap_or_default();
+    let key = tokens.next().unwrap_or_default();
     attempt(&input[used..], used, length, key, meta)
 }
 
-/// The length of the block that the line announces, if it announces one.
-fn block_behind(word: &[u8], mut words: Words<'_>) -> Option<usize> {
-    if word == b"ms" {
-        words.next()?;
-        return block_length(words.next()?);
+/// Whether a balancer writes before the client's first byte where the client comes from. We believe none, and nothing behind
+/// it is a request of a client who knows us (security.md MC-24).
+fn is_proxy_header(token: &[u8], input: &[u8]) -> bool {
+    token == b"PROXY" || input.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
+}
+
+/// The length of the data block that the line announces, if it announces one.
+fn block_behind(token: &[u8], mut tokens: Tokens<'_>) -> Option<usize> {
+    if token == b"ms" {
+        tokens.next()?;
+        return block_length(tokens.next()?);
     }
-    Verb::of_word(word)?;
-    announced_length(words)
+    StorageCommand::of_token(token)?;
+    announced_length(tokens)
+}
+
+/// User name and password in a login's key and block. Either may be empty.
+pub fn credential_in<'a>(key: &'a [u8], block: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    match memchr::memchr(b' ', block) {
+        Some(blank) => {
+            let password = Tokens::new(&block[blank..]).next();
+            (&block[..blank], password.unwrap_or_default())
+        }
+        None => (key, block),
+    }
 }
 
 fn attempt<'a>(
@@ -91,24 +111,17 @@ fn attempt<'a>(
         return LoginLine::Partial;
     }
     let used = head + length + 2;
-    let bad = |fault| LoginLine::BadAttempt {
+    let bad = |error| LoginLine::BadAttempt {
         used,
         swallow: 0,
-        fault,
+        error,
     };
     if &behind[length..length + 2] != b"\r\n" {
-        return bad(Fault::BadLoginEnd);
+        return bad(ProtocolError::BadLoginEnd);
     }
-    let block = &behind[..length];
-    let (username, password) = match memchr::memchr(b' ', block) {
-        Some(blank) => {
-            let password = Words::new(&block[blank..]).next();
-            (&block[..blank], password.unwrap_or_default())
-        }
-        None => (key, block),
-    };
+    let (username, password) = credential_in(key, &behind[..length]);
     if username.is_empty() || password.is_empty() {
-        return bad(Fault::BadLoginFormat);
+        return bad(ProtocolError::BadLoginFormat);
     }
     LoginLine::Attempt {
         used,

@@ -1,34 +1,34 @@
-//! The classic text dialect, and the line structure it shares with meta.
+//! The classic text dialect, and the structure of lines that it shares with meta.
 
 mod keys;
 mod login;
 mod parse;
 mod store;
-mod words;
+mod tokens;
 mod write;
 
-pub use keys::{KeyList, plain_key};
-pub use login::{LoginLine, parse_login};
+pub use keys::{KeyList, single_key};
+pub use login::{LoginLine, credential_in, parse_login};
 pub use parse::{parse, parse_received};
 pub(super) use store::{Behind, Block};
-pub use words::{LineScan, Words};
-pub use write::{write, write_fault};
+pub use tokens::{LineScan, Tokens};
+pub use write::{write, write_error};
 
-/// How a classic command wants to be answered.
+/// How to write the reply to a classic command.
 #[derive(Clone, Copy, Debug)]
 pub struct TextForm<'a> {
-    /// The key as sent; `VALUE` lines repeat it.
+    /// The key. `VALUE` lines repeat it.
     pub key: &'a [u8],
-    /// Nothing at all is answered.
+    /// There is no reply.
     pub noreply: bool,
-    /// `VALUE` lines carry the unique.
+    /// `VALUE` lines have the CAS value.
     pub with_cas: bool,
-    /// The last key of its line, behind which `END` stands.
+    /// The key is the last one of its line, so `END` follows.
     pub ends_list: bool,
 }
 
 impl<'a> TextForm<'a> {
-    /// Of a command that is answered with one plain line.
+    /// For a command whose reply is one line.
     pub fn line(noreply: bool) -> TextForm<'a> {
         TextForm {
             key: &[],

@@ -2,38 +2,39 @@
 
 use std::borrow::Cow;
 
-use super::{TextForm, Words};
+use super::{TextForm, Tokens};
 use crate::engine::protocol::number::{block_length, signed, unsigned, unsigned32};
 use crate::engine::protocol::{
-    BlockSource, Command, Fault, Form, Limits, Parsed, Request, is_text_key,
+    BlockSource, Command, Form, Limits, Parsed, ProtocolError, Request, is_text_key,
 };
 use crate::engine::storage::{Exptime, NewValue, StoreMode, StoreRequest};
 
-/// CR LF behind a data block.
+/// The line end behind a data block.
 const BLOCK_END: &[u8] = b"\r\n";
 
-/// What stands behind a command line.
+/// What follows a command line.
 #[derive(Debug)]
 pub(in crate::engine::protocol) struct Behind<'a> {
-    /// Bytes of the line with its end.
+    /// Bytes of the line with its line end.
     pub head: usize,
     pub block: BlockSource<'a>,
 }
 
-/// A block of the announced length, or why there is none.
+/// A data block of the announced length, or why there is none.
 pub(in crate::engine::protocol) enum Block<'a> {
     Here {
         used: usize,
         value: NewValue<'a>,
     },
     Missing(Parsed<'a>),
-    /// Not followed by a line end.
+    /// No line end follows the block.
     Bad {
         used: usize,
     },
 }
 
 impl<'a> Behind<'a> {
+    /// The block of `length` bytes.
     pub fn take(self, length: usize) -> Block<'a> {
         let with_end = length + BLOCK_END.len();
         match self.block {
@@ -62,95 +63,101 @@ impl<'a> Behind<'a> {
 
 /// Which storage command a line begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum StorageCommand {
     Store(StoreMode),
     Cas,
 }
 
-impl Verb {
-    pub fn of_word(word: &[u8]) -> Option<Verb> {
-        Some(match word {
-            b"set" => Verb::Store(StoreMode::Set),
-            b"add" => Verb::Store(StoreMode::Add),
-            b"replace" => Verb::Store(StoreMode::Replace),
-            b"append" => Verb::Store(StoreMode::Append),
-            b"prepend" => Verb::Store(StoreMode::Prepend),
-            b"cas" => Verb::Cas,
+impl StorageCommand {
+    pub fn of_token(token: &[u8]) -> Option<StorageCommand> {
+        Some(match token {
+            b"set" => StorageCommand::Store(StoreMode::Set),
+            b"add" => StorageCommand::Store(StoreMode::Add),
+            b"replace" => StorageCommand::Store(StoreMode::Replace),
+            b"append" => StorageCommand::Store(StoreMode::Append),
+            b"prepend" => StorageCommand::Store(StoreMode::Prepend),
+            b"cas" => StorageCommand::Cas,
             _ => return None,
         })
     }
 
+    /// `cas` is a `set` with a condition.
     fn mode(self) -> StoreMode {
         match self {
-            Verb::Store(mode) => mode,
-            Verb::Cas => StoreMode::Set,
+            StorageCommand::Store(mode) => mode,
+            StorageCommand::Cas => StoreMode::Set,
         }
+    }
+
+    /// As in [`StoreRequest`].
+    fn removes_old(self) -> bool {
+        self == StorageCommand::Store(StoreMode::Set)
     }
 }
 
-/// Words of a storage line behind its verb, not yet understood.
-struct StoreWords<'a> {
+/// The tokens of a storage line behind its command. Only the length is parsed.
+struct StoreTokens<'a> {
     key: &'a [u8],
     flags: &'a [u8],
     exptime: &'a [u8],
     length: usize,
-    unique: Option<&'a [u8]>,
+    cas: Option<&'a [u8]>,
     noreply: bool,
 }
 
-/// `None` when words are missing or the length cannot be read: then nobody knows where the next command begins
-/// but at the end of the line.
-fn split(mut words: Words<'_>) -> Option<StoreWords<'_>> {
-    let key = words.next()?;
-    let flags = words.next()?;
-    let exptime = words.next()?;
-    let length = block_length(words.next()?)?;
-    let unique = words.next();
-    // Most lines end before it.
-    let last = unique.and_then(|_| words.last()).or(unique);
-    Some(StoreWords {
+/// `None` when tokens are missing or the length cannot be parsed. The length of the block is unknown then, so parsing goes
+/// on behind the line.
+fn split(mut tokens: Tokens<'_>) -> Option<StoreTokens<'_>> {
+    let key = tokens.next()?;
+    let flags = tokens.next()?;
+    let exptime = tokens.next()?;
+    let length = block_length(tokens.next()?)?;
+    let cas = tokens.next();
+    // Most lines end here.
+    let last = cas.and_then(|_| tokens.last()).or(cas);
+    Some(StoreTokens {
         key,
         flags,
         exptime,
         length,
-        unique,
+        cas,
         noreply: last == Some(b"noreply"),
     })
 }
 
-/// Where the block of a storage line ends, for those who only want to pass over it.
-pub(super) fn announced_length(words: Words<'_>) -> Option<usize> {
-    split(words).map(|words| words.length)
+/// The announced length of the data block, to skip it.
+pub(super) fn announced_length(tokens: Tokens<'_>) -> Option<usize> {
+    split(tokens).map(|tokens| tokens.length)
 }
 
 pub(super) fn parse<'a>(
-    verb: Verb,
-    words: Words<'a>,
+    command: StorageCommand,
+    tokens: Tokens<'a>,
     behind: Behind<'a>,
     limits: &Limits,
 ) -> Parsed<'a> {
     let head = behind.head;
-    let Some(words) = split(words) else {
-        return Parsed::Fault {
+    let Some(tokens) = split(tokens) else {
+        return Parsed::Error {
             used: head,
             swallow: 0,
-            fault: Fault::BadFormat,
+            error: ProtocolError::BadFormat,
             form: Form::Text(TextForm::line(false)),
         };
     };
-    let form = Form::Text(TextForm::line(words.noreply));
-    let with_end = words.length + BLOCK_END.len();
-    let Some((flags, exptime, cas)) = numbers(verb, &words) else {
-        return Parsed::Fault {
+    let form = Form::Text(TextForm::line(tokens.noreply));
+    let with_end = tokens.length + BLOCK_END.len();
+    let Some((flags, exptime, cas)) = numbers(command, &tokens) else {
+        return Parsed::Error {
             used: head,
             swallow: with_end,
-            fault: Fault::BadFormat,
+            error: ProtocolError::BadFormat,
             form,
         };
     };
-    let key = Cow::Borrowed(words.key);
-    if limits.is_too_large(words.key.len(), words.length) {
-        let removes_old = verb == Verb::Store(StoreMode::Set);
+    let key = Cow::Borrowed(tokens.key);
+    if limits.is_too_large(tokens.key.len(), tokens.length) {
+        let removes_old = command.removes_old();
         let command = Command::StoreTooLarge { key, removes_old };
         return Parsed::Request {
             used: head,
@@ -158,18 +165,19 @@ pub(super) fn parse<'a>(
             request: Request { command, form },
         };
     }
-    match behind.take(words.length) {
+    match behind.take(tokens.length) {
         Block::Missing(parsed) => parsed,
-        Block::Bad { used } => Parsed::Fault {
+        Block::Bad { used } => Parsed::Error {
             used,
             swallow: 0,
-            fault: Fault::BadChunk,
+            error: ProtocolError::BadChunk,
             form,
         },
         Block::Here { used, value } => {
             let request = StoreRequest {
-                mode: verb.mode(),
+                mode: command.mode(),
                 cas,
+                removes_old: command.removes_old(),
                 ..StoreRequest::set(flags, exptime, value)
             };
             let command = Command::Store { key, request };
@@ -182,17 +190,20 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// Flags, life and unique, if all can be read and the key is one.
-fn numbers(verb: Verb, words: &StoreWords<'_>) -> Option<(u32, Exptime, Option<u64>)> {
-    if !is_text_key(words.key) {
+/// Flags, exptime and CAS value. `None` when one of them cannot be parsed or the key is invalid.
+fn numbers(
+    command: StorageCommand,
+    tokens: &StoreTokens<'_>,
+) -> Option<(u32, Exptime, Option<u64>)> {
+    if !is_text_key(tokens.key) {
         return None;
     }
-    let flags = unsigned32(words.flags)?;
-    // Wider than the 32 bits of other commands: memcached stores these as well, and Unix times past 2038 need it.
-    let exptime = Exptime::from_text(signed(words.exptime)?);
-    let cas = match verb {
-        Verb::Cas => Some(unsigned(words.unique?)?),
-        Verb::Store(_) => None,
+    let flags = unsigned32(tokens.flags)?;
+    // More than the 32 bits of other commands, as in memcached: Unix times after 2038 need them.
+    let exptime = Exptime::from_text(signed(tokens.exptime)?);
+    let cas = match command {
+        StorageCommand::Cas => Some(unsigned(tokens.cas?)?),
+        StorageCommand::Store(_) => None,
     };
     Some((flags, exptime, cas))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::protocol::{Command, Fault, Form, Limits, Parsed, StatsGroup};
+use crate::engine::protocol::{Command, Form, Limits, Parsed, ProtocolError, StatsGroup};
 use crate::engine::storage::{Exptime, StoreMode};
 
 fn parse_whole(input: &[u8]) -> Parsed<'_> {
@@ -13,14 +13,14 @@ fn command(input: &[u8]) -> (usize, Command<'_>) {
     }
 }
 
-fn fault(input: &[u8]) -> (usize, usize, Fault) {
+fn error_of(input: &[u8]) -> (usize, usize, ProtocolError) {
     match parse_whole(input) {
-        Parsed::Fault {
+        Parsed::Error {
             used,
             swallow,
-            fault,
+            error,
             ..
-        } => (used, swallow, fault),
+        } => (used, swallow, error),
         other => panic!("{:?} gave {other:?}", input.escape_ascii().to_string()),
     }
 }
@@ -58,10 +58,19 @@ fn a_store_waits_for_its_block() {
 
 #[test]
 fn errors_swallow_what_was_announced_and_nothing_else() {
-    assert_eq!(fault(b"set k x 0 3\r\n"), (13, 5, Fault::BadFormat));
-    assert_eq!(fault(b"set k 0 0 x\r\n"), (13, 0, Fault::BadFormat));
-    assert_eq!(fault(b"set k 0 0 3\r\nabcde"), (18, 0, Fault::BadChunk));
-    assert_eq!(fault(b"incr k\r\n"), (8, 0, Fault::BadFormat));
+    assert_eq!(
+        error_of(b"set k x 0 3\r\n"),
+        (13, 5, ProtocolError::BadFormat)
+    );
+    assert_eq!(
+        error_of(b"set k 0 0 x\r\n"),
+        (13, 0, ProtocolError::BadFormat)
+    );
+    assert_eq!(
+        error_of(b"set k 0 0 3\r\nabcde"),
+        (18, 0, ProtocolError::BadChunk)
+    );
+    assert_eq!(error_of(b"incr k\r\n"), (8, 0, ProtocolError::BadFormat));
 }
 
 #[test]
@@ -86,7 +95,7 @@ fn a_value_beyond_the_limit_is_known_before_it_comes() {
 fn one_key_is_a_request_and_many_are_a_list() {
     assert!(matches!(command(b"get k\r\n"), (7, Command::Get { .. })));
     let input = b"gets  a bc  d \r\nmn\r\n";
-    let Parsed::KeyList { used, keys } = parse_whole(input) else {
+    let Parsed::KeyList { used, mut keys } = parse_whole(input) else {
         panic!("no list");
     };
     let mut at = used;
@@ -111,7 +120,10 @@ fn one_key_is_a_request_and_many_are_a_list() {
 #[test]
 fn one_bad_key_voids_a_list() {
     let line = format!("get a {} b\r\n", "x".repeat(251));
-    assert_eq!(fault(line.as_bytes()), (line.len(), 0, Fault::BadFormat));
+    assert_eq!(
+        error_of(line.as_bytes()),
+        (line.len(), 0, ProtocolError::BadFormat)
+    );
 }
 
 #[test]
@@ -140,7 +152,7 @@ fn browsers_are_recognised() {
             "{line}"
         );
     }
-    assert_eq!(fault(b"GET key\r\n").2, Fault::UnknownCommand);
+    assert_eq!(error_of(b"GET key\r\n").2, ProtocolError::UnknownCommand);
 }
 
 #[test]
@@ -182,14 +194,14 @@ fn both_login_forms_are_understood() {
 }
 
 #[test]
-fn strangers_are_kept_in_step() {
-    let stranger = |used, swallow| LoginLine::Stranger { used, swallow };
-    assert_eq!(login(b"get k\r\n"), stranger(7, 0));
-    assert_eq!(login(b"add k 0 0 9\r\n"), stranger(13, 11));
-    assert_eq!(login(b"set k 0 0 x\r\n"), stranger(13, 0));
+fn clients_before_login_are_kept_in_step() {
+    let no_login = |used, swallow| LoginLine::NoLogin { used, swallow };
+    assert_eq!(login(b"get k\r\n"), no_login(7, 0));
+    assert_eq!(login(b"add k 0 0 9\r\n"), no_login(13, 11));
+    assert_eq!(login(b"set k 0 0 x\r\n"), no_login(13, 0));
     assert_eq!(login(b"quit\r\n"), LoginLine::Close);
     let long = [b"get ", &[b'k'; 2100][..]].concat();
-    assert_eq!(login(&long), LoginLine::Close);
+    assert_eq!(login(&long), LoginLine::TooLong);
 }
 
 #[test]
@@ -198,9 +210,9 @@ fn a_login_of_any_length_is_bounded() {
         let line = format!("set user 0 0 {length}\r\n");
         match login(line.as_bytes()) {
             LoginLine::Partial => assert!(!refused, "{length}"),
-            LoginLine::BadAttempt { swallow, fault, .. } => {
+            LoginLine::BadAttempt { swallow, error, .. } => {
                 assert!(refused, "{length}");
-                assert_eq!((swallow, fault), (length + 2, Fault::LoginTooLong));
+                assert_eq!((swallow, error), (length + 2, ProtocolError::LoginTooLong));
             }
             other => panic!("{other:?}"),
         }

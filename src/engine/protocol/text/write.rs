@@ -1,12 +1,12 @@
-//! Replies of the classic commands.
+//! Replies to classic commands.
 
 use super::TextForm;
-use crate::engine::protocol::{Fault, Output, Refusal, Reply, Stat, VERSION, number};
+use crate::engine::protocol::{Output, ProtocolError, Refusal, Reply, Stat, VERSION, number};
 use crate::engine::storage::ItemView;
 
 const END: &[u8] = b"END\r\n";
 
-/// Appends the reply to one command, or to one key of a list.
+/// Appends the reply to one command, or to one key of a line.
 pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     match reply {
         Reply::Hit(item) => write_value(form, item, out),
@@ -26,8 +26,8 @@ pub fn write(form: &TextForm<'_>, reply: &Reply<'_>, out: &mut Output) {
     }
 }
 
-pub fn write_fault(fault: Fault, out: &mut Output) {
-    out.push(fault.text());
+pub fn write_error(error: ProtocolError, out: &mut Output) {
+    out.push(error.text());
 }
 
 fn line_of(reply: &Reply<'_>) -> &'static [u8] {

@@ -1,4 +1,4 @@
-//! `incr`, `decr` and `delete`: changes of an item that is there.
+//! `incr`, `decr` and `delete`: changes of an item that exists.
 
 use super::ShardGuard;
 use crate::engine::decimal::Decimal;
@@ -13,35 +13,52 @@ use crate::engine::storage::segment::Address;
 impl ShardGuard<'_> {
     /// `incr`, `decr` and meta `ma`.
     pub fn arith(&mut self, key: &HashedKey<'_>, request: ArithRequest) -> ArithOutcome {
-        let found = self.find_living(key);
-        self.count_arith(request.direction, found.is_some());
-        let Some(at) = found else {
-            let Some((value, exptime)) = request.initial else {
-                return ArithOutcome::NotFound;
-            };
-            let expiry = self.tenant.clock().expiry(exptime);
-            let meta = self.fresh(0, expiry, request.new_cas);
-            return self.put_number(key, None, &meta, value, 0);
+        let Some(at) = self.find_live(key) else {
+            return self.make_number(key, &request);
         };
+        let text = self.shard.value(at, self.shard.header(at));
+        let (len, number) = (text.len(), parse_number(text.as_slice()));
         let old = self.shard.meta(at);
-        if request.cas.is_some_and(|wanted| wanted != old.cas) {
+        // Memcached looks at an empty value before it looks at the CAS value, and at what stands in one behind.
+        if len > 0 && request.cas.is_some_and(|wanted| wanted != old.cas) {
             return ArithOutcome::Exists;
         }
-        let text = self.shard.value(at, self.shard.header(at));
-        let (len, Some(number)) = (text.len(), parse_number(text.as_slice())) else {
+        let Some(number) = number else {
             return ArithOutcome::NonNumeric;
         };
         let value = match request.direction {
             ArithDirection::Increment => number.wrapping_add(request.delta),
             ArithDirection::Decrement => number.saturating_sub(request.delta),
         };
+        self.count_arith(request.direction, true);
         let expiry = match request.exptime {
             Some(exptime) => self.tenant.clock().expiry(exptime),
             None => old.expiry,
         };
-        let cas = self.unique(request.new_cas);
+        let told = if request.order.tells_before_touch() {
+            old.expiry
+        } else {
+            expiry
+        };
+        let cas = self.cas_for(request.new_cas);
         let meta = Meta { cas, expiry, ..old };
-        self.put_number(key, found, &meta, value, len)
+        self.put_number(key, Some(at), &meta, value, len, told)
+    }
+
+    /// The counter that a miss makes, if it is to.
+    fn make_number(&mut self, key: &HashedKey<'_>, request: &ArithRequest) -> ArithOutcome {
+        let Some((value, exptime)) = request.initial else {
+            self.count_arith(request.direction, false);
+            return ArithOutcome::NotFound;
+        };
+        let as_of = |place| request.order.made_exptime(exptime, request.exptime, place);
+        let clock = self.tenant.clock();
+        let (made, told) = (
+            clock.expiry(as_of(u8::MAX)),
+            clock.expiry(as_of(request.order.told_place())),
+        );
+        let meta = self.fresh(0, made, request.new_cas);
+        self.put_number(key, None, &meta, value, 0, told)
     }
 
     fn count_arith(&mut self, direction: ArithDirection, hit: bool) {
@@ -55,7 +72,7 @@ impl ShardGuard<'_> {
         *counter += 1;
     }
 
-    /// Stores `value` as decimal text, padded behind with blanks to `len_min` bytes, the old length.
+    /// Stores `value` as decimal text. It is padded behind with blanks to the old length `len_min`, as in memcached.
     fn put_number(
         &mut self,
         key: &HashedKey<'_>,
@@ -63,31 +80,45 @@ impl ShardGuard<'_> {
         meta: &Meta,
         value: u64,
         len_min: usize,
+        told: Expiry,
     ) -> ArithOutcome {
         let digits = Decimal::of(value);
-        match self.put(key, found, meta, NewValue::Bytes(&digits.padded(len_min))) {
+        // A longer number is a new item in memcached, without the marks of the old; a shorter one is written over it.
+        let mut meta = *meta;
+        if digits.as_bytes().len() > len_min {
+            self.shard.counters.total_items += 1;
+            meta = Meta {
+                stale: false,
+                token_sent: false,
+                fetched: false,
+                accessed: self.now,
+                ..meta
+            };
+        }
+        match self.put(key, found, &meta, NewValue::Bytes(&digits.padded(len_min))) {
             Ok(_) => ArithOutcome::Done {
                 value,
                 cas: meta.cas,
-                ttl_secs: meta.expiry.remaining(self.now),
+                ttl_secs: told.remaining(self.now),
             },
             Err(_) => ArithOutcome::NoMemory,
         }
     }
 
-    /// Removes an item, or marks or empties it.
+    /// Removes an item, or marks it stale, or empties it.
     pub fn delete(&mut self, key: &HashedKey<'_>, request: DeleteRequest) -> DeleteOutcome {
         self.shard.counters.cmd_delete += 1;
-        let Some(at) = self.find_living(key) else {
+        let Some(at) = self.find_live(key) else {
             self.shard.counters.delete_misses += 1;
             return DeleteOutcome::NotFound;
         };
         let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
-            self.shard.counters.cas_badval += 1;
+            self.shard.counters.delete_misses += 1;
             return DeleteOutcome::Exists;
         }
-        self.shard.counters.delete_hits += 1;
+        // Marked is not deleted.
+        self.shard.counters.delete_hits += u64::from(!request.mark_stale);
         if !request.empty && !request.mark_stale {
             self.shard.remove(at);
             return DeleteOutcome::Deleted;
@@ -96,6 +127,7 @@ impl ShardGuard<'_> {
         DeleteOutcome::Deleted
     }
 
+    /// Keeps the item, but stale or empty (meta `I` and `x`).
     fn mark(&mut self, key: &HashedKey<'_>, at: Address, old: Meta, request: &DeleteRequest) {
         let expiry = match request.exptime {
             Some(exptime) => self.tenant.clock().expiry(exptime),
@@ -103,17 +135,23 @@ impl ShardGuard<'_> {
             None => old.expiry,
         };
         let marked = Meta {
-            cas: self.unique(request.new_cas),
+            cas: self.cas_for(request.new_cas),
             expiry,
             stale: request.mark_stale,
             token_sent: false,
             ..old
         };
         let put = if request.empty {
-            let emptied = Meta { flags: 0, ..marked };
+            let emptied = Meta {
+                flags: request.flags,
+                fetched: false,
+                accessed: self.now,
+                ..marked
+            };
+            self.shard.counters.total_items += 1;
             self.put(key, Some(at), &emptied, NewValue::Bytes(&[]))
         } else if marked.is_wide() || old.is_wide() {
-            // A unique of another width shifts the whole record.
+            // A wide CAS value takes two more bytes in the record, so the header cannot be changed in place.
             let header = self.shard.header(at);
             let value = self.shard.value(at, header).as_slice().to_vec();
             self.put(key, Some(at), &marked, NewValue::Bytes(&value))
@@ -124,13 +162,14 @@ impl ShardGuard<'_> {
             self.shard.note_expiry(at, expiry);
             Ok(())
         };
+        // The client has asked to get rid of this value, so it must not stay when there is no memory for the change.
         if put.is_err() {
-            self.shard.counters.store_no_memory += 1;
+            self.refuse_no_memory(key, true);
         }
     }
 }
 
-/// Decimal digits, then perhaps blanks; the whole of it.
+/// A number in decimal digits, with nothing behind it but blanks.
 fn parse_number(text: &[u8]) -> Option<u64> {
     let digits = text.trim_ascii_end();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {

@@ -1,4 +1,4 @@
-//! What clients can do with a locked shard. Semantics as in `memcached-protocol.md` §2 and §3.
+//! What commands do with a locked shard. The semantics are those of memcached's `protocol.txt`.
 
 mod changes;
 mod reads;
@@ -13,7 +13,7 @@ use super::shard::Shard;
 use super::tenant::Tenant;
 use crate::engine::sync::MutexGuard;
 
-/// A locked shard. Short-lived: hold it over a run of commands that are already in memory, never over a wait.
+/// A locked shard. Hold it for commands that are already in memory, never across a wait.
 #[derive(Debug)]
 pub struct ShardGuard<'t> {
     tenant: &'t Tenant,
@@ -38,17 +38,17 @@ impl<'t> ShardGuard<'t> {
         }
     }
 
-    /// Whether `key` of the same tenant lives in this shard.
+    /// Whether `key` of the same tenant belongs to this shard.
     #[inline]
     pub fn serves(&self, key: &HashedKey<'_>) -> bool {
         key.shard(self.tenant.shard_count()) == self.number
     }
 
-    /// A new item's data, without marks.
+    /// The metadata of a new item, without marks.
     fn fresh(&mut self, flags: u32, expiry: Expiry, new_cas: Option<u64>) -> Meta {
         Meta {
             flags,
-            cas: self.unique(new_cas),
+            cas: self.cas_for(new_cas),
             expiry,
             stale: false,
             token_sent: false,
@@ -57,14 +57,15 @@ impl<'t> ShardGuard<'t> {
         }
     }
 
-    fn unique(&mut self, given: Option<u64>) -> u64 {
+    /// The CAS value for a change: the one that the client gave, or the next one.
+    fn cas_for(&mut self, given: Option<u64>) -> u64 {
         match given {
-            Some(unique) if unique != 0 => unique,
-            _ => self.shard.next_unique(),
+            Some(cas) if cas != 0 => cas,
+            _ => self.shard.next_cas(),
         }
     }
 
-    /// A refused `add` still counts as an access for eviction.
+    /// Counts an access for eviction. A refused `add` is one, as in memcached.
     fn bump(&mut self, at: Address) {
         let (_, base) = self.shard.record(at);
         let header = self.shard.header(at);
@@ -74,11 +75,11 @@ impl<'t> ShardGuard<'t> {
         self.shard.set_header(at, bumped);
     }
 
-    /// Finds a living item; one past its life is removed on the way.
+    /// Finds an item that has not expired. An expired one is removed.
     #[inline]
-    fn find_living(&mut self, key: &HashedKey<'_>) -> Option<Address> {
+    fn find_live(&mut self, key: &HashedKey<'_>) -> Option<Address> {
         let at = self.shard.find(key)?;
-        if self.shard.header(at).expiry().is_over(self.now) {
+        if self.shard.header(at).expiry().has_passed(self.now) {
             self.remove_expired(at);
             return None;
         }
@@ -88,7 +89,8 @@ impl<'t> ShardGuard<'t> {
     #[cold]
     fn remove_expired(&mut self, at: Address) {
         let header = self.shard.header(at);
-        self.shard.count_end(header, true);
+        self.shard.counters.get_expired += 1;
+        self.shard.count_removal(header, true);
         self.shard.remove(at);
     }
 }

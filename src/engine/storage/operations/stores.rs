@@ -1,4 +1,4 @@
-//! Stores: what becomes of a value, by its command and what is there already.
+//! Stores: what becomes of a value, by its command and the item that is there.
 
 use super::ShardGuard;
 use crate::engine::storage::item::Meta;
@@ -13,9 +13,9 @@ impl ShardGuard<'_> {
     pub fn store(&mut self, key: &HashedKey<'_>, request: StoreRequest<'_>) -> StoreOutcome {
         self.shard.counters.cmd_set += 1;
         if key.as_bytes().len() + request.value.as_slice().len() > ITEM_BYTES_MAX {
-            return self.refuse_too_large(key, request.mode == StoreMode::Set);
+            return self.refuse_too_large(key, request.removes_old);
         }
-        let found = self.find_living(key);
+        let found = self.find_live(key);
         match request.mode {
             StoreMode::Append | StoreMode::Prepend => self.join(key, found, request),
             StoreMode::Replace if found.is_none() && request.cas.is_none() => {
@@ -47,21 +47,21 @@ impl ShardGuard<'_> {
         if wanted == old.cas {
             self.shard.counters.cas_hits += 1;
             self.put_fresh(key, found, request)
-        } else if request.invalidate && wanted < old.cas {
+        } else if request.invalidate && wanted != 0 && wanted < old.cas {
             self.shard.counters.cas_hits += 1;
             let meta = Meta {
                 stale: true,
                 token_sent: old.token_sent,
                 ..self.fresh(request.flags, old.expiry, request.new_cas)
             };
-            self.put_counting(key, found, &meta, request.value)
+            self.put_or_refuse(key, found, &meta, request.value, request.removes_old)
         } else {
             self.shard.counters.cas_badval += 1;
             StoreOutcome::Exists
         }
     }
 
-    /// `append` and `prepend`: flags and life stay those of the old item.
+    /// `append` and `prepend`. Flags and exptime of the old item stay.
     fn join(
         &mut self,
         key: &HashedKey<'_>,
@@ -76,13 +76,10 @@ impl ShardGuard<'_> {
         };
         let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
-            self.shard.counters.cas_badval += 1;
             return StoreOutcome::Exists;
         }
-        let (kept, added) = (
-            self.shard.value(at, self.shard.header(at)),
-            request.value.as_slice(),
-        );
+        let kept = self.shard.value(at, self.shard.header(at));
+        let added = request.value.as_slice();
         if key.as_bytes().len() + kept.len() + added.len() > ITEM_BYTES_MAX {
             self.shard.counters.store_too_large += 1;
             return StoreOutcome::NotStored;
@@ -92,29 +89,36 @@ impl ShardGuard<'_> {
             _ => [kept.as_slice(), added].concat(),
         };
         let meta = self.fresh(old.flags, old.expiry, request.new_cas);
-        self.put_counting(key, found, &meta, NewValue::Bytes(&joined))
+        // As in memcached, a joined value that finds no memory is not stored, and the old one stays.
+        match self.put_counting(key, found, &meta, NewValue::Bytes(&joined)) {
+            Ok(stored) => stored,
+            Err(_) => {
+                self.shard.counters.store_no_memory += 1;
+                StoreOutcome::NotStored
+            }
+        }
     }
 
-    /// A store whose announced size passes the limit, so that its value was never read. `removes_old` for the
-    /// commands whose too-large store ends the old value (text `set`, all of `ms`, binary SET).
+    /// Refuses a store for its size. `removes_old` is as in [`StoreRequest`]. Called directly when the announced size
+    /// is over the limit, so that the value was never read.
     pub fn refuse_too_large(&mut self, key: &HashedKey<'_>, removes_old: bool) -> StoreOutcome {
         self.shard.counters.store_too_large += 1;
         if removes_old {
-            self.drop_old(key);
+            self.remove_old(key);
         }
         StoreOutcome::TooLarge
     }
 
-    /// A store that found no memory for its upload. `removes_old` as above.
+    /// Refuses a store for want of memory. `removes_old` is as in [`StoreRequest`].
     pub fn refuse_no_memory(&mut self, key: &HashedKey<'_>, removes_old: bool) -> StoreOutcome {
         self.shard.counters.store_no_memory += 1;
         if removes_old {
-            self.drop_old(key);
+            self.remove_old(key);
         }
         StoreOutcome::NoMemory
     }
 
-    fn drop_old(&mut self, key: &HashedKey<'_>) {
+    pub(super) fn remove_old(&mut self, key: &HashedKey<'_>) {
         if let Some(old) = self.shard.find(key) {
             self.shard.remove(old);
         }

@@ -1,10 +1,10 @@
-//! A full walk over a shard, against what the shard says of itself.
+//! Compares the counts that a shard keeps with a full walk over it.
 
 use crate::engine::storage::segment::{Address, Queue, segment_charge};
 use crate::engine::storage::shard::Shard;
 
 impl Shard {
-    /// Panics where a count differs from the walk; gives the bytes held.
+    /// Panics where a count differs from the walk. Returns the bytes that the shard holds.
     pub(in crate::engine::storage) fn audit(&self) -> u64 {
         let (mut items, mut bytes, mut held) = (0, 0, 0);
         for queue in Queue::ALL {
@@ -13,10 +13,10 @@ impl Shard {
             for &number in &chain.queue {
                 let segment = self.segments.get(number);
                 assert_eq!(segment.queue, queue);
-                let walked = self.walk_living(number);
+                let walked = self.walk_live(number);
                 items += walked.items;
                 bytes += walked.bytes;
-                assert_eq!(u64::from(segment.live), walked.record_bytes, "living bytes");
+                assert_eq!(u64::from(segment.live), walked.record_bytes, "live bytes");
                 assert_eq!(segment.large_bytes, walked.large_bytes, "large bytes");
                 dead += u64::from(segment.tail - segment.head - segment.live);
                 chain_bytes += segment.data.len() as u64 + segment.large_bytes;
@@ -37,12 +37,12 @@ impl Shard {
             .spare
             .as_ref()
             .map_or(0, |data| segment_charge(data.len()));
-        let lists = self.index.bytes() + self.ghost.bytes() + self.large.bytes();
-        assert_eq!(self.lists_charged, lists, "charged lists");
-        held + spare + lists + self.large.charged() + self.retired_bytes()
+        let tables = self.index.bytes() + self.ghost.bytes() + self.large.bytes();
+        assert_eq!(self.tables_charged, tables, "charged tables");
+        held + spare + tables + self.large.charged() + self.retired_bytes()
     }
 
-    fn walk_living(&self, number: u16) -> Walked {
+    fn walk_live(&self, number: u16) -> Walked {
         let segment = self.segments.get(number);
         let mut walked = Walked::default();
         let mut at = segment.head;
@@ -53,7 +53,7 @@ impl Shard {
                 let address = Address::new(number, at);
                 let hash = self.hasher.hash(header.key(record));
                 let found = self.index.find(hash, &address.raw());
-                assert_eq!(found, Some(address.raw()), "a living item is in the index");
+                assert_eq!(found, Some(address.raw()), "a live item is in the index");
                 walked.items += 1;
                 walked.bytes += header.item_bytes();
                 walked.record_bytes += header.record_bytes() as u64;

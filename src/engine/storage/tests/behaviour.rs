@@ -1,11 +1,11 @@
-//! What each operation promises.
+//! The behaviour of each operation.
 
 use super::*;
 
 #[test]
 fn an_empty_tenant_costs_at_most_a_kibibyte() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     assert_eq!(tenant.used_bytes(), 0);
     let fixed = tenant.fixed_bytes();
     assert!(fixed <= 1_024, "{fixed} bytes");
@@ -14,9 +14,9 @@ fn an_empty_tenant_costs_at_most_a_kibibyte() {
 }
 
 #[test]
-fn a_flush_ends_everything_and_the_memory_comes_back_in_slices() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn a_flush_removes_all_items_and_the_memory_is_freed_in_slices() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     for n in 0..20_000_u32 {
         set(&tenant, n.to_string().as_bytes(), &[1; 500]);
     }
@@ -40,9 +40,9 @@ fn a_flush_ends_everything_and_the_memory_comes_back_in_slices() {
 }
 
 #[test]
-fn flushed_memory_is_used_again_by_stores_alone() {
-    let world = World::new();
-    let tenant = world.tenant(4 * MIB);
+fn stores_alone_reuse_flushed_memory() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(4 * MIB);
     for round in 0..20_u32 {
         for n in 0..5_000_u32 {
             assert!(
@@ -57,57 +57,83 @@ fn flushed_memory_is_used_again_by_stores_alone() {
 }
 
 #[test]
-fn a_delayed_flush_takes_effect_at_its_time_and_is_told_once() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn a_delayed_flush_takes_effect_at_its_time_and_is_reported_once() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     set(&tenant, b"before", b"1");
     tenant.flush_after(10);
     set(&tenant, b"after", b"2");
-    world.clock.advance(9);
-    assert_eq!(tenant.maintain(1).flushed, None);
+    fixture.clock.advance(9);
+    assert_eq!(tenant.take_flushed(), None);
     assert!(get(&tenant, b"before").is_some());
-    world.clock.advance(1);
+    fixture.clock.advance(1);
     assert_eq!(get(&tenant, b"after"), None);
     set(&tenant, b"later", b"3");
-    assert_eq!(
-        tenant.maintain(1).flushed.map(|flushed| flushed.items),
-        Some(2)
-    );
-    assert_eq!(tenant.maintain(1).flushed, None);
+    assert_eq!(tenant.take_flushed().map(|flushed| flushed.items), Some(2));
+    assert_eq!(tenant.take_flushed(), None);
     assert!(get(&tenant, b"later").is_some());
 }
 
 #[test]
-fn a_flush_whose_time_has_come_is_not_replaced() {
-    let world = World::new();
-    let tenant = world.tenant(MIB);
+fn housekeeping_carries_out_a_delayed_flush() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
+    set(&tenant, b"before", b"1");
+    tenant.flush_after(10);
+    fixture.clock.advance(10);
+    tenant.maintain(1);
+    assert_eq!(tenant.counters().curr_items, 0);
+}
+
+#[test]
+fn a_delayed_flush_that_is_due_is_not_replaced() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(MIB);
     set(&tenant, b"before", b"v");
     tenant.flush_after(10);
-    world.clock.advance(10);
-    tenant.flush_after(10);
+    fixture.clock.advance(10);
+    let due = tenant.flush_after(10);
+    assert_eq!(due.map(|flushed| flushed.items), Some(1));
     assert_eq!(get(&tenant, b"before"), None);
     set(&tenant, b"between", b"v");
     assert!(get(&tenant, b"between").is_some());
-    world.clock.advance(10);
+    fixture.clock.advance(10);
     assert_eq!(get(&tenant, b"between"), None);
 }
 
 #[test]
 fn a_flush_replaces_a_delayed_one() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     tenant.flush_after(10);
     tenant.flush();
     set(&tenant, b"key", b"1");
-    world.clock.advance(11);
+    fixture.clock.advance(11);
     assert!(get(&tenant, b"key").is_some());
-    assert_eq!(tenant.maintain(1).flushed, None);
+    assert_eq!(tenant.take_flushed(), None);
 }
 
 #[test]
-fn the_sweeper_frees_what_nobody_reads() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn a_delayed_flush_can_be_dropped_until_it_is_due() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(MIB);
+    assert!(!tenant.drop_delayed());
+    set(&tenant, b"key", b"1");
+    tenant.flush_after(10);
+    fixture.clock.advance(9);
+    assert!(tenant.drop_delayed());
+    fixture.clock.advance(9);
+    assert!(get(&tenant, b"key").is_some());
+    tenant.flush_after(10);
+    fixture.clock.advance(10);
+    assert!(!tenant.drop_delayed());
+    assert_eq!(tenant.take_flushed().map(|flushed| flushed.items), Some(1));
+}
+
+#[test]
+fn the_sweep_frees_expired_items_that_nobody_reads() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     for n in 0..30_000_u32 {
         let exptime = match n % 3 {
             0 => Exptime::Relative(5),
@@ -117,11 +143,11 @@ fn the_sweeper_frees_what_nobody_reads() {
         set_for(&tenant, n.to_string().as_bytes(), &[1; 300], exptime);
     }
     let before = tenant.used_bytes();
-    world.clock.advance(6);
+    fixture.clock.advance(6);
     for _ in 0..60 {
         tenant.maintain(32);
         tenant.audit();
-        world.clock.advance(1);
+        fixture.clock.advance(1);
     }
     let counters = tenant.counters();
     assert_eq!((counters.expired, counters.curr_items), (10_000, 20_000));
@@ -135,9 +161,9 @@ fn the_sweeper_frees_what_nobody_reads() {
 }
 
 #[test]
-fn rewriting_one_key_holds_no_more_than_it_needs() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn rewriting_one_key_keeps_no_dead_memory() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     for n in 0..400_000_usize {
         set(&tenant, b"counter", &vec![1; 1 + n % 3_000]);
     }
@@ -150,9 +176,9 @@ fn rewriting_one_key_holds_no_more_than_it_needs() {
 }
 
 #[test]
-fn an_upload_is_charged_from_its_beginning_to_the_last_reply() {
-    let world = World::new();
-    let tenant = world.tenant(4 * MIB);
+fn an_upload_is_charged_from_its_start_to_the_last_reply() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(4 * MIB);
     let key = tenant.key(b"large");
     assert!(tenant.is_large(5, 900_000) && !tenant.is_large(5, 500));
     let mut upload = tenant.reserve(900_000).expect("room for one");
@@ -174,7 +200,7 @@ fn an_upload_is_charged_from_its_beginning_to_the_last_reply() {
         }
     };
     tenant.lock(&key).delete(&key, DeleteRequest::default());
-    assert!(tenant.used_bytes() >= 900_000, "pinned by the reply");
+    assert!(tenant.used_bytes() >= 900_000, "the reply still holds it");
     assert_eq!(reply.as_slice().len(), 900_000);
     drop(reply);
     assert!(tenant.used_bytes() < 100_000);
@@ -182,9 +208,9 @@ fn an_upload_is_charged_from_its_beginning_to_the_last_reply() {
 }
 
 #[test]
-fn uploads_make_room_and_wait_for_one_another() {
-    let world = World::new();
-    let tenant = world.tenant(4 * MIB);
+fn uploads_evict_items_but_not_one_another() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(4 * MIB);
     for n in 0..20_000_u32 {
         set(&tenant, n.to_string().as_bytes(), &[1; 300]);
     }
@@ -198,17 +224,21 @@ fn uploads_make_room_and_wait_for_one_another() {
 }
 
 #[test]
-fn too_large_a_set_removes_the_old_value_and_others_do_not() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn a_store_that_is_too_large_removes_the_old_item_if_it_is_to() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     let key = tenant.key(b"key");
     let huge = vec![1; ITEM_BYTES_MAX];
     set(&tenant, b"key", b"old");
-    let add = StoreRequest {
+    let replace = StoreRequest {
         mode: StoreMode::Replace,
+        removes_old: false,
         ..StoreRequest::set(0, Exptime::Never, NewValue::Bytes(&huge))
     };
-    assert_eq!(tenant.lock(&key).store(&key, add), StoreOutcome::TooLarge);
+    assert_eq!(
+        tenant.lock(&key).store(&key, replace),
+        StoreOutcome::TooLarge
+    );
     assert!(get(&tenant, b"key").is_some());
     assert_eq!(set(&tenant, b"key", &huge), StoreOutcome::TooLarge);
     assert_eq!(get(&tenant, b"key"), None);
@@ -217,16 +247,16 @@ fn too_large_a_set_removes_the_old_value_and_others_do_not() {
 }
 
 #[test]
-fn recaching_gives_the_token_to_one_reader() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn one_reader_wins_the_recaching() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     let key = tenant.key(b"key");
     let read = |options: GetOptions| {
         let mut shard = tenant.lock(&key);
         shard.get(&key, options).map(|item| item.marks)
     };
-    // as `mg` reads: the only command with words for the marks
-    let plain = GetOptions {
+    // as `mg` reads: the only command whose reply has the marks
+    let meta_read = GetOptions {
         recaches: true,
         ..GetOptions::default()
     };
@@ -240,14 +270,14 @@ fn recaching_gives_the_token_to_one_reader() {
 
     let vivify = GetOptions {
         vivify: Some(Exptime::Relative(30)),
-        ..plain
+        ..meta_read
     };
     assert_eq!(read(vivify), marks(true, false, false));
     assert_eq!(read(vivify), marks(false, false, true));
     set_for(&tenant, b"key", b"value", Exptime::Relative(100));
     let recache = |secs| GetOptions {
-        recache_below_secs: Some(secs),
-        ..plain
+        recache_before: Some(Exptime::Relative(secs)),
+        ..meta_read
     };
     assert_eq!(read(recache(50)), marks(false, false, false));
     assert_eq!(read(recache(101)), marks(true, false, false));
@@ -260,23 +290,23 @@ fn recaching_gives_the_token_to_one_reader() {
         tenant.lock(&key).delete(&key, stale),
         DeleteOutcome::Deleted
     );
-    assert_eq!(read(plain), marks(true, true, false));
-    assert_eq!(read(plain), marks(false, true, true));
+    assert_eq!(read(meta_read), marks(true, true, false));
+    assert_eq!(read(meta_read), marks(false, true, true));
     set(&tenant, b"key", b"value");
     assert_eq!(
         read(recache(1_000)),
         marks(false, false, false),
-        "an endless item is never won"
+        "an item that never expires is never won"
     );
 }
 
 #[test]
-fn reads_leave_their_marks_unless_told_not_to() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn reads_record_an_access_unless_told_not_to() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     let key = tenant.key(b"key");
     set(&tenant, b"key", b"value");
-    world.clock.advance(7);
+    fixture.clock.advance(7);
     let read = |no_bump| {
         let mut shard = tenant.lock(&key);
         let options = GetOptions {
@@ -288,15 +318,15 @@ fn reads_leave_their_marks_unless_told_not_to() {
     };
     assert_eq!(read(true), (false, 7));
     assert_eq!(read(false), (false, 7));
-    world.clock.advance(3);
+    fixture.clock.advance(3);
     assert_eq!(read(true), (true, 3));
 }
 
-/// A thread may be put to sleep by the system while it holds a shard.
+/// The kernel may suspend a thread while it holds a shard's lock.
 #[test]
 fn a_store_that_fits_is_taken_while_every_other_shard_is_held() {
-    let world = World::new();
-    let tenant = world.tenant(2_048 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(2_048 * MIB);
     for n in 0..40_000_u32 {
         set(&tenant, &n.to_be_bytes(), &[1; 1_000]);
     }
@@ -306,8 +336,8 @@ fn a_store_that_fits_is_taken_while_every_other_shard_is_held() {
     let keys: Vec<_> = numbers
         .map(|number| {
             let mut keys = (0_u32..).map(|n| format!("large-{n}").into_bytes());
-            let lies_here = |key: &Vec<u8>| tenant.key(key).shard(tenant.shard_count()) == number;
-            keys.find(lies_here).expect("some key lies in each")
+            let is_here = |key: &Vec<u8>| tenant.key(key).shard(tenant.shard_count()) == number;
+            keys.find(is_here).expect("each shard has some key")
         })
         .collect();
     let (mine, others) = keys.split_first().expect("a shard");
@@ -330,9 +360,9 @@ fn a_store_that_fits_is_taken_while_every_other_shard_is_held() {
 }
 
 #[test]
-fn many_threads_on_many_shards_keep_the_accounts() {
-    let world = World::new();
-    let tenant = world.tenant(1_100 * MIB);
+fn many_threads_on_many_shards_keep_the_counts_right() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(1_100 * MIB);
     tenant.set_limit(8 * MIB);
     std::thread::scope(|scope| {
         for thread in 0..4_u32 {

@@ -1,4 +1,4 @@
-//! Eviction on: what is read is what was stored last, the limit holds, and no store is refused.
+//! With eviction: a read returns what was stored last, the limit holds, and no store is refused.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Set { key: u16, len: usize, life: u8 },
+    Set { key: u16, len: usize, exptime: u8 },
     Get { key: u16 },
     Delete { key: u16 },
     Flush,
@@ -23,7 +23,7 @@ fn lens() -> impl Strategy<Value = usize> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        60 => (0u16..700, lens(), 0u8..40).prop_map(|(key, len, life)| Step::Set { key, len, life }),
+        60 => (0u16..700, lens(), 0u8..40).prop_map(|(key, len, exptime)| Step::Set { key, len, exptime }),
         40 => (0u16..700).prop_map(|key| Step::Get { key }),
         6 => (0u16..700).prop_map(|key| Step::Delete { key }),
         1 => Just(Step::Flush),
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Every version of every key of every tenant has its own bytes.
+/// A value that differs for every tenant, key and version.
 fn value(tenant: usize, key: u16, version: usize, len: usize) -> Vec<u8> {
     let seed = (tenant * 7_919 + key as usize * 104_729 + version * 31) as u32;
     (0..len as u32)
@@ -52,17 +52,17 @@ proptest! {
     fn never_stale_never_foreign_never_over_never_refused(
         steps in proptest::collection::vec((0usize..2, step()), 100..2_500)
     ) {
-        let world = World::new();
-        let tenants = [world.tenant(512 << 10), world.tenant(512 << 10)];
+        let fixture = StorageFixture::new();
+        let tenants = [fixture.tenant(512 << 10), fixture.tenant(512 << 10)];
         let mut models: [HashMap<u16, (usize, usize)>; 2] = Default::default();
         let mut lowered = [false; 2];
         for (version, (number, step)) in steps.into_iter().enumerate() {
             let (tenant, model) = (&tenants[number], &mut models[number]);
             match step {
-                Step::Set { key, len, life } => {
-                    let exptime = match life {
+                Step::Set { key, len, exptime } => {
+                    let exptime = match exptime {
                         0..20 => Exptime::Never,
-                        life => Exptime::Relative(u32::from(life) - 19),
+                        exptime => Exptime::Relative(u32::from(exptime) - 19),
                     };
                     let outcome = set_for(tenant, &key_of(key), &value(number, key, version, len), exptime);
                     prop_assert!(is_stored(outcome), "{:?}", outcome);
@@ -93,17 +93,17 @@ proptest! {
                     tenant.set_limit(kib << 10);
                     lowered[number] = true;
                 }
-                Step::Pass { secs } => world.clock.advance(secs),
+                Step::Pass { secs } => fixture.clock.advance(secs),
                 Step::Maintain => { tenant.maintain(3); }
             }
             tenant.audit();
         }
         drop(tenants);
-        prop_assert_eq!(world.pool.used_bytes(), 0);
+        prop_assert_eq!(fixture.pool.used_bytes(), 0);
     }
 }
 
-/// A small fast generator, so that a run is the same each time.
+/// A small deterministic generator of numbers.
 struct Mix(u64);
 
 impl Mix {
@@ -118,8 +118,8 @@ impl Mix {
 
 #[test]
 fn mixed_sets_under_full_eviction_refuse_none() {
-    let world = World::new();
-    let tenant = world.tenant(4 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(4 * MIB);
     let mut mix = Mix(1);
     let filler = vec![7; 300_000];
     for round in 0..300_000_u32 {
@@ -141,9 +141,9 @@ fn mixed_sets_under_full_eviction_refuse_none() {
 }
 
 #[test]
-fn what_is_read_stays_and_what_is_not_goes() {
-    let world = World::new();
-    let tenant = world.tenant(2 * MIB);
+fn items_that_are_read_stay_and_others_are_evicted() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(2 * MIB);
     for hot in 0..500_u32 {
         set(&tenant, format!("hot-{hot}").as_bytes(), &[1; 100]);
     }
@@ -157,9 +157,9 @@ fn what_is_read_stays_and_what_is_not_goes() {
 }
 
 #[test]
-fn a_key_that_comes_back_soon_is_kept_longer() {
-    let world = World::new();
-    let tenant = world.tenant(MIB);
+fn a_key_that_is_stored_again_soon_is_kept_longer() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(MIB);
     let fill = |from: u32, to: u32| {
         (from..to).for_each(|n| {
             set(&tenant, format!("one-off-{n}").as_bytes(), &[3; 100]);
@@ -167,14 +167,14 @@ fn a_key_that_comes_back_soon_is_kept_longer() {
     };
     fill(0, 40_000);
     set(&tenant, b"returns", &[1; 100]);
-    // Through the small chain, but not through the ghost.
+    // Until it is evicted from the small chain, but not yet forgotten by the ghost.
     let key = tenant.key(b"returns");
-    let look = GetOptions {
+    let without_trace = GetOptions {
         no_bump: true,
         ..GetOptions::default()
     };
     let mut pushed = 40_000;
-    while tenant.lock(&key).get(&key, look).is_some() {
+    while tenant.lock(&key).get(&key, without_trace).is_some() {
         fill(pushed, pushed + 100);
         pushed += 100;
         assert!(pushed < 60_000);
@@ -189,8 +189,8 @@ fn a_key_that_comes_back_soon_is_kept_longer() {
 
 #[test]
 fn a_lowered_limit_is_reached_and_a_raised_one_is_used() {
-    let world = World::new();
-    let tenant = world.tenant(16 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(16 * MIB);
     let fill = || {
         (0..60_000_u32)
             .for_each(|n| assert!(is_stored(set(&tenant, n.to_string().as_bytes(), &[4; 400]))))
@@ -198,10 +198,10 @@ fn a_lowered_limit_is_reached_and_a_raised_one_is_used() {
     fill();
     assert!(tenant.used_bytes() > 15 * MIB);
     tenant.set_limit(2 * MIB);
-    let mut turns = 0;
+    let mut passes = 0;
     while tenant.maintain(16).unfinished {
-        turns += 1;
-        assert!(turns < 100);
+        passes += 1;
+        assert!(passes < 100);
     }
     assert!(tenant.used_bytes() <= 2 * MIB);
     tenant.audit();
@@ -213,11 +213,32 @@ fn a_lowered_limit_is_reached_and_a_raised_one_is_used() {
     tenant.audit();
 }
 
-/// Each store pays a bounded part, whichever shard it falls into, and what is read often outlasts the change.
+/// A large value has an allocation of its own, so no segment stands in for it.
+#[test]
+fn large_values_keep_a_lowered_limit() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(16 * MIB);
+    let large = vec![6; 700_000];
+    for n in 0..40_u32 {
+        assert!(is_stored(set(&tenant, &n.to_be_bytes(), &large)));
+        assert!(tenant.used_bytes() <= 16 * MIB);
+    }
+    assert!(tenant.used_bytes() > 14 * MIB);
+    tenant.set_limit(3 * MIB);
+    while tenant.maintain(16).unfinished {}
+    assert!(tenant.used_bytes() <= 3 * MIB);
+    for n in 0..40_u32 {
+        assert!(is_stored(set(&tenant, &n.to_be_bytes(), &large)));
+        assert!(tenant.used_bytes() <= 3 * MIB, "{}", tenant.used_bytes());
+    }
+    tenant.audit();
+}
+
+/// Each store frees a bounded amount, whatever its shard, and items that are read often survive the change.
 #[test]
 fn a_limit_lowered_under_stores_refuses_none_and_empties_no_shard_at_once() {
-    let world = World::new();
-    let tenant = world.tenant(600 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(600 * MIB);
     let hot = |n: u32| format!("hot-{n}").into_bytes();
     for n in 0..2_000 {
         set(&tenant, &hot(n), &[1; 1_000]);
@@ -235,8 +256,8 @@ fn a_limit_lowered_under_stores_refuses_none_and_empties_no_shard_at_once() {
         let bytes = [1_000, 20_000, 900_000][stores as usize % 3];
         let outcome = set(&tenant, &(1 << 20 | stores).to_be_bytes(), &vec![3; bytes]);
         assert!(is_stored(outcome), "{outcome:?} after {stores} stores");
-        let given_up = before.saturating_sub(tenant.used_bytes());
-        assert!(given_up < 8 * MIB, "{given_up} bytes by one store");
+        let freed = before.saturating_sub(tenant.used_bytes());
+        assert!(freed < 8 * MIB, "{freed} bytes by one store");
         if stores.is_multiple_of(8) {
             tenant.maintain(16);
         }
@@ -250,8 +271,8 @@ fn a_limit_lowered_under_stores_refuses_none_and_empties_no_shard_at_once() {
 
 #[test]
 fn a_large_item_is_taken_by_a_tenant_of_many_shards_lowered_far() {
-    let world = World::new();
-    let tenant = world.tenant(2_048 * MIB);
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(2_048 * MIB);
     for n in 0..40_000_u32 {
         set(&tenant, n.to_string().as_bytes(), &[5; 1_000]);
     }
@@ -270,12 +291,12 @@ fn a_large_item_is_taken_by_a_tenant_of_many_shards_lowered_far() {
     assert!(tenant.used_bytes() <= 3 * MIB);
 }
 
-/// Room for the next store is made at the cost of others, not of what has just come.
+/// Making room evicts other items, never the one that was just stored.
 #[test]
-fn what_was_just_stored_can_be_read_however_large() {
-    let world = World::new();
+fn an_item_of_any_size_can_be_read_after_its_store() {
+    let fixture = StorageFixture::new();
     for limit in [MIB, 2 * MIB, 5 * MIB] {
-        let tenant = world.tenant(limit);
+        let tenant = fixture.tenant(limit);
         for n in 0..20_000_u32 {
             set(&tenant, &n.to_be_bytes(), &[1; 300]);
         }
@@ -292,11 +313,11 @@ fn what_was_just_stored_can_be_read_however_large() {
     }
 }
 
-/// What small values crowd out is not gone with the next of them.
+/// A cache full of small values does not evict a large value with the next store.
 #[test]
-fn a_large_value_outlasts_many_small_stores() {
-    let world = World::new();
-    let tenant = world.tenant(25 * MIB);
+fn a_large_value_survives_many_small_stores() {
+    let fixture = StorageFixture::new();
+    let tenant = fixture.tenant(25 * MIB);
     let mut numbers = 0_u32..;
     let mut small = |count: usize| {
         for n in numbers.by_ref().take(count) {
@@ -315,16 +336,16 @@ fn a_large_value_outlasts_many_small_stores() {
 }
 
 #[test]
-fn at_the_ceiling_of_the_process_a_tenant_lives_on_its_own_memory() {
-    let world = World {
+fn at_the_ceiling_of_the_process_a_tenant_evicts_its_own_items() {
+    let fixture = StorageFixture {
         clock: EngineClock::manual(0),
         pool: Pool::new(8 * MIB),
     };
-    let (first, second) = (world.tenant(6 * MIB), world.tenant(6 * MIB));
+    let (first, second) = (fixture.tenant(6 * MIB), fixture.tenant(6 * MIB));
     for n in 0..100_000_u32 {
         for tenant in [&first, &second] {
             assert!(is_stored(set(tenant, n.to_string().as_bytes(), &[7; 300])));
         }
-        assert!(world.pool.used_bytes() <= 8 * MIB + (64 << 10));
+        assert!(fixture.pool.used_bytes() <= 8 * MIB + (64 << 10));
     }
 }

@@ -1,23 +1,25 @@
-//! Tests of the whole storage through its public face, with full walks behind it.
+//! Tests of the whole storage through its public interface. `audit` compares every count with a full walk.
 
 mod audit;
 mod behaviour;
 mod eviction;
+mod lowered;
+mod neighbours;
 mod oracle;
 
 use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// A clock, a pool, and tenants on them.
-struct World {
+/// A clock and a pool, for tenants that share them.
+struct StorageFixture {
     clock: EngineClock,
     pool: Pool,
 }
 
-impl World {
-    fn new() -> World {
-        World {
+impl StorageFixture {
+    fn new() -> StorageFixture {
+        StorageFixture {
             clock: EngineClock::manual(1_800_000_000),
             pool: Pool::new(1 << 32),
         }

@@ -10,17 +10,23 @@ use uuid::Uuid;
 
 use crate::domain::secret::{digest_hex, hex_lower, same_secret};
 use crate::domain::{ExternalId, Timestamp};
+use crate::marketplace::heroku::auth::good_at;
 
 /// A token is refused when older than this; exactly this old still passes.
 const OLDEST_SECS: i64 = 300;
 /// A token is refused when it is from further ahead than this.
 const AHEAD_SECS: i64 = 60;
 
+/// Longest text of a form that is shown.
+const SHOWN_CHARS_MAX: usize = 254;
+
 /// What a sign-on is checked against.
 #[derive(Clone, Debug)]
 pub struct SsoSettings {
     /// The current salt, and the previous one during a rotation.
     pub salts: Vec<SecretString>,
+    /// When the previous ones end by themselves.
+    pub previous_until: Option<Timestamp>,
     /// Whether the retired v1 form (`id`, `token`) is taken.
     pub legacy: bool,
 }
@@ -61,18 +67,19 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<SsoProof, Refused> {
     let form = Form(fields);
+    let salts = good_at(&settings.salts, settings.previous_until, now);
     let timestamp = form.required("timestamp", is_timestamp)?;
     let (external_id, person) = match form.optional("resource_id", is_uuid)? {
         Some(id) => {
             in_window(timestamp, now)?;
-            let person = verify_v3(settings, &form, id, timestamp)?;
+            let person = verify_v3(salts, &form, id, timestamp)?;
             (id.to_lowercase(), person)
         }
         None if settings.legacy => {
             let id = form.required("id", is_plain)?;
             let token = form.required("token", is_hex)?;
             in_window(timestamp, now)?;
-            proves(settings, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
+            proves(salts, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
                 format!("{id}:{salt}:{timestamp}")
             })?;
             (id.to_owned(), None)
@@ -98,13 +105,13 @@ pub fn verify(
         weaker_digest,
         external_id: external_id.parse().map_err(|_| Refused)?,
         person,
-        context_app: form.optional("context_app", is_plain)?.map(str::to_owned),
+        context_app: form.shown("context_app"),
     })
 }
 
 /// The user-scoped token, when present, must prove; there is no falling back to the weaker one.
 fn verify_v3(
-    settings: &SsoSettings,
+    salts: &[SecretString],
     form: &Form<'_>,
     id: &str,
     timestamp: &str,
@@ -112,7 +119,7 @@ fn verify_v3(
     if let Some(token) = form.optional("user_scoped_resource_token", is_hex)? {
         let user_id = form.required("user_id", is_uuid)?;
         let email = form.required("email", is_plain)?;
-        proves(settings, &digest::SHA256, token, |salt| {
+        proves(salts, &digest::SHA256, token, |salt| {
             format!("{id}:{salt}:{timestamp}:{user_id}:{email}")
         })?;
         return Ok(Some(Person {
@@ -121,7 +128,7 @@ fn verify_v3(
         }));
     }
     let token = form.required("resource_token", is_hex)?;
-    proves(settings, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
+    proves(salts, &digest::SHA1_FOR_LEGACY_USE_ONLY, token, |salt| {
         format!("{id}:{salt}:{timestamp}")
     })?;
     Ok(None)
@@ -129,7 +136,7 @@ fn verify_v3(
 
 /// Compares with every salt, whichever fits, in constant time.
 fn proves(
-    settings: &SsoSettings,
+    salts: &[SecretString],
     algorithm: &'static Algorithm,
     token: &str,
     joined: impl Fn(&str) -> String,
@@ -138,10 +145,7 @@ fn proves(
         let expected = digest::digest(algorithm, joined(salt.expose_secret()).as_bytes());
         same_secret(hex_lower(expected.as_ref()).as_bytes(), token.as_bytes())
     };
-    let proven = settings
-        .salts
-        .iter()
-        .fold(false, |proven, salt| fits(salt) | proven);
+    let proven = salts.iter().fold(false, |proven, salt| fits(salt) | proven);
     if proven { Ok(()) } else { Err(Refused) }
 }
 
@@ -168,6 +172,16 @@ impl<'a> Form<'a> {
         }
     }
 
+    /// A value that is only shown: the first of this name, one line without control characters. No token covers it, so
+    /// it never refuses a visit.
+    fn shown(&self, name: &str) -> Option<String> {
+        let (_, value) = self.0.iter().find(|(field, _)| field == name)?;
+        let kept = value.chars().filter(|c| !c.is_control());
+        let kept: String = kept.take(SHOWN_CHARS_MAX).collect();
+        let kept = kept.trim();
+        (!kept.is_empty()).then(|| kept.to_owned())
+    }
+
     fn required(&self, name: &str, grammar: fn(&str) -> bool) -> Result<&'a str, Refused> {
         self.optional(name, grammar)?.ok_or(Refused)
     }
@@ -191,7 +205,7 @@ fn is_nav_data(text: &str) -> bool {
     (1..=3_000).contains(&text.len()) && text.bytes().all(base64url)
 }
 
-/// An id, an e-mail or an app's name: printable, without blanks.
+/// An id or an e-mail: printable, without blanks.
 fn is_plain(text: &str) -> bool {
     (1..=254).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

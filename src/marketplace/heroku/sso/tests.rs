@@ -13,6 +13,7 @@ const USER_TOKEN: &str = "224d12ee9e62ddfa1c9bebdfd1ead832358079c6b654a19271e07e
 fn settings() -> SsoSettings {
     SsoSettings {
         salts: vec![SALT.to_owned().into()],
+        previous_until: None,
         legacy: false,
     }
 }
@@ -147,7 +148,6 @@ fn fields_have_a_grammar_and_stand_once() {
         ("resource_id", "{01234567-89ab-cdef-0123-456789abcdef}"),
         ("email", "dev@example.com\u{80}\0evil@example.com"),
         ("email", "dev @example.com"),
-        ("context_app", "shop\nweb"),
     ] {
         let form = visit(&[(name, Some(value))]);
         assert_eq!(
@@ -159,6 +159,56 @@ fn fields_have_a_grammar_and_stand_once() {
     let mut doubled = visit(&[]);
     doubled.push(("email".to_owned(), EMAIL.to_owned()));
     assert_eq!(verify(&settings(), &doubled, at(0)), Err(Refused));
+}
+
+/// A form with this id, and the token that belongs to exactly these bytes.
+fn visit_to(id: &str) -> Vec<(String, String)> {
+    let joined = format!("{id}:{SALT}:{AT}");
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, joined.as_bytes());
+    let (token, at) = (hex_lower(hash.as_ref()), AT.to_string());
+    pairs(&[
+        ("resource_id", id),
+        ("resource_token", &token),
+        ("timestamp", &at),
+    ])
+}
+
+/// Capitals make no second resource, and no second login with one proof.
+#[test]
+fn an_id_in_capitals_names_the_same_resource() {
+    let small = verify(&settings(), &visit_to(UUID), at(0)).unwrap();
+    let capital = verify(&settings(), &visit_to(&UUID.to_uppercase()), at(0)).unwrap();
+    assert_eq!(small.external_id.as_str(), UUID);
+    assert_eq!(capital, small);
+}
+
+/// Whatever the token says: an id in another form could be one field stretched over another.
+#[test]
+fn a_right_token_for_an_id_of_another_form_proves_nothing() {
+    assert!(verify(&settings(), &visit_to(UUID), at(0)).is_ok());
+    let simple = UUID.replace('-', "");
+    for id in [&simple, &format!("{{{UUID}}}"), &format!("urn:uuid:{UUID}")] {
+        let answer = verify(&settings(), &visit_to(id), at(0));
+        assert_eq!(answer, Err(Refused), "{id}");
+    }
+}
+
+/// No token covers the app's name, so it only has to be fit to be shown.
+#[test]
+fn the_app_is_shown_and_refuses_nobody() {
+    for (sent, shown) in [
+        ("shop\nweb", Some("shopweb")),
+        (" a b ", Some("a b")),
+        ("é", Some("é")),
+        ("", None),
+        ("\0", None),
+    ] {
+        let proof = verify(&settings(), &visit(&[("context_app", Some(sent))]), at(0));
+        assert_eq!(proof.unwrap().context_app.as_deref(), shown, "{sent:?}");
+    }
+    let long = "x".repeat(300);
+    let proof = verify(&settings(), &visit(&[("context_app", Some(&long))]), at(0));
+    assert_eq!(proof.unwrap().context_app.map(|app| app.len()), Some(254));
 }
 
 /// SHA-256 and SHA-1 padding of a message of this length, as a stretching attacker has to write it.
@@ -186,19 +236,44 @@ fn stretched_fields_never_pass_the_grammar() {
 fn the_previous_salt_is_taken_while_it_is_listed() {
     let both = SsoSettings {
         salts: vec!["new".to_owned().into(), SALT.to_owned().into()],
+        previous_until: None,
         legacy: false,
     };
     assert!(verify(&both, &visit(&[]), at(0)).is_ok());
     let only_new = SsoSettings {
         salts: vec!["new".to_owned().into()],
+        previous_until: None,
         legacy: false,
     };
     assert_eq!(verify(&only_new, &visit(&[]), at(0)), Err(Refused));
     let none = SsoSettings {
         salts: vec![],
+        previous_until: None,
         legacy: true,
     };
     assert_eq!(verify(&none, &visit(&[]), at(0)), Err(Refused));
+}
+
+/// security.md SD-7.
+#[test]
+fn the_previous_salt_ends_at_its_time() {
+    let both = SsoSettings {
+        salts: vec!["new".to_owned().into(), SALT.to_owned().into()],
+        previous_until: Some(at(10)),
+        legacy: false,
+    };
+    assert!(verify(&both, &visit(&[]), at(9)).is_ok());
+    for late in [10, 11, 200] {
+        assert_eq!(verify(&both, &visit(&[]), at(late)), Err(Refused), "{late}");
+    }
+    let current = SsoSettings {
+        salts: vec![SALT.to_owned().into(), "old".to_owned().into()],
+        ..both
+    };
+    assert!(
+        verify(&current, &visit(&[]), at(200)).is_ok(),
+        "the current one goes on"
+    );
 }
 
 #[test]
@@ -220,6 +295,7 @@ fn the_retired_form_needs_its_switch() {
     let now = Timestamp::from_secs(1_267_597_772);
     let mut settings = SsoSettings {
         salts: vec!["2f97bfa52ca102f8874716e2eb1d3b4920ad0be4".to_owned().into()],
+        previous_until: None,
         legacy: true,
     };
     for id in ["123", UUID] {

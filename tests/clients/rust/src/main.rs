@@ -197,16 +197,16 @@ fn decr(main: &Client) -> Outcome {
     same(seen.trim(), "0")
 }
 
-fn unique_of(client: &Client, key: &str) -> Result<u64, Box<dyn std::error::Error>> {
-    let (_, _, unique): (String, u32, Option<u64>) = client.get(key)?.ok_or("a miss")?;
-    Ok(unique.ok_or("no unique")?)
+fn cas_of(client: &Client, key: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let (_, _, cas): (String, u32, Option<u64>) = client.get(key)?.ok_or("a miss")?;
+    Ok(cas.ok_or("no CAS value")?)
 }
 
 fn cas(main: &Client) -> Outcome {
     main.set("cas", "old", 0)?;
-    let unique = unique_of(main, "cas")?;
-    same(main.cas("cas", "new", 0, unique)?, true)?;
-    same(main.cas("cas", "late", 0, unique)?, false)?;
+    let cas = cas_of(main, "cas")?;
+    same(main.cas("cas", "new", 0, cas)?, true)?;
+    same(main.cas("cas", "late", 0, cas)?, false)?;
     holds(main, "cas", Some("new"))
 }
 
@@ -280,7 +280,7 @@ fn read_only(main: &Client) -> Outcome {
     unchanged()?;
     or_refused(reader.decrement("ro", 1))?;
     unchanged()?;
-    or_refused(reader.cas("ro", "9", 0, unique_of(&reader, "ro")?))?;
+    or_refused(reader.cas("ro", "9", 0, cas_of(&reader, "ro")?))?;
     unchanged()?;
     or_refused(reader.delete("ro"))?;
     unchanged()?;

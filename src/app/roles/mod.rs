@@ -1,0 +1,11 @@
+//! What a process does: one file for each role.
+//!
+//! | file | builds |
+//! |---|---|
+//! | `control` | provisioning, pages and outbox on their database |
+//! | `node` | the engine, as this process's node |
+//! | `worker` | the outbox alone, for `serve --role worker` |
+
+pub(in crate::app) mod control;
+pub(in crate::app) mod node;
+pub mod worker;

@@ -1,0 +1,43 @@
+//! Standard output and standard error of commands. The standard library's macros panic when nobody reads any more, as in
+//! `larder admin caches | head -1`, or when the disk below is full.
+
+use std::fmt::Arguments;
+use std::io::{self, Write};
+use std::process;
+
+/// Shadow the standard library's in this room.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!($($text)*)) };
+}
+macro_rules! println {
+    () => { $crate::cli::output::out(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::cli::output::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::cli::output::err(format_args!($($text)*)) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::output::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints, or ends the program: what a command has to say is what it was called for. A reader that has had enough is no
+/// failure, a full disk is.
+pub(super) fn out(text: Arguments<'_>) {
+    let mut stdout = io::stdout().lock();
+    // Flushed each time, as the end of the program would swallow the error.
+    let Err(error) = stdout.write_fmt(text).and_then(|()| stdout.flush()) else {
+        return;
+    };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        process::exit(0);
+    }
+    err(format_args!(
+        "larder: cannot write to standard output: {error}\n"
+    ));
+    process::exit(1);
+}
+
+/// Prints if that is possible; there is nobody left to tell that it is not.
+pub(super) fn err(text: Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}

@@ -1,0 +1,189 @@
+//! What becomes of a node's report. Logins are noted many at a time: after a restart every customer logs in, and a
+//! transaction for each would cost more than the logins themselves. Each event is stored once, with the lines it
+//! promises, in one transaction per cache. Caches come in the order of their numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Cluster, link_error};
+use crate::cluster::link::LinkError;
+use crate::cluster::link::wire::{BadMessage, Login, NodeEvent, Report, Taken, UnknownUser};
+use crate::domain::credential::LastUse;
+use crate::domain::{Actor, CacheId, Event, NodeId, Origin, Revision, Timestamp, Username};
+use crate::outbox;
+use crate::store::caches::last_used::Use;
+use crate::store::fleet::nodes::Heartbeat;
+use crate::store::{Store, StoreError, Tx};
+
+/// Logins noted in one transaction. It holds their caches against changes, for milliseconds.
+const LOGINS_AT_ONCE: usize = 250;
+
+impl Cluster {
+    /// Stores a report. A cache whose part cannot be stored for a reason of its own is logged and passed over, so
+    /// that it does not hold up the others; when the database is away, the whole report must come again.
+    pub async fn take_report(&self, node: &NodeId, report: &Report) -> Result<(), LinkError> {
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        match note_logins(store, &report.logins).await {
+            Ok(()) => {}
+            Err(ReportError::Store(error @ StoreError::Unavailable(_))) => {
+                return Err(link_error(error));
+            }
+            Err(error) => {
+                tracing::error!(%node, %error, logins = report.logins.len(), "logins of a report cannot be noted");
+            }
+        }
+        let of_users = match find_users(store, &report.unknown_users).await {
+            Ok(events) => events,
+            Err(error @ StoreError::Unavailable(_)) => return Err(link_error(error)),
+            Err(error) => {
+                tracing::error!(%node, %error, "user names of a report cannot be looked up");
+                Vec::new()
+            }
+        };
+        let mut by_cache: BTreeMap<CacheId, Vec<&NodeEvent>> = BTreeMap::new();
+        for event in report.events.iter().chain(&of_users) {
+            by_cache.entry(event.cache()).or_default().push(event);
+        }
+        for (cache, events) in by_cache {
+            match take_of_cache(store, node, cache, &events, now).await {
+                Ok(()) => {}
+                Err(ReportError::Store(error @ StoreError::Unavailable(_))) => {
+                    return Err(link_error(error));
+                }
+                Err(error) => {
+                    tracing::error!(%node, %cache, %error, events = events.len(), "part of a report cannot be stored");
+                }
+            }
+        }
+        self.note_heartbeat(node, report, now).await?;
+        self.0.reported.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    async fn note_heartbeat(
+        &self,
+        node: &NodeId,
+        report: &Report,
+        now: Timestamp,
+    ) -> Result<(), LinkError> {
+        let noted = async {
+            let mut tx = self.0.store.begin().await?;
+            let applied = Revision(report.applied);
+            let heard = tx
+                .record_heartbeat(node, &report.home, report.phase.into(), applied, now)
+                .await?;
+            tx.commit().await?;
+            Ok(heard)
+        };
+        let why = match noted.await.map_err(link_error)? {
+            Heartbeat::Noted => return Ok(()),
+            Heartbeat::Retired => "was retired; restart it, and it joins as a new node",
+            Heartbeat::TakenOver => {
+                "is run by a process with another data folder by now; restart this one, and it joins as a new node"
+            }
+        };
+        Err(LinkError::Refused(format!("node {node} {why}")))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+}
+
+async fn note_logins(store: &Store, logins: &[Login]) -> Result<(), ReportError> {
+    // A report that was not taken may hold an older login of the same credential beside a newer one.
+    let mut latest: BTreeMap<(CacheId, Username), LastUse> = BTreeMap::new();
+    for login in logins {
+        let (cache, username, last) = login.taken()?;
+        match latest.get(&(cache, username.clone())) {
+            Some(known) if known.at >= last.at => {}
+            _ => drop(latest.insert((cache, username), last)),
+        }
+    }
+    let uses: Vec<Use<'_>> = latest
+        .iter()
+        .map(|((cache, username), last)| Use {
+            cache: *cache,
+            username,
+            last,
+        })
+        .collect();
+    for some in uses.chunks(LOGINS_AT_ONCE) {
+        let mut tx = store.begin().await?;
+        tx.record_last_used(some).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// The caches of user names that the node does not know, where there are any.
+async fn find_users(store: &Store, users: &[UnknownUser]) -> Result<Vec<NodeEvent>, StoreError> {
+    let mut events = Vec::new();
+    for user in users {
+        if let Ok(username) = user.username.parse()
+            && let Some(cache) = store.cache_of_username(&username).await?
+        {
+            events.push(user.of_cache(cache));
+        }
+    }
+    Ok(events)
+}
+
+/// Nothing is written about a cache that is gone: its owner is, too.
+async fn take_of_cache(
+    store: &Store,
+    node: &NodeId,
+    cache: CacheId,
+    events: &[&NodeEvent],
+    now: Timestamp,
+) -> Result<(), ReportError> {
+    let mut tx = store.begin().await?;
+    let live = tx.lock_resource(cache).await?;
+    let Some(resource) = live.filter(|resource| resource.state.is_live()) else {
+        return Ok(());
+    };
+    for (place, event) in (0..).zip(events) {
+        // A microsecond apart, so that the history keeps the order in which the node told them.
+        let at = now.plus(Duration::from_micros(place));
+        if let Some((event, actor)) = settle(&mut tx, node, event.taken()?, at).await? {
+            outbox::announce(&mut tx, cache, &resource.label, &event, &actor, at).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Writes down what a node tells, and gives what is to be announced, with who is behind it: nothing for an event seen
+/// before, nor for an order that other nodes have still to carry out.
+async fn settle(
+    tx: &mut Tx,
+    node: &NodeId,
+    event: Taken,
+    now: Timestamp,
+) -> Result<Option<(Event, Actor)>, StoreError> {
+    let event = match event {
+        Taken::Flushed { flush, times: 1 } if flush.origin != Origin::MemcacheClient => {
+            let done = tx.report_order(node, &flush, now).await?;
+            return Ok(done.map(|(flush, actor)| (Event::Flushed(flush), actor)));
+        }
+        Taken::Flushed { flush, times } => {
+            let fresh = tx.record_flush(&flush, times).await?;
+            let event = Event::Flushed(flush);
+            fresh.then(|| match times {
+                1 => event,
+                _ => Event::Repeated {
+                    event: Box::new(event),
+                    times,
+                },
+            })
+        }
+        Taken::Noticed { id, event } => tx.first_report(id, now).await?.then_some(event),
+    };
+    Ok(event.map(|event| {
+        let actor = event.actor_on_node();
+        (event, actor)
+    }))
+}

@@ -1,0 +1,80 @@
+//! Who this machine's node is: its data folder, and the file in it that keeps the node's id.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+
+use aws_lc_rs::digest;
+
+use super::JoinError;
+use crate::cluster::link::wire::Home;
+use crate::domain::NodeId;
+use crate::domain::secret::hex_lower;
+
+/// The data folder, told apart from every other one and from its own copies. A folder that is moved within its disk
+/// stays the same.
+pub(super) fn home(data_dir: &Path) -> Result<Home, JoinError> {
+    let read = || -> io::Result<Home> {
+        let (path, folder) = (data_dir.canonicalize()?, data_dir.metadata()?);
+        Ok(Home {
+            id: format!("{}:{:x}:{:x}", machine(), folder.dev(), folder.ino()),
+            path: path.display().to_string(),
+        })
+    };
+    read().map_err(|source| JoinError::IdFile {
+        path: data_dir.to_owned(),
+        source,
+    })
+}
+
+/// For this user alone, where it is not there yet.
+pub(super) fn make_folder(data_dir: &Path) -> Result<(), JoinError> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    made.map_err(|source| JoinError::IdFile {
+        path: data_dir.to_owned(),
+        source,
+    })
+}
+
+/// A digest, since the machine's own id is meant to stay on the machine. Containers of one image share that id, so
+/// that the host name counts, too.
+fn machine() -> String {
+    let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let (id, host) = (text("/etc/machine-id"), text("/proc/sys/kernel/hostname"));
+    let both = format!("{id}{host}");
+    let digest = digest::digest(&digest::SHA256, both.as_bytes());
+    hex_lower(&digest.as_ref()[..8])
+}
+
+pub(super) fn read(path: &Path) -> Result<Option<NodeId>, JoinError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(JoinError::IdFile { path, source });
+        }
+    };
+    match text.trim().parse() {
+        Ok(id) => Ok(Some(id)),
+        Err(_) => Err(JoinError::BadIdFile {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Written beside and renamed, so that a crash leaves the old file or the new one.
+pub(super) fn write(path: &Path, id: &NodeId) -> Result<(), JoinError> {
+    let write = || {
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, format!("{id}\n"))?;
+        std::fs::rename(&fresh, path)
+    };
+    write().map_err(|source| JoinError::IdFile {
+        path: path.to_owned(),
+        source,
+    })
+}

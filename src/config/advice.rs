@@ -1,0 +1,203 @@
+//! What a sound configuration will not do as its operator means it. Each sentence ends with what to change.
+
+use std::fs;
+use std::net::ToSocketAddrs as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Config, sections};
+use crate::domain::region;
+use crate::http::outbound::Url;
+
+/// A secret that is shorter can be guessed by trying.
+const SECRET_CHARS_MIN: usize = 16;
+
+/// Advice about a configuration, for people. Looks names up and files over. `secrets_in` is the settings file, where it
+/// holds secrets.
+/// `regions` are those that other nodes of the installation are in.
+pub fn advice(config: &Config, secrets_in: Option<&Path>, regions: &[String]) -> Vec<String> {
+    let mut advice = Vec::new();
+    advice.extend(unserved_regions(config, regions));
+    advice.extend(reach(config));
+    advice.extend(memcached_reach(config));
+    advice.extend(secrets(config));
+    advice.extend(files(config, secrets_in));
+    advice
+}
+
+/// Whether the outside meets us at the public address.
+fn reach(config: &Config) -> Vec<String> {
+    let mut advice = Vec::new();
+    let url = &config.public_url;
+    if !sections::is_local(url) {
+        let host = host_of(url.origin());
+        if !resolves(&host) {
+            advice.push(format!(
+                "{host}, the host of LARDER_PUBLIC_URL, cannot be looked up from here: add it to your DNS"
+            ));
+        }
+        if config.http_addr.ip().is_loopback() {
+            let addr = config.http_addr;
+            advice.push(format!(
+                "HTTP listens on {addr}, which only this machine reaches: a proxy here must end the TLS of {url} and pass \
+                 requests on to it, or set LARDER_HTTP_ADDR"
+            ));
+        }
+    }
+    advice
+}
+
+/// Whether apps reach the caches by the name that their config vars hold, without showing their passwords to others.
+fn memcached_reach(config: &Config) -> Vec<String> {
+    let mut advice = Vec::new();
+    let (memcached, name) = (&config.memcached, &config.memcached.proxy_hostname);
+    let here_only = name == "localhost" || name.starts_with("127.");
+    if here_only {
+        if !sections::is_local(&config.public_url) {
+            advice.push(format!(
+                "config vars announce {name}, which every machine takes for itself: set LARDER_PROXY_HOSTNAME to the name \
+                 by which apps reach this one"
+            ));
+        }
+        return advice;
+    }
+    if !resolves(name) {
+        advice.push(format!(
+            "config vars announce {name}, which cannot be looked up from here: set LARDER_PROXY_HOSTNAME to a name in your \
+             DNS"
+        ));
+    } else if !name.contains('.') {
+        advice.push(format!(
+            "config vars announce {name}, a bare machine name that only this network may know: set LARDER_PROXY_HOSTNAME \
+             to a full name"
+        ));
+    }
+    if memcached.addr.ip().is_loopback() {
+        let addr = memcached.addr;
+        advice.push(format!(
+            "memcached listens on {addr}, which only this machine reaches, and config vars announce {name}:{}: set \
+             LARDER_MEMCACHED_ADDR to an address that apps reach, such as 0.0.0.0:{}",
+            memcached.proxy_port,
+            addr.port()
+        ));
+    }
+    if memcached.tls.is_none() {
+        advice.push(
+            "memcached has no TLS, so passwords and values travel in plain text: set LARDER_MEMCACHED_TLS_ADDR, \
+             LARDER_TLS_CERT and LARDER_TLS_KEY"
+                .to_owned(),
+        );
+    }
+    advice
+}
+
+fn secrets(config: &Config) -> Vec<String> {
+    let mut advice = Vec::new();
+    let heroku = &config.heroku;
+    if heroku.client_secret.is_none() {
+        advice.push(
+            "LARDER_HEROKU_CLIENT_SECRET is not set: grants cannot be exchanged, so no credential that is rotated will \
+             reach its app; the partner portal shows it"
+                .to_owned(),
+        );
+    }
+    let previous = [&heroku.password_previous, &heroku.sso_salt_previous];
+    if previous.iter().any(|secret| secret.is_some()) && heroku.previous_until.is_none() {
+        advice.push(
+            "a previous password or salt of Heroku is accepted for as long as it is set: set LARDER_HEROKU_PREVIOUS_UNTIL to \
+             the time when it is to end"
+                .to_owned(),
+        );
+    }
+    let secrets = [
+        ("LARDER_HEROKU_PASSWORD", Some(&heroku.password)),
+        ("LARDER_HEROKU_SSO_SALT", Some(&heroku.sso_salt)),
+        ("LARDER_HEROKU_CLIENT_SECRET", heroku.client_secret.as_ref()),
+        ("LARDER_METRICS_TOKEN", config.metrics_token.as_ref()),
+    ];
+    let short = |secret: &SecretString| secret.expose_secret().chars().count() < SECRET_CHARS_MIN;
+    for (name, _) in secrets
+        .into_iter()
+        .filter(|(_, secret)| secret.is_some_and(short))
+    {
+        advice.push(format!(
+            "{name} is shorter than {SECRET_CHARS_MIN} characters and can be guessed: make one with `openssl rand -hex 16`"
+        ));
+    }
+    advice
+}
+
+/// Regions that the manifest sells and no node is in.
+fn unserved_regions(config: &Config, others: &[String]) -> Option<String> {
+    let mut served: Vec<&str> = others.iter().map(String::as_str).collect();
+    served.push(&config.region);
+    served.sort_unstable();
+    served.dedup();
+    let is_unserved = |region: &&String| !served.iter().any(|place| region::is_in(place, region));
+    let listed = &config.product.regions;
+    let unserved: Vec<&str> = listed
+        .iter()
+        .filter(is_unserved)
+        .map(String::as_str)
+        .collect();
+    let (sold, served) = (unserved.join(", "), served.join(", "));
+    let (happens, or_else) = match config.region_strict {
+        true => ("is refused", ""),
+        false => (
+            "is served from another region, and its customer is told so",
+            "; LARDER_REGION_STRICT=on refuses it",
+        ),
+    };
+    (!unserved.is_empty()).then(|| {
+        format!(
+            "the manifest sells caches in {sold}, where no node is (nodes are in {served}), so an order from there {happens}: \
+             take it out of the manifest, or start a node with that LARDER_REGION{or_else}"
+        )
+    })
+}
+
+/// Files and folders that others on this machine may read or write.
+fn files(config: &Config, secrets_in: Option<&Path>) -> Vec<String> {
+    let mut paths = vec![config.data_dir.clone()];
+    let url = config.database_url.expose_secret();
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.trim_start_matches("//");
+        let path = path.split('?').next().unwrap_or(path);
+        paths.extend(["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{path}{end}"))));
+    }
+    paths.extend(config.master_key_file.clone());
+    paths.extend(config.memcached.tls.as_ref().map(|tls| tls.key.clone()));
+    paths.extend(secrets_in.map(Path::to_owned));
+    paths.iter().filter_map(|path| exposed(path)).collect()
+}
+
+/// What others may do with a path, if anything. A file in a folder that is closed to them is out of their reach.
+fn exposed(path: &Path) -> Option<String> {
+    let others = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o077);
+    let open = others(path)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let reached = others(folder.unwrap_or(Path::new("."))).is_none_or(|open| open & 0o011 != 0);
+    let may = match (open & 0o044 != 0, open & 0o022 != 0) {
+        (false, false) => return None,
+        (true, false) => "read",
+        (false, true) => "write",
+        (true, true) => "read and write",
+    };
+    let path = path.display();
+    reached.then(|| format!("others on this machine may {may} {path}: `chmod go= {path}`"))
+}
+
+/// The host of a URL, without brackets.
+fn host_of(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    host.unwrap_or_default().trim_matches(['[', ']']).to_owned()
+}
+
+fn resolves(host: &str) -> bool {
+    (host, 0)
+        .to_socket_addrs()
+        .is_ok_and(|mut found| found.next().is_some())
+}

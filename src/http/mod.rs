@@ -1,0 +1,33 @@
+//! Rank 1: what every HTTP side of the program shares.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`server`] | the accept loop of every listener: service, metrics, sandbox |
+//! | `closing` | why a connection is closed that did not ask for it |
+//! | `connections` | how many connections a listener has, and which one makes room |
+//! | `framing`, `raw_heads` | requests that another reader may take for others are refused |
+//! | `watched_stream` | shows a connection's bytes to `raw_heads` and `head_timeout` before hyper |
+//! | `head_timeout` | how long a client may take for the head of a request |
+//! | `body_drain` | an answer arrives though the request's body was not read |
+//! | `call_error` | why a call did not work, and whether to repeat it |
+//! | [`forwarded`] | who a request is from, where proxies of ours stand before us |
+//! | [`outbound`] | the one client for calls to the outside, with its address guard |
+//!
+//! It knows no route, page or marketplace.
+
+mod body_drain;
+mod call_error;
+mod closing;
+mod connections;
+pub mod forwarded;
+mod framing;
+mod head_timeout;
+pub mod outbound;
+mod raw_heads;
+pub mod server;
+mod watched_stream;
+
+pub use call_error::{CallError, CallErrorKind};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! The one client for calls to the outside. Every call to a marketplace goes through it.
+//!
+//! A URL that came from outside is hostile until checked (security.md §5): https only, known hosts, public
+//! addresses, no redirects, no proxy from the environment, bounded time and size.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+/// Parts of requests and answers: no other room uses the client's crate by itself.
+pub use reqwest::{Client, Error as ClientError, Method, RequestBuilder, StatusCode, Url, header};
+use reqwest::{Request, Response};
+use tokio::time::Instant;
+
+use crate::domain::HostPattern;
+use crate::http::{CallError, CallErrorKind};
+
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long one call may take in all.
+pub const CALL_MAX: Duration = Duration::from_secs(15);
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long to wait after a 429 that does not say.
+const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be built")]
+pub struct NoClient(#[from] reqwest::Error);
+
+/// Builds the client. `allow_http` lets plain http and addresses that are not public through: for tests and
+/// development.
+pub fn client(user_agent: &str, call_max: Duration, allow_http: bool) -> Result<Client, NoClient> {
+    let builder = Client::builder()
+        .user_agent(user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_MAX)
+        .timeout(call_max)
+        .https_only(!allow_http);
+    let builder = if allow_http {
+        builder
+    } else {
+        builder.dns_resolver(Arc::new(PublicOnly))
+    };
+    Ok(builder.build()?)
+}
+
+/// A URL from outside that may be called, or why not.
+pub fn checked_url(
+    text: &str,
+    hosts: &[HostPattern],
+    allow_http: bool,
+) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "not a URL")?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_http => {}
+        _ => return Err("not https"),
+    }
+    let host = url.host_str().ok_or("no host")?;
+    if !hosts
+        .iter()
+        .any(|pattern| pattern.fits(host, url.port(), allow_http))
+    {
+        return Err("a host that is not on the list");
+    }
+    if url.fragment().is_some() {
+        return Err("a fragment");
+    }
+    let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    match literal {
+        // The resolver is never asked about a literal.
+        Some(address) if !allow_http && !is_public(address) => Err("an address that is not public"),
+        _ => Ok(url),
+    }
+}
+
+/// Refuses a name that leads anywhere but to public addresses. What it checked is what gets connected.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if are_public(&found) {
+                Ok(Box::new(found.into_iter()) as Addrs)
+            } else {
+                Err("the host leads to an address that is not public".into())
+            }
+        })
+    }
+}
+
+/// Whether all addresses of a name are on the open internet: one that is not could be the one that gets connected.
+fn are_public(found: &[SocketAddr]) -> bool {
+    found.iter().all(|address| is_public(address.ip()))
+}
+
+/// Whether an address is on the open internet.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let reserved = matches!(a, 0 | 10 | 127 | 224..=255)
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 198 && (b == 18 || b == 19))
+        || matches!(
+            (a, b, c),
+            (192, 0, 0) | (192, 0, 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113)
+        );
+    !reserved
+}
+
+/// Only global unicast, without the blocks that embed another address or are for documentation.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    let global = first & 0xe000 == 0x2000;
+    let special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8))
+        || first == 0x2002
+        || (first == 0x3fff && second < 0x1000);
+    global && !special
+}
+
+/// An answer, with the first 64 KiB of its body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// Sends, and reads the answer. `what` names the call in errors; a URL never stands in one.
+pub async fn send(what: &str, request: RequestBuilder) -> Result<Answer, CallError> {
+    let trouble = |error: reqwest::Error| {
+        let why = if error.is_timeout() {
+            "no answer in time"
+        } else if error.is_connect() {
+            "cannot connect"
+        } else {
+            "the connection broke"
+        };
+        CallError::new(
+            CallErrorKind::Retry { after: None },
+            format!("{what}: {why}"),
+        )
+    };
+    let (client, request) = request.build_split();
+    let request = request.map_err(trouble)?;
+    let told = Told::of(&request);
+    let begun = Instant::now();
+    let response = client.execute(request).await;
+    told.log(what, response.as_ref().ok().map(Response::status), begun);
+    let mut response = response.map_err(trouble)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(trouble)? {
+        let room = ANSWER_BYTES_MAX - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(Answer {
+        status: response.status(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+    })
+}
+
+/// What the log is told of a call: never a query or a body, and no part of a path that may be a secret.
+struct Told {
+    host: String,
+    path: String,
+}
+
+impl Told {
+    fn of(request: &Request) -> Told {
+        let url = request.url();
+        let port = url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        // A uuid has 36 characters.
+        let shown = |part: &str| match part.len() {
+            0..=36 => part.to_owned(),
+            _ => "***".to_owned(),
+        };
+        Told {
+            host: format!("{}{port}", url.host_str().unwrap_or_default()),
+            path: url
+                .path()
+                .split('/')
+                .map(shown)
+                .collect::<Vec<_>>()
+                .join("/"),
+        }
+    }
+
+    fn log(&self, what: &str, status: Option<StatusCode>, begun: Instant) {
+        let Told { host, path } = self;
+        let status = status.map(|status| status.as_u16());
+        let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(%host, %path, status, elapsed_us, "called: {what}");
+    }
+}
+
+impl Answer {
+    /// The failures that mean the same at every provider: a rate limit, or trouble on its side.
+    pub fn passing_trouble(&self, what: &str) -> Option<CallError> {
+        let after = match self.status.as_u16() {
+            429 => Some(self.retry_after().unwrap_or(RATE_LIMIT_WAIT)),
+            300..=399 | 408 | 500..=599 => self.retry_after(),
+            _ => return None,
+        };
+        Some(CallError::new(
+            CallErrorKind::Retry { after },
+            format!("{what}: {}", self.status),
+        ))
+    }
+
+    /// `Retry-After`, in seconds or as a date.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a date on the wire is measured against the machine's clock the moment it arrives"
+    )]
+    fn retry_after(&self) -> Option<Duration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(secs) = text.parse() {
+            return Some(Duration::from_secs(secs));
+        }
+        let date = jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text)
+            .ok()?;
+        let wait = date.duration_since(jiff::Timestamp::now());
+        Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(list: &[&str]) -> Vec<HostPattern> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_listed_https_hosts_pass() {
+        let hosts = patterns(&["*.logplex.io", "api.example.com", "log.example.com:8443"]);
+        for good in [
+            "https://token:t.1@1.us.logplex.io/logs",
+            "https://A.LOGPLEX.IO/logs",
+            "https://a.b.logplex.io:443/logs",
+            "https://api.example.com/",
+            "https://log.example.com:8443/x?y=z",
+        ] {
+            assert!(checked_url(good, &hosts, false).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://1.us.logplex.io/logs",
+            "ftp://1.us.logplex.io/logs",
+            "https://logplex.io/logs",
+            "https://evillogplex.io/logs",
+            "https://1.logplex.io.evil.example/logs",
+            "https://1.logplex.io@evil.example/logs",
+            "https://evil.example/1.logplex.io",
+            "https://evil.example\\@1.logplex.io/",
+            "https://evil.example#.logplex.io",
+            "https://1.us.logplex.io./logs",
+            "https://1.us.logplex.io:444/logs",
+            "https://1.us.logplex.io/logs#x",
+            "https://1.us.lоgplex.io/logs",
+            "https://api.example.com.:443/",
+            "https://log.example.com/",
+            "https://127.0.0.1/logs",
+            "https://[::1]/logs",
+            "https:///logs",
+            "//1.us.logplex.io/logs",
+            "1.us.logplex.io",
+            "",
+        ] {
+            assert!(checked_url(bad, &hosts, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn literals_must_be_public_even_when_listed() {
+        let hosts = patterns(&["127.0.0.1", "10.0.0.8"]);
+        for literal in ["127.0.0.1", "10.0.0.8", "0x7f.1", "2130706433"] {
+            let url = format!("https://{literal}/logs");
+            assert_eq!(
+                checked_url(&url, &hosts, false),
+                Err("an address that is not public"),
+                "{url}"
+            );
+        }
+        assert!(checked_url("http://127.0.0.1:9/logs", &hosts, true).is_ok());
+    }
+
+    #[test]
+    fn every_class_of_inner_address_is_refused() {
+        for inner in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "fc00::1",
+            "fe80::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:808:808::1",
+            "3fff::1",
+        ] {
+            assert!(!is_public(inner.parse().unwrap()), "{inner}");
+        }
+        for outer in [
+            "8.8.8.8",
+            "100.63.0.1",
+            "172.32.0.1",
+            "198.20.0.1",
+            "2600::1",
+            "2a00:1450::1",
+        ] {
+            assert!(is_public(outer.parse().unwrap()), "{outer}");
+        }
+    }
+
+    #[test]
+    fn one_inner_address_among_public_ones_is_enough() {
+        let (outer, inner) = (([8, 8, 8, 8], 443).into(), ([10, 0, 0, 1], 443).into());
+        assert!(are_public(&[outer]));
+        assert!(!are_public(&[outer, inner]));
+        assert!(!are_public(&[inner, outer]));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_not_connected() {
+        let found = PublicOnly.resolve("localhost".parse().unwrap()).await;
+        assert!(found.is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! The server over real sockets, for only there can an answer be lost.
+
+mod framing;
+mod large_heads;
+mod many_connections;
+mod slow_heads;
+mod told_calls;
+mod unread_bodies;

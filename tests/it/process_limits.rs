@@ -1,0 +1,222 @@
+//! What the system may do with the memory of a running service (security.md ST-9).
+
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::engine_tls::make_certificate;
+use crate::support::control_plane::eventually;
+use crate::support::db::Database;
+use crate::support::full_service::{free_port, setting, settings};
+use crate::support::needs;
+use crate::support::plain::Plain;
+use crate::support::process::Process;
+
+/// The line of `/proc/PID/limits` on core dumps: the soft and the hard limit.
+fn core_limits(process: u32) -> (String, String) {
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).expect("Linux has it");
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"));
+    let mut words = line
+        .expect("a line on core dumps")
+        .split_whitespace()
+        .map(str::to_owned);
+    (words.next().expect("soft"), words.next().expect("hard"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_service_leaves_no_core_dump() {
+    let own = core_limits(std::process::id());
+    let data = tempfile::tempdir().expect("a folder");
+    for (allow, expected) in [("off", ("0".to_owned(), "0".to_owned())), ("on", own)] {
+        let base = format!("http://127.0.0.1:{}", free_port());
+        let database = Database::sqlite();
+        let settings = settings(&base, "http://127.0.0.1:1", &database, &data);
+        let settings = setting(&settings, "LARDER_ALLOW_DUMPS", allow);
+        let process = Process::start(&base, &settings).await;
+        assert_eq!(core_limits(process.id()), expected, "dumps are {allow}");
+        // A process that may not be dumped belongs to root, so that nobody else reads its memory or its environment.
+        let owner = |path: &str| std::fs::metadata(path).expect("Linux has it").uid();
+        let (of_process, of_test) = (
+            owner(&format!("/proc/{}/mem", process.id())),
+            owner("/proc/self/mem"),
+        );
+        assert_eq!(
+            of_process,
+            if allow == "off" { 0 } else { of_test },
+            "dumps are {allow}"
+        );
+        assert!(process.terminate().await.success());
+        database.drop().await;
+    }
+}
+
+/// Sockets of UDP that a process holds, as `/proc` tells them.
+fn udp_sockets(process: u32) -> usize {
+    let mut own = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/fd")).expect("Linux has it") {
+        let Ok(target) = std::fs::read_link(entry.expect("an entry").path()) else {
+            continue;
+        };
+        let target = target.to_string_lossy().into_owned();
+        if let Some(inode) = target.strip_prefix("socket:[") {
+            own.insert(inode.trim_end_matches(']').to_owned());
+        }
+    }
+    let mut found = 0;
+    for table in ["udp", "udp6", "udplite", "udplite6"] {
+        let table = std::fs::read_to_string(format!("/proc/{process}/net/{table}"));
+        for line in table.unwrap_or_default().lines().skip(1) {
+            let inode = line.split_whitespace().nth(9).unwrap_or_default();
+            found += usize::from(own.contains(inode));
+        }
+    }
+    found
+}
+
+/// memcached's UDP was an amplifier of attacks. Every listener that a setting can open is open here (security.md MC-1).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_setting_opens_a_udp_socket() {
+    let own = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    assert!(udp_sockets(std::process::id()) > 0, "they would be seen");
+    drop(own);
+    let data = tempfile::tempdir().expect("a folder");
+    make_certificate(data.path(), "tls");
+    let file = |name: &str| data.path().join(name).display().to_string();
+    let base = format!("http://127.0.0.1:{}", free_port());
+    let database = Database::sqlite();
+    let mut all = settings(&base, "http://127.0.0.1:1", &database, &data);
+    for (name, value) in [
+        (
+            "LARDER_MEMCACHED_TLS_ADDR",
+            format!("127.0.0.1:{}", free_port()),
+        ),
+        ("LARDER_MEMCACHED_TLS_DETECT", "on".to_owned()),
+        ("LARDER_TLS_CERT", file("tls.pem")),
+        ("LARDER_TLS_KEY", file("tls.key")),
+        (
+            "LARDER_MEMCACHED_OPEN_ADDR",
+            format!("127.0.0.1:{}", free_port()),
+        ),
+        ("LARDER_MEMCACHED_OPEN_CACHE", "dev".to_owned()),
+    ] {
+        all = setting(&all, name, &value);
+    }
+    let process = Process::start(&base, &all).await;
+    // A look-up of a name may hold one for a moment.
+    eventually("no socket of UDP", async || udp_sockets(process.id()) == 0).await;
+    assert!(process.terminate().await.success());
+    database.drop().await;
+}
+
+/// As nobody, without any capability or a way to one, and with one folder that it may write to (security.md OP-8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_without_any_right() {
+    const NOBODY: u32 = 65_534;
+    let setpriv = std::path::Path::new("/usr/bin/setpriv");
+    let is_root = std::fs::metadata("/proc/self").expect("Linux has it").uid() == 0;
+    let Some(setpriv) = needs(setpriv.exists().then_some(setpriv), "setpriv") else {
+        return;
+    };
+    let data = tempfile::tempdir().expect("a folder");
+    let mut words = vec![setpriv.to_str().expect("a plain path"), "--no-new-privs"];
+    if is_root {
+        words.extend([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+        ]);
+        std::os::unix::fs::chown(data.path(), Some(NOBODY), Some(NOBODY)).expect("given away");
+    }
+    let base = format!("http://127.0.0.1:{}", free_port());
+    let database = Database::sqlite();
+    let all = settings(&base, "http://127.0.0.1:1", &database, &data);
+    let file = format!("sqlite:{}", data.path().join("larder.db").display());
+    // Its memory is to be looked at here, which a process that may not be dumped permits to none.
+    let all = setting(
+        &setting(&all, "LARDER_DATABASE_URL", &file),
+        "LARDER_ALLOW_DUMPS",
+        "on",
+    );
+    let process = Process::start_under(&words, &base, &all, data.path()).await;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("Linux has it");
+    let line = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} in {status}"))
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(line("NoNewPrivs:"), "1");
+    if is_root {
+        assert!(
+            line("Uid:")
+                .split_whitespace()
+                .all(|uid| uid == NOBODY.to_string()),
+            "{status}"
+        );
+        for set in ["CapEff:", "CapPrm:", "CapBnd:", "CapInh:"] {
+            assert_eq!(line(set).trim_matches('0'), "", "{set}");
+        }
+    }
+    assert!(process.terminate().await.success());
+    database.drop().await;
+}
+
+/// A cache that is written to without end, with values of every size: what the system counts for the process stays within
+/// the ceiling and a tenth, beside what it held before (security.md MC-17).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cache_keeps_the_process_within_its_memory() {
+    const CEILING: usize = 48 << 20;
+    /// Buffers of threads and of this client.
+    const BESIDE: usize = 16 << 20;
+    let data = tempfile::tempdir().expect("a folder");
+    let base = format!("http://127.0.0.1:{}", free_port());
+    let open = format!("127.0.0.1:{}", free_port());
+    let database = Database::sqlite();
+    let mut all = settings(&base, "http://127.0.0.1:1", &database, &data);
+    for (name, value) in [
+        ("LARDER_ENGINE_MEMORY", CEILING.to_string()),
+        ("LARDER_MEMCACHED_OPEN_ADDR", open.clone()),
+        ("LARDER_MEMCACHED_OPEN_CACHE", "dev".to_owned()),
+    ] {
+        all = setting(&all, name, &value);
+    }
+    let process = Process::start(&base, &all).await;
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
+            .expect("Linux has it");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+        kib.expect("a number") << 10
+    };
+    let mut client = Plain::connect(&open).await;
+    client.say("set k 0 0 1\r\nv\r\n").await;
+    assert_eq!(client.line().await, "STORED");
+    let (before, mut stored) = (resident(), 0);
+    for number in 0_usize.. {
+        let length = number.wrapping_mul(7_919) % if number % 50 == 0 { 600_000 } else { 3_000 };
+        client
+            .say(&format!(
+                "set k{number} 0 0 {length} noreply\r\n{}\r\n",
+                "v".repeat(length)
+            ))
+            .await;
+        stored += length;
+        if number % 500 == 0 {
+            client.say("mn\r\n").await;
+            assert_eq!(client.line().await, "MN");
+            let grown = resident().saturating_sub(before);
+            assert!(
+                grown <= CEILING + CEILING / 10 + BESIDE,
+                "{grown} bytes more after {stored}"
+            );
+        }
+        if stored > 4 * CEILING {
+            break;
+        }
+    }
+    assert!(process.terminate().await.success());
+    database.drop().await;
+}
