@@ -81,21 +81,34 @@ fn an_anonymous_client_gets_no_answer_to_any_opcode_but_those_of_a_login() {
     }
 }
 
-/// No proxy is configured, so nobody may say for another who connects.
+/// No proxy is configured, so nobody may say for another who connects. The second version begins with two empty lines, which
+/// are answered like those of any client.
 #[test]
 fn a_proxy_header_is_not_believed() {
     let fixture = EngineFixture::start();
+    let unauthenticated = b"CLIENT_ERROR unauthenticated\r\n".repeat(2);
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x7f\0\0\x01\x1f\x90\x2b\xcb";
-    for header in [
-        &b"PROXY TCP4 192.0.2.1 127.0.0.1 8080 11211\r\n"[..],
-        b"PROXY UNKNOWN\r\n",
-        v2,
+    for (header, replies) in [
+        (
+            &b"PROXY TCP4 192.0.2.1 127.0.0.1 8080 11211\r\n"[..],
+            &b""[..],
+        ),
+        (b"PROXY UNKNOWN\r\n", b""),
+        (v2, &unauthenticated),
     ] {
-        let mut client = fixture.connect();
         let login = format!("set {} 0 0 32\r\n{}\r\n", OWNER.0, OWNER.1);
-        client.send_if_open(&[header, login.as_bytes(), b"get k\r\n"].concat());
-        let answered = client.rest();
-        assert!(answered.is_empty(), "{}", answered.escape_ascii());
+        let sent = [header, login.as_bytes(), b"get k\r\n"].concat();
+        for piece_bytes in [sent.len(), 3, 1] {
+            let mut client = fixture.connect();
+            for piece in sent.chunks(piece_bytes) {
+                client.send_if_open(piece);
+            }
+            let answered = client.rest();
+            assert_eq!(
+                answered.escape_ascii().to_string(),
+                replies.escape_ascii().to_string()
+            );
+        }
     }
     let figures = fixture.engine.figures(ALICE).unwrap();
     let logins: Vec<_> = figures

@@ -51,7 +51,7 @@ pub fn parse_login<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) ->
     };
     let mut tokens = Tokens::new(line);
     let token = tokens.next().unwrap_or_default();
-    if token == b"quit" || super::parse::is_http(line) || is_proxy_header(token, input) {
+    if token == b"quit" || super::parse::is_http(line) || is_proxy_header(line) {
         return LoginLine::Close;
     }
     let meta = token == b"ms";
@@ -73,10 +73,12 @@ pub fn parse_login<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) ->
     attempt(&input[used..], used, length, key, meta)
 }
 
-/// Whether a balancer writes before the client's first byte where the client comes from. We believe none, and nothing behind
-/// it is a request of a client who knows us (security.md MC-24).
-fn is_proxy_header(token: &[u8], input: &[u8]) -> bool {
-    token == b"PROXY" || input.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
+/// Whether a balancer writes where the client comes from. We believe none, and nothing behind it is a request of a client
+/// who knows us (security.md MC-24). Version 1 of the PROXY protocol is a line. Version 2 begins with the bytes
+/// `CR LF CR LF NUL CR LF QUIT LF`, of which the third line is no client's. The first two may have been read and answered
+/// before it arrives, so only that line decides.
+fn is_proxy_header(line: &[u8]) -> bool {
+    line.starts_with(b"PROXY ") || line == b"\0"
 }
 
 /// The length of the data block that the line announces, if it announces one.
