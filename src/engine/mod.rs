@@ -80,7 +80,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::domain::secret::VerifierKey;
-use crate::domain::{Authority, CacheId, CacheSpec, Clock, Origin};
+use crate::domain::{Authority, CacheId, CacheSpec, Clock, Origin, Username};
 use housekeeping::{HousekeepingStop, spawn_housekeeping};
 use net::{BoundSocket, ListenerKind, Server, bind};
 use state::EngineState;
@@ -242,6 +242,13 @@ impl Engine {
     /// spec over a newer one. Each flush order in it is carried out once. Events go to the sink.
     pub fn apply(&self, spec: &CacheSpec) {
         self.state.apply(spec);
+    }
+
+    /// Makes this node know user names, so that a client that is logged in and sends one with a password does not store it.
+    /// Names of caches that this node does not serve belong here; those of [`Engine::apply`] are known without.
+    pub fn know_usernames(&self, names: &[Username]) {
+        let known = self.state.directory.names();
+        names.iter().for_each(|name| known.add(name));
     }
 
     /// Accepts client certificates that these CAs issued, and no others. May be called before [`Engine::start`] and

@@ -163,23 +163,46 @@ fn a_client_that_loses_its_identity_may_ask_as_often_as_a_new_one() {
     client.talk(&text_login(OWNER), "STORED\r\n");
 }
 
-/// A name that is given out later is a login from then on, and one that is gone is a key again.
+/// A name that is given out later is a login from then on. The password of a removed one stays a password: an app may still
+/// have it.
 #[test]
-fn the_names_of_the_moment_count() {
+fn a_new_name_is_a_login_and_a_removed_one_stays_one() {
     let fixture = EngineFixture::start();
     let mut client = fixture.text(OWNER);
-    let mut readerless = alice();
-    readerless
-        .credentials
-        .retain(|credential| credential.username.as_str() != READER.0);
-    fixture.engine.apply(&readerless);
-    client.talk(&text_login(READER), "STORED\r\n");
-    client.talk("set k 0 0 1\r\nv\r\n", "STORED\r\n");
-    client.talk(&format!("delete {}\r\n", READER.0), "DELETED\r\n");
+    let mut with_another = alice();
+    let mut another = with_another.credentials[0].clone();
+    another.username = "0A0B0C".parse().unwrap();
+    client.talk("set 0A0B0C 0 0 1\r\nv\r\n", "STORED\r\n");
+    client.talk("delete 0A0B0C\r\n", "DELETED\r\n");
+    with_another.credentials.push(another);
+    fixture.engine.apply(&with_another);
+    client.talk("set 0A0B0C 0 0 1\r\nv\r\n", REFUSED);
+    client.talk(&text_login(OWNER), "STORED\r\n");
+
     fixture.engine.apply(&alice());
-    client.talk(&text_login(READER), "STORED\r\n");
-    client.talk("set k 0 0 1\r\nv\r\n", "NOT_STORED\r\n");
-    client.talk(&format!("get {}\r\n", READER.0), "END\r\n");
+    client.talk("set 0A0B0C 0 0 1\r\nv\r\n", REFUSED);
+    client.talk(&text_login(OWNER), "STORED\r\n");
+    client.talk("get 0A0B0C\r\n", "END\r\n");
+}
+
+/// A cache on another node: this one knows its user names and none of its passwords.
+#[test]
+fn a_name_of_another_node_is_a_login_in_vain() {
+    let fixture = EngineFixture::start();
+    let (short, long) = ("C0C0C0", "C0C0C0C0C0C0C0C0");
+    let names = [short, long].map(|name| name.parse().unwrap());
+    fixture.engine.know_usernames(&names);
+    for name in [short, long] {
+        for login in [text_login((name, "p")), meta_login((name, "p"))] {
+            let mut client = fixture.text(OWNER);
+            client.talk(&login, REFUSED);
+            client.talk(&text_login(OWNER), "STORED\r\n");
+            client.talk(&format!("get {name} any\r\n"), "END\r\n");
+        }
+    }
+    // The last six digits are those of a name, the text is none.
+    let mut client = fixture.text(OWNER);
+    client.talk("set 00000000C0C0C0C0 0 0 1\r\nv\r\n", "STORED\r\n");
 }
 
 /// The slot of before is given back first, so a full cache is no obstacle.

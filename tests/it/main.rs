@@ -139,4 +139,5 @@ mod store_open;
 mod store_tables;
 mod support;
 mod two_processes;
+mod usernames_elsewhere;
 mod whole_node;

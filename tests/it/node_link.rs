@@ -16,7 +16,7 @@ use larder::domain::{
 use larder::engine::{EngineEvent, EventSink as _};
 
 use crate::support::control_plane::{ControlPlane, FakePlane, eventually, node_settings, plans};
-use crate::support::db::on_each;
+use crate::support::db::{TestDb, on_each};
 
 /// A link that breaks: the first `lost` reports do not arrive, the next `unanswered` arrive without the node
 /// hearing of it.
@@ -296,34 +296,63 @@ async fn a_machine_keeps_its_identity() {
     .await;
 }
 
+/// A second node on another machine: it talks through a cluster of its own over the same database. It does not run yet.
+async fn second_node(control: &ControlPlane, db: &TestDb) -> (Arc<NodeAgent>, Arc<FakePlane>) {
+    let far = Cluster::new(
+        db.opened_again().await,
+        plans(),
+        control.clock.clone(),
+        larder::cluster::ClusterSettings::default(),
+    );
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut settings = node_settings(folder.path());
+    settings.proxy_hostname = "p2.example.net".to_owned();
+    let event_buffer = Arc::new(EventBuffer::default());
+    let plane = FakePlane::new(event_buffer.clone());
+    let link = Arc::new(LocalLink(far));
+    let clock = control.clock.clone();
+    let node = NodeAgent::join(&settings, link, plane.clone(), event_buffer, clock).await;
+    (Arc::new(node.expect("joined")), plane)
+}
+
+fn run_node(control: &ControlPlane, node: &Arc<NodeAgent>) {
+    let (node, stop) = (Arc::clone(node), control.stop.clone());
+    tokio::spawn(async move { node.run(stop).await });
+}
+
+/// Those that it finds at its start, and those that come later. What a cache of its own has, it learns with the cache.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_learns_the_user_names_of_caches_on_other_nodes() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
+        let cache = made.resource.cache;
+        let (node, plane) = second_node(&control, db).await;
+        run_node(&control, &node);
+        let first = made.values.username.clone();
+        eventually("the second node knows the first name", async || {
+            *plane.elsewhere.lock() == [first.clone()]
+        })
+        .await;
+        let owner = control.owner(cache, "proof").await;
+        let (second, _) = control.access.create(&owner).await.expect("created");
+        eventually("the second node knows the second name", async || {
+            plane.elsewhere.lock().contains(&second.username)
+        })
+        .await;
+        assert!(plane.spec(cache).is_none(), "it serves no cache");
+        assert!(control.plane.elsewhere.lock().is_empty());
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_of_a_cache_are_both_waited_for_and_flush_once() {
     on_each(async |db| {
         let control = ControlPlane::start(db).await;
         let made = control.provision("r-1").await;
         let cache = made.resource.cache;
-        // A second node on another machine: it talks through a cluster of its own over the same database.
-        let far = Cluster::new(
-            db.opened_again().await,
-            plans(),
-            control.clock.clone(),
-            larder::cluster::ClusterSettings::default(),
-        );
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut settings = node_settings(dir.path());
-        settings.proxy_hostname = "p2.example.net".to_owned();
-        let event_buffer = Arc::new(EventBuffer::default());
-        let plane = FakePlane::new(event_buffer.clone());
-        let link = Arc::new(LocalLink(far.clone()));
-        let node = NodeAgent::join(
-            &settings,
-            link,
-            plane.clone(),
-            event_buffer,
-            control.clock.clone(),
-        )
-        .await;
-        let node = Arc::new(node.expect("joined"));
+        let (node, plane) = second_node(&control, db).await;
         let mut tx = control.store.begin().await.expect("a transaction");
         tx.place(cache, node.id()).await.expect("placed");
         let revision = tx.bump(cache).await.expect("bumped");
@@ -334,10 +363,7 @@ async fn two_nodes_of_a_cache_are_both_waited_for_and_flush_once() {
         let reach = control.cluster.caught_up(cache, revision, short).await;
         assert_eq!(reach.expect("a reach").nodes, 2);
         assert!(!control.cluster.wait_applied(cache, revision, short).await);
-        tokio::spawn({
-            let (node, stop) = (Arc::clone(&node), control.stop.clone());
-            async move { node.run(stop).await }
-        });
+        run_node(&control, &node);
         let long = Duration::from_secs(60);
         assert!(control.cluster.wait_applied(cache, revision, long).await);
         assert_eq!(plane.usernames(cache), [made.values.username.to_string()]);

@@ -38,6 +38,7 @@ impl ControlLink for QuietLink {
                 complete: known == Revision::default(),
                 caches: Vec::new(),
                 authorities: Vec::new(),
+                usernames: Vec::new(),
             })
         })
     }

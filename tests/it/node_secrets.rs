@@ -11,7 +11,7 @@ use crate::support::control_plane::ControlPlane;
 use crate::support::db::on_each;
 
 /// All that the link has of a cache. A member that is added here is one that a node may know.
-const MEMBERS: [&str; 20] = [
+const MEMBERS: [&str; 21] = [
     "authorities",
     "authorities.der",
     "caches",
@@ -32,6 +32,7 @@ const MEMBERS: [&str; 20] = [
     "caches.serve.label",
     "caches.serve.limit_bytes",
     "complete",
+    "usernames",
 ];
 
 fn gather(value: &Value, path: &str, found: &mut BTreeSet<String>) {

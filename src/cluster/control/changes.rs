@@ -58,5 +58,6 @@ fn to_wire(changes: Changes) -> wire::Changes {
         complete: changes.complete,
         caches: changes.caches.iter().map(change).collect(),
         authorities: changes.authorities.iter().map(Into::into).collect(),
+        usernames: changes.usernames,
     }
 }

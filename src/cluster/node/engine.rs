@@ -2,12 +2,16 @@
 
 use super::DataPlane;
 use crate::cluster::CacheFigures;
-use crate::domain::{Authority, CacheId, CacheSpec};
+use crate::domain::{Authority, CacheId, CacheSpec, Username};
 use crate::engine::{self, Engine};
 
 impl DataPlane for Engine {
     fn apply(&self, spec: &CacheSpec) {
         Engine::apply(self, spec);
+    }
+
+    fn know_usernames(&self, names: &[Username]) {
+        Engine::know_usernames(self, names);
     }
 
     fn trust(&self, authorities: &[Authority]) {

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{NodeAgent, RETRY_FIRST, RETRY_LAST};
 use crate::cluster::link::LinkError;
-use crate::cluster::link::wire::{BadMessage, CacheChange, Changes};
-use crate::domain::{Authority, CacheId, CacheSpec, Revision};
+use crate::cluster::link::wire::{self, BadMessage, CacheChange, Changes};
+use crate::domain::{Authority, CacheId, CacheSpec, Revision, Username};
 
 /// How long one request for changes may wait for an answer.
 const FOLLOW_WAIT: Duration = Duration::from_secs(10);
@@ -20,6 +20,7 @@ struct ReadChanges {
     serve: Vec<CacheSpec>,
     forget: Vec<CacheId>,
     authorities: Vec<Authority>,
+    usernames: Vec<Username>,
 }
 
 impl TryFrom<Changes> for ReadChanges {
@@ -27,12 +28,17 @@ impl TryFrom<Changes> for ReadChanges {
 
     fn try_from(changes: Changes) -> Result<ReadChanges, BadMessage> {
         let authorities = changes.authorities.iter().map(Authority::try_from);
+        let usernames = changes
+            .usernames
+            .iter()
+            .map(|name| wire::parse("user name", name));
         let mut read = ReadChanges {
             revision: Revision(changes.revision),
             complete: changes.complete,
             serve: Vec::with_capacity(changes.caches.len()),
             forget: Vec::new(),
             authorities: authorities.collect::<Result<_, _>>()?,
+            usernames: usernames.collect::<Result<_, _>>()?,
         };
         for change in changes.caches {
             match change {
@@ -92,6 +98,7 @@ impl NodeAgent {
             // Before the caches: a certificate is good once its cache's change is in force.
             self.plane.trust(&changes.authorities);
         }
+        self.plane.know_usernames(&changes.usernames);
         let listed: HashSet<CacheId> = changes.serve.iter().map(|spec| spec.cache).collect();
         for spec in &changes.serve {
             self.plane.apply(spec);

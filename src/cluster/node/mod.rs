@@ -19,7 +19,7 @@ use crate::cluster::CacheFigures;
 use crate::cluster::link::wire::{Introduction, VERSION};
 use crate::cluster::link::{ControlLink, LinkError};
 use crate::domain::{
-    Authority, CacheId, CacheSpec, Clock, ClusterName, NodeId, NodePhase, Revision,
+    Authority, CacheId, CacheSpec, Clock, ClusterName, NodeId, NodePhase, Revision, Username,
 };
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ pub trait DataPlane: Send + Sync {
     /// Puts a cache's limits and credentials in force for logins and live connections, and carries out the flush
     /// orders in it, each once. When this returns, all of that is so.
     fn apply(&self, spec: &CacheSpec);
+    /// Learns user names of the installation, whose caches may be on other nodes.
+    fn know_usernames(&self, names: &[Username]);
     /// Believes the client certificates of these CAs, which are all there are.
     fn trust(&self, authorities: &[Authority]);
     /// Drops a cache, its items and its connections.

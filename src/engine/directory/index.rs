@@ -33,10 +33,6 @@ impl Index {
         self.shard_of(key).load().get(key).cloned()
     }
 
-    pub(super) fn contains(&self, key: &[u8]) -> bool {
-        self.shard_of(key).load().contains_key(key)
-    }
-
     fn shard_of(&self, key: &[u8]) -> &ArcSwap<Shard> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }

@@ -15,14 +15,15 @@ use crate::domain::{
     CacheId, CacheSpec, Capabilities, Fingerprint, FlushId, FlushOrder, Timestamp,
 };
 use index::Index;
-pub use names::NameFilter;
+pub use names::Usernames;
 
 /// All caches of this node and their credentials.
 #[derive(Default)]
 pub struct MemoryDirectory {
     by_name: Index,
     by_certificate: Index,
-    names: NameFilter,
+    /// Of all caches of the installation.
+    names: Usernames,
     /// The caches, for changes and figures. One change happens at a time; logins do not take this lock.
     caches: Mutex<HashMap<CacheId, Cache>>,
     /// Counts revoked accounts. A sweep checks connections for revoked accounts only if this has changed.
@@ -71,15 +72,10 @@ impl Directory for MemoryDirectory {
 }
 
 impl MemoryDirectory {
-    /// Tells most texts from user names.
+    /// The user names of the installation.
     #[inline]
-    pub fn names(&self) -> &NameFilter {
+    pub fn names(&self) -> &Usernames {
         &self.names
-    }
-
-    /// Whether a credential of this node has this user name.
-    pub fn knows_name(&self, username: &[u8]) -> bool {
-        self.by_name.contains(username)
     }
 
     /// The account of a client certificate. `None` when it is revoked, expired or unknown. Called on the serving
@@ -168,7 +164,7 @@ impl MemoryDirectory {
 
     fn add(&self, account: &Arc<Account>) {
         if let Some(username) = &account.username {
-            self.names.add(username.as_str().as_bytes());
+            self.names.add(username);
         }
         if let Some((index, key)) = self.index_entry(account) {
             index.add(key, account);

@@ -1,41 +1,74 @@
-//! Tells most keys from user names without a look-up: a `set` on the hot path asks it for each key and block.
+//! The user names that this node knows, also those of caches on other nodes. A `set` on the hot path asks for each key
+//! and block whether it begins a login, so the answer takes no lock and hashes nothing.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use arc_swap::ArcSwap;
+
+use crate::domain::Username;
 use crate::engine::sync::atomic::{AtomicU64, Ordering};
 
-/// One bit for each value of the last five hexadecimal digits. With a thousand names one key in a thousand of those that
-/// have the form of a user name is looked up in vain.
-const BITS: usize = 1 << 20;
+/// User names that are generated have six hexadecimal digits.
+const SHORT_BYTES: usize = 6;
+/// Digits that number a bit on its page; those before them number the page.
+const PAGE_DIGITS: usize = 4;
+const PAGES: usize = 1 << (4 * (SHORT_BYTES - PAGE_DIGITS));
+const PAGE_BITS: usize = 1 << (4 * PAGE_DIGITS);
 const WORD_BITS: usize = u64::BITS as usize;
 /// User names have up to 32 characters.
 const LENGTH_MAX: usize = 63;
 
-/// The user names that were ever known here, roughly: it may take another text for one, and never misses one.
+/// One bit for each value of the last digits.
+type Page = Box<[AtomicU64]>;
+
+/// All user names that were known since the process began. A name is never given out twice, so one that was removed
+/// means nobody else.
 #[derive(Debug)]
-pub struct NameFilter {
+pub struct Usernames {
     /// Bit n is set when a name has n characters.
     lengths: AtomicU64,
-    digits: Box<[AtomicU64]>,
+    /// A bit for each value of six digits. A longer name sets the bit of its last six.
+    pages: Box<[OnceLock<Page>]>,
+    longer: ArcSwap<HashSet<Box<[u8]>>>,
 }
 
-impl Default for NameFilter {
-    fn default() -> NameFilter {
-        NameFilter {
+impl Default for Usernames {
+    fn default() -> Usernames {
+        Usernames {
             lengths: AtomicU64::new(0),
-            digits: (0..BITS / WORD_BITS).map(|_| AtomicU64::new(0)).collect(),
+            pages: (0..PAGES).map(|_| OnceLock::new()).collect(),
+            longer: ArcSwap::default(),
         }
     }
 }
 
-impl NameFilter {
-    pub(super) fn add(&self, name: &[u8]) {
-        if let Some(bit) = bit_of(name) {
-            self.digits[bit / WORD_BITS].fetch_or(1 << (bit % WORD_BITS), Ordering::Relaxed);
-            let length = name.len().min(LENGTH_MAX);
-            self.lengths.fetch_or(1 << length, Ordering::Relaxed);
+impl Usernames {
+    pub fn add(&self, name: &Username) {
+        let text = name.as_str().as_bytes();
+        let Some((page, bit)) = place_of(text) else {
+            return;
+        };
+        let empty_page = || (0..PAGE_BITS / WORD_BITS).map(|_| AtomicU64::new(0));
+        let page = self.pages[page].get_or_init(|| empty_page().collect());
+        page[bit / WORD_BITS].fetch_or(1 << (bit % WORD_BITS), Ordering::Relaxed);
+        if text.len() != SHORT_BYTES && !self.longer.load().contains(text) {
+            self.longer.rcu(|longer| {
+                let mut longer = HashSet::clone(longer);
+                longer.insert(text.into());
+                longer
+            });
         }
+        let length = text.len().min(LENGTH_MAX);
+        self.lengths.fetch_or(1 << length, Ordering::Relaxed);
     }
 
-    /// Whether this may be a user name.
+    /// Whether this is a user name.
+    pub fn contains(&self, text: &[u8]) -> bool {
+        self.may_be_name(text) && (text.len() == SHORT_BYTES || self.longer.load().contains(text))
+    }
+
+    /// Whether this may be a user name. It is one, if it has six characters.
     #[inline]
     pub fn may_be_name(&self, text: &[u8]) -> bool {
         let lengths = self.lengths.load(Ordering::Relaxed);
@@ -57,15 +90,18 @@ impl NameFilter {
     }
 
     fn has_digits(&self, text: &[u8]) -> bool {
-        bit_of(text).is_some_and(|bit| {
-            let word = self.digits[bit / WORD_BITS].load(Ordering::Relaxed);
+        let Some((page, bit)) = place_of(text) else {
+            return false;
+        };
+        self.pages[page].get().is_some_and(|page| {
+            let word = page[bit / WORD_BITS].load(Ordering::Relaxed);
             word >> (bit % WORD_BITS) & 1 != 0
         })
     }
 }
 
-/// The bit of a text of upper-case hexadecimal digits.
-fn bit_of(text: &[u8]) -> Option<usize> {
+/// Page and bit of a text of upper-case hexadecimal digits.
+fn place_of(text: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0_usize;
     for &byte in text {
         let digit = match byte {
@@ -75,30 +111,46 @@ fn bit_of(text: &[u8]) -> Option<usize> {
         };
         value = value << 4 | usize::from(digit);
     }
-    Some(value % BITS)
+    Some((value / PAGE_BITS % PAGES, value % PAGE_BITS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn add(names: &Usernames, name: &str) {
+        names.add(&name.parse().expect("a user name"));
+    }
+
     #[test]
-    fn no_name_is_missed_and_few_others_are_taken_for_one() {
-        let filter = NameFilter::default();
-        assert!(!filter.may_be_name(b"4F2A90") && !filter.may_begin(b"4F2A90 x"));
+    fn no_name_is_missed_and_no_other_text_is_taken_for_one() {
+        let names = Usernames::default();
+        assert!(!names.may_be_name(b"4F2A90") && !names.may_begin(b"4F2A90 x"));
         let long = "0123456789ABCDEF0123456789ABCDEF";
         for name in ["4F2A90", "000000", long] {
-            filter.add(name.as_bytes());
-            assert!(filter.may_be_name(name.as_bytes()));
-            assert!(filter.may_begin(format!("{name} password").as_bytes()));
-            assert!(!filter.may_begin(name.as_bytes()));
+            add(&names, name);
+            assert!(names.may_be_name(name.as_bytes()) && names.contains(name.as_bytes()));
+            assert!(names.may_begin(format!("{name} password").as_bytes()));
+            assert!(!names.may_begin(name.as_bytes()));
         }
-        for other in ["4F2A91", "4f2a90", "F2A90", "user42", ""] {
-            assert!(!filter.may_be_name(other.as_bytes()), "{other}");
-            assert!(
-                !filter.may_begin(format!("{other} x").as_bytes()),
-                "{other}"
-            );
+        for other in [
+            "4F2A91", "0F2A90", "4f2a90", "F2A90", "user42", "ABCDEF0", "",
+        ] {
+            assert!(!names.may_be_name(other.as_bytes()), "{other}");
+            assert!(!names.may_begin(format!("{other} x").as_bytes()), "{other}");
         }
+        // Another name of the same length and last digits is told apart when it is looked up.
+        let like_long = "A123456789ABCDEF0123456789ABCDEF";
+        assert!(names.may_be_name(like_long.as_bytes()) && !names.contains(like_long.as_bytes()));
+    }
+
+    /// A page has the names that differ in their last four digits alone.
+    #[test]
+    fn names_of_one_page_and_of_all_pages_are_told_apart() {
+        let names = Usernames::default();
+        let of = |number: usize| format!("{:06X}", number.wrapping_mul(0x9E_37_79) % (1 << 24));
+        (0..2_000).for_each(|number| add(&names, &of(number)));
+        assert!((0..2_000).all(|number| names.contains(of(number).as_bytes())));
+        assert!((2_000..100_000).all(|number| !names.contains(of(number).as_bytes())));
     }
 }

@@ -2,12 +2,10 @@
 //!
 //! A client may come by certificate and then send the password that its library was given, as `set` or `ms`. Stored as an
 //! item, the password could be read by everybody who may read the cache. So a `set` or `ms` is a login if its key, or the
-//! first word of its block, is the user name of a credential that this node knows. Whatever comes of it, nothing is stored.
+//! first word of its block, is a user name of the installation, on whatever node its cache is. Whatever comes of it, nothing
+//! is stored.
 //!
-//! A node knows the names of its own caches. That of a cache on another node is a key here: a node that followed all caches
-//! would take many ordinary keys of six digits for logins, and refuse them.
-//!
-//! Stores are frequent and such logins are not. So [`NameFilter`](crate::engine::directory::NameFilter) tells almost all
+//! Stores are frequent and such logins are not. So [`Usernames`](crate::engine::directory::Usernames) tells almost all
 //! stores apart, most by the lengths of key and first word alone.
 
 use super::login::Attempt;
@@ -161,7 +159,7 @@ fn may_log_in(request: &Request<'_>) -> bool {
 
 #[cold]
 fn names_user(engine: &EngineState, stored: Stored<'_>) -> bool {
-    let known = |name: &[u8]| engine.directory.knows_name(name);
+    let known = |name: &[u8]| engine.directory.names().contains(name);
     known(stored.key) || first_word(stored.block).is_some_and(known)
 }
 

@@ -27,6 +27,17 @@ pub struct Changes {
     pub caches: Vec<CacheChange>,
     /// All CAs whose client certificates are to be believed. They are never taken back.
     pub authorities: Vec<Authority>,
+    /// User names of changed caches that are on other nodes.
+    pub usernames: Vec<String>,
+}
+
+/// The credentials of changed caches, as one node needs them.
+#[derive(Default)]
+struct ChangedCredentials {
+    /// Of caches on this node.
+    here: HashMap<CacheId, Vec<CredentialSpec>>,
+    /// The user names of the others.
+    elsewhere: Vec<String>,
 }
 
 /// The present truth about one cache, for one node.
@@ -52,24 +63,27 @@ row! {
         id: String,
         cache_id: i64,
         username: String,
-        verifier: Vec<u8>,
+        /// Of a cache on another node, none.
+        verifier: Option<Vec<u8>>,
         capabilities: i64,
     }
 }
 
-impl SpecRow {
-    fn into_domain(self, certificates: Vec<CertificateSpec>) -> Result<CredentialSpec, StoreError> {
-        let bytes: [u8; 32] = self
-            .verifier
-            .try_into()
-            .map_err(|_| StoreError::BadRow("credentials.verifier: not 32 bytes".to_owned()))?;
-        Ok(CredentialSpec {
-            username: parse("credentials.username", &self.username)?,
-            verifier: Verifier::from_bytes(bytes),
-            capabilities: capabilities(self.capabilities)?,
-            certificates,
-        })
-    }
+fn credential_spec(
+    username: &str,
+    verifier: Vec<u8>,
+    capabilities_bits: i64,
+    certificates: Vec<CertificateSpec>,
+) -> Result<CredentialSpec, StoreError> {
+    let bytes: [u8; 32] = verifier
+        .try_into()
+        .map_err(|_| StoreError::BadRow("credentials.verifier: not 32 bytes".to_owned()))?;
+    Ok(CredentialSpec {
+        username: parse("credentials.username", username)?,
+        verifier: Verifier::from_bytes(bytes),
+        capabilities: capabilities(capabilities_bits)?,
+        certificates,
+    })
 }
 
 row! {
@@ -153,6 +167,7 @@ impl Store {
                 complete,
                 caches: Vec::new(),
                 authorities: Vec::new(),
+                usernames: Vec::new(),
             });
         }
         let changed: Vec<ChangedRow> = read!(self, c => sqlx::query_as(
@@ -179,7 +194,7 @@ impl Store {
                 label: row.label,
                 limit_bytes: plan.limit_bytes(),
                 connections_max: plan.connections_max,
-                credentials: credentials.remove(&cache).unwrap_or_default(),
+                credentials: credentials.here.remove(&cache).unwrap_or_default(),
                 flush_orders: orders.remove(&cache).unwrap_or_default(),
             }));
         }
@@ -188,6 +203,7 @@ impl Store {
             complete,
             caches,
             authorities: self.authorities().await?,
+            usernames: credentials.elsewhere,
         })
     }
 
@@ -195,25 +211,28 @@ impl Store {
         &self,
         node: &NodeId,
         since: i64,
-    ) -> Result<HashMap<CacheId, Vec<CredentialSpec>>, StoreError> {
+    ) -> Result<ChangedCredentials, StoreError> {
         let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(
             "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
-             SELECT k.id, k.cache_id, k.username, k.verifier, k.capabilities FROM h \
-             JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
+             SELECT k.id, k.cache_id, k.username, k.capabilities, \
+             CASE WHEN p.node_id IS NULL THEN NULL ELSE k.verifier END AS verifier FROM h \
              JOIN credentials k ON k.cache_id = h.cache_id \
+             LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
              WHERE k.removed_at IS NULL ORDER BY k.created_at, k.id")
             .bind(since).bind(node.as_str()).fetch_all(c))?;
         let mut certificates = self.changed_certificates(node, since).await?;
-        let mut by_cache: HashMap<CacheId, Vec<CredentialSpec>> = HashMap::new();
+        let mut changed = ChangedCredentials::default();
         for row in rows {
-            let cache = CacheId(row.cache_id);
+            let Some(verifier) = row.verifier else {
+                changed.elsewhere.push(row.username);
+                continue;
+            };
             let own = certificates.remove(&row.id).unwrap_or_default();
-            by_cache
-                .entry(cache)
-                .or_default()
-                .push(row.into_domain(own)?);
+            let spec = credential_spec(&row.username, verifier, row.capabilities, own)?;
+            let cache = CacheId(row.cache_id);
+            changed.here.entry(cache).or_default().push(spec);
         }
-        Ok(by_cache)
+        Ok(changed)
     }
 
     /// Ordered flushes that this node has not reported.

@@ -307,6 +307,8 @@ impl DataPlane for Shelf {
         }
     }
 
+    fn know_usernames(&self, _: &[Username]) {}
+
     fn trust(&self, _: &[Authority]) {}
 
     fn forget(&self, cache: CacheId) {

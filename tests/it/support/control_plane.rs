@@ -13,7 +13,7 @@ use larder::cluster::{
 };
 use larder::domain::{
     Authority, BoxFuture, CacheId, CacheSpec, Clock, CredentialSpec, FlushEvent, FlushId, NodeId,
-    NodePhase, Plan, Plans, Revision, Timestamp,
+    NodePhase, Plan, Plans, Revision, Timestamp, Username,
 };
 use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{ProvisionRequest, Provisioned, Provisioning, Ready};
@@ -56,6 +56,8 @@ impl Clock for TestClock {
 pub struct FakePlane {
     pub flushed: Mutex<Vec<FlushId>>,
     pub authorities: Mutex<Vec<Authority>>,
+    /// User names that it was told of, of caches on other nodes.
+    pub elsewhere: Mutex<Vec<Username>>,
     caches: Mutex<HashMap<CacheId, CacheSpec>>,
     /// Open connections, by credential.
     pub connected: Mutex<HashMap<String, u64>>,
@@ -67,6 +69,7 @@ impl FakePlane {
         Arc::new(FakePlane {
             flushed: Mutex::default(),
             authorities: Mutex::default(),
+            elsewhere: Mutex::default(),
             caches: Mutex::default(),
             connected: Mutex::default(),
             sink,
@@ -111,6 +114,10 @@ impl DataPlane for FakePlane {
                 at: START,
             }));
         }
+    }
+
+    fn know_usernames(&self, names: &[Username]) {
+        self.elsewhere.lock().extend_from_slice(names);
     }
 
     fn trust(&self, authorities: &[Authority]) {

@@ -24,7 +24,10 @@ pub const VERSION: u32 = 1;
 #[error("the message's {0} cannot be read")]
 pub struct BadMessage(pub &'static str);
 
-fn parse<T: FromStr>(what: &'static str, text: &str) -> Result<T, BadMessage> {
+pub(in crate::cluster) fn parse<T: FromStr>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, BadMessage> {
     text.parse().map_err(|_| BadMessage(what))
 }
 
@@ -81,6 +84,7 @@ mod tests {
                 CacheChange::Forget { cache: 3 },
             ],
             authorities: vec![(&domain::Authority::from_der(b"a CA")).into()],
+            usernames: vec!["B0B000".to_owned()],
         };
         let arrived = there_and_back(&changes);
         assert_eq!(arrived, changes);
