@@ -66,13 +66,11 @@ struct Done {
 async fn converge(context: &Context, claim: &ConfigClaim) -> Result<Option<Done>, AttemptError> {
     let cache = claim.cache;
     let push_by = Instant::now() + context.push_by();
+    let mut needs = claim.needs;
     for _ in 0..ROUNDS_MAX {
-        let Some(seen) = context.store.config_wanted(cache).await? else {
-            return Ok(None);
-        };
         let caught_up = context
             .nodes
-            .wait_applied(cache, seen.needs, context.settings.nodes_wait);
+            .wait_applied(cache, needs, context.settings.nodes_wait);
         if !caught_up.await {
             return Err(AttemptError::retry(
                 "the cache's nodes have not taken up the change yet",
@@ -82,7 +80,8 @@ async fn converge(context: &Context, claim: &ConfigClaim) -> Result<Option<Done>
             return Ok(None);
         };
         // Changed while we waited, to something the nodes may not know: a push now would break P3.
-        if wanted.needs > seen.needs {
+        if wanted.needs > needs {
+            needs = wanted.needs;
             continue;
         }
         if wanted.unchanged {
@@ -243,6 +242,7 @@ mod tests {
             cache: CacheId(1),
             fence: 1,
             desired: 2,
+            needs: crate::domain::Revision(3),
             attempt,
             pending_since: Timestamp::from_secs(1_000),
             dead,

@@ -1,13 +1,9 @@
 //! Our own CAs, and the client certificates they issued. A certificate that is revoked, or whose credential goes,
 //! loses its row: what has no row is refused.
 
-use std::collections::HashMap;
-
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use crate::domain::{
-    Authority, CacheId, Certificate, CertificateSpec, CredentialId, Fingerprint, NodeId, Timestamp,
-};
+use crate::domain::{Authority, CacheId, Certificate, CredentialId, Fingerprint, Timestamp};
 use crate::store::db::dialect::{exec, read, run};
 use crate::store::db::row::{number, parse, row};
 use crate::store::db::seal::Place;
@@ -68,33 +64,6 @@ impl Store {
              ORDER BY f.created_at DESC, f.fingerprint")
             .bind(cache.0).fetch_all(c))?;
         rows.into_iter().map(CertificateRow::into_domain).collect()
-    }
-
-    /// Those of caches that have changed for `node`, by their credentials' ids.
-    pub(in crate::store) async fn changed_certificates(
-        &self,
-        node: &NodeId,
-        since: i64,
-    ) -> Result<HashMap<String, Vec<CertificateSpec>>, StoreError> {
-        let rows: Vec<(String, String, i64)> = read!(self, c => sqlx::query_as(
-            "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
-             SELECT f.credential_id, f.fingerprint, f.expires_at FROM h \
-             JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
-             JOIN credentials k ON k.cache_id = h.cache_id \
-             JOIN certificates f ON f.credential_id = k.id")
-            .bind(since).bind(node.as_str()).fetch_all(c))?;
-        let mut by_credential: HashMap<String, Vec<CertificateSpec>> = HashMap::new();
-        for (credential, fingerprint, expires_at) in rows {
-            let certificate = CertificateSpec {
-                fingerprint: parse("certificates.fingerprint", &fingerprint)?,
-                expires_at: Timestamp::from_micros(expires_at),
-            };
-            by_credential
-                .entry(credential)
-                .or_default()
-                .push(certificate);
-        }
-        Ok(by_credential)
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::domain::secret::Verifier;
 use crate::domain::{
     Authority, CacheId, CacheSpec, CertificateSpec, CredentialSpec, FlushOrder, NodeId, PlanSlug,
-    Plans, Revision,
+    Plans, Revision, Timestamp,
 };
 use crate::store::caches::credentials::capabilities;
 use crate::store::db::dialect::{exec, read, run};
@@ -60,30 +60,54 @@ row! {
 
 row! {
     struct SpecRow {
-        id: String,
         cache_id: i64,
         username: String,
         /// Of a cache on another node, none.
         verifier: Option<Vec<u8>>,
         capabilities: i64,
+        fingerprint: Option<String>,
+        expires_at: Option<i64>,
     }
 }
 
-fn credential_spec(
-    username: &str,
-    verifier: Vec<u8>,
-    capabilities_bits: i64,
-    certificates: Vec<CertificateSpec>,
-) -> Result<CredentialSpec, StoreError> {
-    let bytes: [u8; 32] = verifier
-        .try_into()
-        .map_err(|_| StoreError::BadRow("credentials.verifier: not 32 bytes".to_owned()))?;
-    Ok(CredentialSpec {
-        username: parse("credentials.username", username)?,
-        verifier: Verifier::from_bytes(bytes),
-        capabilities: capabilities(capabilities_bits)?,
-        certificates,
-    })
+impl SpecRow {
+    fn certificate(&self) -> Result<Option<CertificateSpec>, StoreError> {
+        let (Some(fingerprint), Some(expires_at)) = (&self.fingerprint, self.expires_at) else {
+            return Ok(None);
+        };
+        Ok(Some(CertificateSpec {
+            fingerprint: parse("certificates.fingerprint", fingerprint)?,
+            expires_at: Timestamp::from_micros(expires_at),
+        }))
+    }
+}
+
+impl ChangedCredentials {
+    /// Rows of one credential follow each other, one for each of its certificates.
+    fn add(&mut self, row: SpecRow) -> Result<(), StoreError> {
+        let certificate = row.certificate()?;
+        let Some(verifier) = row.verifier else {
+            self.elsewhere.push(row.username);
+            return Ok(());
+        };
+        let of_cache = self.here.entry(CacheId(row.cache_id)).or_default();
+        if let Some(credential) = of_cache.last_mut()
+            && credential.username.as_str() == row.username
+        {
+            credential.certificates.extend(certificate);
+            return Ok(());
+        }
+        let bytes: [u8; 32] = verifier
+            .try_into()
+            .map_err(|_| StoreError::BadRow("credentials.verifier: not 32 bytes".to_owned()))?;
+        of_cache.push(CredentialSpec {
+            username: parse("credentials.username", &row.username)?,
+            verifier: Verifier::from_bytes(bytes),
+            capabilities: capabilities(row.capabilities)?,
+            certificates: certificate.into_iter().collect(),
+        });
+        Ok(())
+    }
 }
 
 row! {
@@ -214,23 +238,16 @@ impl Store {
     ) -> Result<ChangedCredentials, StoreError> {
         let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(
             "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
-             SELECT k.id, k.cache_id, k.username, k.capabilities, \
+             SELECT k.cache_id, k.username, k.capabilities, f.fingerprint, f.expires_at, \
              CASE WHEN p.node_id IS NULL THEN NULL ELSE k.verifier END AS verifier FROM h \
              JOIN credentials k ON k.cache_id = h.cache_id \
              LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
-             WHERE k.removed_at IS NULL ORDER BY k.created_at, k.id")
+             LEFT JOIN certificates f ON f.credential_id = k.id AND p.node_id IS NOT NULL \
+             WHERE k.removed_at IS NULL ORDER BY k.created_at, k.id, f.fingerprint")
             .bind(since).bind(node.as_str()).fetch_all(c))?;
-        let mut certificates = self.changed_certificates(node, since).await?;
         let mut changed = ChangedCredentials::default();
         for row in rows {
-            let Some(verifier) = row.verifier else {
-                changed.elsewhere.push(row.username);
-                continue;
-            };
-            let own = certificates.remove(&row.id).unwrap_or_default();
-            let spec = credential_spec(&row.username, verifier, row.capabilities, own)?;
-            let cache = CacheId(row.cache_id);
-            changed.here.entry(cache).or_default().push(spec);
+            changed.add(row)?;
         }
         Ok(changed)
     }

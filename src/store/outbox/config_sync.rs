@@ -33,6 +33,8 @@ pub struct ConfigClaim {
     pub fence: i64,
     /// What was wanted when it was claimed.
     pub desired: i64,
+    /// The nodes must have applied this before a push of what was wanted then (P3).
+    pub needs: Revision,
     /// Attempts that failed in a row before this one.
     pub attempt: u32,
     pub pending_since: Timestamp,
@@ -198,11 +200,12 @@ impl Tx {
     /// Takes due rows under a lease.
     pub async fn claim_config(&mut self, terms: &Terms) -> Result<Vec<ConfigClaim>, StoreError> {
         let rows: Vec<ClaimRow> = claim!(self, terms => "config_sync" of "cache_id" per marketplace,
-            open while "applied < desired", returning "cache_id, fence, desired, attempt, pending_since, dead_at")?;
+            open while "applied < desired", returning "cache_id, fence, desired, needs_revision, attempt, pending_since, dead_at")?;
         let claim = |row: ClaimRow| ConfigClaim {
             cache: CacheId(row.cache_id),
             fence: row.fence,
             desired: row.desired,
+            needs: Revision(row.needs_revision),
             attempt: u32::try_from(row.attempt).unwrap_or(0),
             pending_since: row.pending_since.map_or(terms.now, Timestamp::from_micros),
             dead: row.dead_at.is_some(),
@@ -323,6 +326,7 @@ row! {
         cache_id: i64,
         fence: i64,
         desired: i64,
+        needs_revision: i64,
         attempt: i64,
         pending_since: Option<i64>,
         dead_at: Option<i64>,
