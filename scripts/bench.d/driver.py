@@ -19,6 +19,7 @@ import live
 import login
 import machine
 import noisy
+import proofs
 import refused
 import replay
 import servers
@@ -42,6 +43,7 @@ GROUPS = {
     "soak": soak,
     "instructions": instructions,
     "hostile": hostile,
+    "proofs": proofs,
     "control": control,
 }
 

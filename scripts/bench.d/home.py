@@ -172,6 +172,11 @@ class Marketplace:
         config = json.loads(answer)["config"]
         return {"uuid": cache, **{name.rsplit("_", 1)[1]: value for name, value in config.items()}}
 
+    def deprovision(self, cache):
+        status, answer = self.call("DELETE", f"/heroku/resources/{cache}")
+        if status != 204:
+            raise BenchError(f"DELETE /heroku/resources answered {status}: {answer[:200]!r}")
+
     def change_plan(self, cache, plan):
         status, answer = self.call("PUT", f"/heroku/resources/{cache}", {"plan": plan})
         if status != 200:

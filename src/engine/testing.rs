@@ -30,13 +30,17 @@ pub fn engine(limits: Limits) -> Arc<EngineState> {
         limits,
         engine_clock: Some(EngineClock::manual(1_800_000_000)),
     };
-    let key = VerifierKey::from_bytes(&[1; 32]);
     Arc::new(EngineState::new(
         settings,
-        key,
+        key(),
         Arc::new(Still),
         Arc::new(Still),
     ))
+}
+
+/// The key of its verifiers.
+pub fn key() -> VerifierKey {
+    VerifierKey::from_bytes(&[1; 32])
 }
 
 /// Adds a cache without credentials, for the open listener.

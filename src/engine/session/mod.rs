@@ -431,4 +431,6 @@ fn binary_login_comes(input: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+mod login_model;
+#[cfg(test)]
 mod tests;
