@@ -166,6 +166,7 @@ fn y2026_logins_during_changes_of_the_credentials() {
     let fixture = EngineFixture::start();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = SetAtEnd(&done);
         scope.spawn(|| {
             let mut with_writer = true;
             while !done.load(Ordering::Relaxed) {
@@ -184,8 +185,16 @@ fn y2026_logins_during_changes_of_the_credentials() {
             let wrong = format!("set {} 0 0 5\r\nwrong\r\n", OWNER.0);
             anonymous.talk(&wrong, "CLIENT_ERROR authentication failure\r\n");
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends a thread that goes on until this is set, also when the test fails before.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The same for passwords: as soon as the change is applied, the old one is refused and the new one accepted, even while
