@@ -119,6 +119,7 @@ mod provisioning;
 mod provisioning_storm;
 mod refusals;
 mod regions;
+mod rekey_killed;
 mod restored_backup;
 mod restricted_role;
 mod retention;
