@@ -12,6 +12,7 @@ import cells
 import control
 import crowd
 import fill
+import guesses
 import hostile
 import idle
 import instructions
@@ -44,6 +45,7 @@ GROUPS = {
     "instructions": instructions,
     "hostile": hostile,
     "proofs": proofs,
+    "guesses": guesses,
     "control": control,
 }
 
