@@ -8,6 +8,25 @@ use crate::domain::{Actor, CacheId, Identity, Origin, Resource, Timestamp};
 use crate::store::service::audit::AuditEntry;
 
 /// Proof that an actor may act on a cache: the cache and who acts, checked once. Only this room makes one.
+///
+/// ```
+/// use larder::access::Owner;
+/// use larder::domain::{Actor, CacheId, Resource};
+///
+/// fn cache_of(owner: &Owner, _: Resource, _: Actor) -> CacheId {
+///     owner.cache()
+/// }
+/// ```
+/// The same with a proof that was not checked does not compile:
+/// ```compile_fail
+/// use larder::access::Owner;
+/// use larder::domain::{Actor, CacheId, Resource};
+///
+/// fn cache_of(resource: Resource, actor: Actor) -> CacheId {
+///     let session = None;
+///     Owner { resource, actor, session }.cache()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Owner {
     pub(super) resource: Resource,

@@ -78,3 +78,32 @@ fn no_statement_is_made_at_run_time() {
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
+
+/// Whoever comes through HTTP reaches a cache by a proof that `access` or `provisioning` has checked. So the rooms of routes
+/// ask the store nothing, but whether it is there and for a secret of the service (security.md G-3).
+#[test]
+fn rooms_of_routes_ask_the_store_for_no_cache() {
+    let mut asked = BTreeSet::new();
+    for file in sources() {
+        let has_routes = ["web/", "marketplace/"]
+            .iter()
+            .any(|room| file.path.starts_with(room));
+        if !has_routes {
+            continue;
+        }
+        for (_, code) in statements(&file) {
+            let code: String = code.split_whitespace().collect();
+            for call in code.split("store.").skip(1) {
+                let name = call
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next();
+                asked.insert(format!("{} {}", file.path, name.unwrap_or_default()));
+            }
+        }
+    }
+    let permitted = [
+        "marketplace/registry.rs installation_secret",
+        "web/health.rs ping",
+    ];
+    assert_eq!(asked, permitted.map(str::to_owned).into());
+}
