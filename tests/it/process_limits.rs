@@ -2,8 +2,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use tempfile::TempDir;
-
 use crate::engine_tls::make_certificate;
 use crate::support::control_plane::eventually;
 use crate::support::db::Database;
@@ -168,9 +166,21 @@ async fn it_runs_without_any_right() {
 
 /// What the process may hold in items and replies.
 const CEILING: usize = 48 << 20;
+/// What it may hold at rest: the ceiling and a tenth, buffers of threads and of the client.
+const AT_REST: usize = CEILING + CEILING / 10 + (16 << 20);
 
-/// A process with that ceiling and an open cache whose own limit would not hold it back before. The folder is its data's.
-async fn with_a_low_ceiling() -> (Process, String, TempDir) {
+/// What the system counts for the process.
+fn resident(process: &Process) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()));
+    let status = status.expect("Linux has it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.expect("a number") << 10
+}
+
+/// A process with that ceiling and an open cache of the plan given, written to without end with values of every size. It
+/// never grows by more than `most`, and soon by no more than it may at rest.
+async fn fill(plans: &str, most: usize) {
     let data = tempfile::tempdir().expect("a folder");
     let base = format!("http://127.0.0.1:{}", free_port());
     let open = format!("127.0.0.1:{}", free_port());
@@ -183,35 +193,13 @@ async fn with_a_low_ceiling() -> (Process, String, TempDir) {
     ] {
         all = setting(&all, name, &value);
     }
-    let plans = plan("dev", 400, 50);
     std::fs::write(data.path().join("larder.toml"), plans).expect("a new file");
-    (
-        Process::start_in(&base, &all, data.path()).await,
-        open,
-        data,
-    )
-}
-
-/// What the system counts for the process.
-fn resident(process: &Process) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()));
-    let status = status.expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
-    kib.expect("a number") << 10
-}
-
-/// A cache that may hold more than the process is written to without end, with values of every size: what the system counts
-/// for the process stays within the ceiling and a tenth, beside what it held before (security.md MC-17).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_cache_keeps_the_process_within_its_memory() {
-    /// Buffers of threads, and what the allocator keeps of large values that were freed.
-    const BESIDE: usize = 32 << 20;
-    let (process, open, _data) = with_a_low_ceiling().await;
+    let process = Process::start_in(&base, &all, data.path()).await;
     let mut client = Plain::connect(&open).await;
     client.say("set k 0 0 1\r\nv\r\n").await;
     assert_eq!(client.line().await, "STORED");
     let (before, mut stored) = (resident(&process), 0);
+    let grown = || resident(&process).saturating_sub(before);
     for number in 0_usize.. {
         let length = number.wrapping_mul(7_919) % if number % 50 == 0 { 600_000 } else { 3_000 };
         client
@@ -224,15 +212,27 @@ async fn a_full_cache_keeps_the_process_within_its_memory() {
         if number % 500 == 0 {
             client.say("mn\r\n").await;
             assert_eq!(client.line().await, "MN");
-            let grown = resident(&process).saturating_sub(before);
-            assert!(
-                grown <= CEILING + CEILING / 10 + BESIDE,
-                "{grown} bytes more after {stored}"
-            );
+            let now = grown();
+            assert!(now <= most, "{now} bytes more after {stored}");
         }
         if stored > 4 * CEILING {
             break;
         }
     }
+    eventually("what was freed is given back", async || grown() <= AT_REST).await;
     assert!(process.terminate().await.success());
+}
+
+/// What the system counts for the process stays within the ceiling and a tenth, beside what it held before (security.md
+/// MC-17). The cache's own limit holds it back first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cache_keeps_the_process_within_its_memory() {
+    fill(&plan("dev", 25, 50), AT_REST).await;
+}
+
+/// Here the ceiling of the process is what holds the cache back. The allocator gives large values that were freed back to
+/// the system seconds later, so while they come and go it keeps some of them: 5 to 12 MiB were seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_larger_than_the_process_meets_the_ceiling() {
+    fill(&plan("dev", 400, 50), AT_REST + (16 << 20)).await;
 }
