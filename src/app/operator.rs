@@ -117,6 +117,38 @@ impl Operator {
         let owner = self.access.for_operator(cache).await?;
         self.access.replace_older(&owner, before).await
     }
+    }
+
+    /// Ends the access token of a cache, if it was obtained before `before`, and asks for the call that renews it. False
+    /// when it has no such token.
+    pub async fn end_token(&self, cache: CacheId, before: Timestamp) -> Result<bool, StoreError> {
+        let (mut tx, now) = (self.store.begin().await?, self.now());
+        if !tx.end_token(cache, before, now).await? {
+            return Ok(false);
+        }
+        tx.request_reconcile(cache, now).await?;
+        let entry = AuditEntry {
+            cache: Some(cache),
+            actor: Actor::local(Identity::Operator),
+            action: "token.renew".to_owned(),
+            detail: String::new(),
+        };
+        tx.audit(&entry, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Gives a cache a new long-lived dashboard address, and ends all its sessions. False when it is gone.
+    pub async fn renew_address(&self, cache: CacheId) -> Result<bool, AccessError> {
+        let renewed = async {
+            let owner = self.access.for_operator(cache).await?;
+            self.access.rotate_sso(&owner).await
+        };
+        match renewed.await {
+            Ok(_) => Ok(true),
+            Err(AccessError::Gone) => Ok(false),
+            Err(error) => Err(error),
+        }
 
     /// Orders a flush and waits so long for the nodes to report it done.
     pub async fn flush(

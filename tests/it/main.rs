@@ -17,6 +17,7 @@
 mod access;
 mod access_rotation;
 mod admin;
+mod admin_after_leak;
 mod admin_sign_out;
 mod async_provision;
 mod attachments;

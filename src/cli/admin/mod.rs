@@ -8,7 +8,10 @@ use clap::Subcommand;
 
 mod caches;
 mod nodes;
+mod renew_tokens;
 mod rotate;
+mod sign_out;
+mod which;
 
 use super::answer::Answer;
 use super::settings::SettingFlags;
@@ -58,16 +61,14 @@ pub(super) enum AdminCommand {
     /// working until the provider has the new values and nobody uses it any more. It may be stopped at any moment: the
     /// same command goes on where it stopped.
     Rotate(rotate::RotateArgs),
+    /// Renew the access tokens of many caches at their marketplace, as after a leak.
+    ///
+    /// Each is ended here and renewed at once by the service's worker, with its refresh token. It may be stopped at any
+    /// moment: the same command goes on where it stopped. Whether a marketplace still takes the old tokens is for it to
+    /// say: Heroku's end within eight hours.
+    RenewTokens(renew_tokens::RenewTokensArgs),
     /// End dashboard sessions of many caches, as after a leak of an SSO salt. Their owners sign on anew.
-    #[command(group = clap::ArgGroup::new("which").required(true))]
-    SignOut {
-        /// Of all caches.
-        #[arg(long, group = "which")]
-        all: bool,
-        /// Of the caches of one marketplace, such as heroku.
-        #[arg(long, group = "which", value_name = "NAME")]
-        marketplace: Option<String>,
-    },
+    SignOut(sign_out::SignOutArgs),
     /// Seal every secret in the database again under the current master key.
     ///
     /// To change the master key: put the new one into LARDER_MASTER_KEY and the old one into
@@ -108,9 +109,10 @@ pub(super) fn run(
             }
             AdminCommand::Push { cache } => push(&operator, &cache, &mut answer).await,
             AdminCommand::Rotate(args) => rotate::rotate(&operator, &args, &mut answer).await,
-            AdminCommand::SignOut { marketplace, .. } => {
-                sign_out(&operator, marketplace.as_deref(), &mut answer).await
+            AdminCommand::RenewTokens(args) => {
+                renew_tokens::renew_tokens(&operator, &args, &mut answer).await
             }
+            AdminCommand::SignOut(args) => sign_out::sign_out(&operator, &args, &mut answer).await,
             AdminCommand::Rekey => rekey(&operator, &mut answer).await,
             // Answered above, without a database.
             AdminCommand::Manifest => Ok(()),
@@ -225,18 +227,6 @@ async fn push(operator: &Operator, called: &str, answer: &mut Answer) -> anyhow:
 
 fn no_such_cache(cache: CacheId) -> anyhow::Error {
     anyhow::anyhow!("there is no live cache {cache}; `larder admin caches` lists them")
-}
-
-async fn sign_out(
-    operator: &Operator,
-    marketplace: Option<&str>,
-    answer: &mut Answer,
-) -> anyhow::Result<()> {
-    let ended = operator.end_sessions(marketplace).await?;
-    answer.fact("ended", ended);
-    let ended = format::counted(ended, "session has", "sessions have");
-    answer.say(format!("{ended} ended."));
-    Ok(())
 }
 
 async fn rekey(operator: &Operator, answer: &mut Answer) -> anyhow::Result<()> {

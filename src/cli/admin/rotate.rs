@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::super::answer::Answer;
+use super::which::{WhichCaches, flag_of, moment};
 use crate::app::operator::{AccessError, Operator, Replaced};
 use crate::domain::{CacheId, Timestamp};
 use crate::format::counted;
-use crate::store::caches::rotations::{OldPrimary, Scope};
+use crate::store::caches::rotations::OldPrimary;
 
 /// Caches fetched at a time.
 const PAGE: u32 = 100;
@@ -18,17 +19,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const TELL_EVERY: u64 = 50;
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(in crate::cli) struct RotateArgs {
-    /// All live caches.
-    #[arg(long, group = "which")]
-    all: bool,
-    /// The caches of one marketplace, such as heroku.
-    #[arg(long, group = "which", value_name = "NAME")]
-    marketplace: Option<String>,
-    /// The caches of one cluster, such as c1.
-    #[arg(long, group = "which", value_name = "NAME")]
-    cluster: Option<String>,
+    #[command(flatten)]
+    which: WhichCaches,
     /// Replace primaries made before this moment (RFC 3339); now, when it is not given.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     made_before: Option<Timestamp>,
@@ -38,30 +31,6 @@ pub(in crate::cli) struct RotateArgs {
     /// Caches per minute, at most. Each restarts its app.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=6_000))]
     rate: u32,
-}
-
-impl RotateArgs {
-    fn scope(&self) -> Scope {
-        match (&self.marketplace, &self.cluster) {
-            (Some(name), _) => Scope::Marketplace(name.clone()),
-            (None, Some(name)) => Scope::Cluster(name.clone()),
-            (None, None) => Scope::All,
-        }
-    }
-
-    /// As it is typed.
-    fn scope_flag(&self) -> String {
-        match self.scope() {
-            Scope::Marketplace(name) => format!("--marketplace {name}"),
-            Scope::Cluster(name) => format!("--cluster {name}"),
-            Scope::All => "--all".to_owned(),
-        }
-    }
-}
-
-fn moment(text: &str) -> Result<Timestamp, jiff::Error> {
-    let moment: jiff::Timestamp = text.parse()?;
-    Ok(Timestamp::from_micros(moment.as_microsecond()))
 }
 
 #[derive(Default)]
@@ -77,16 +46,11 @@ pub(super) async fn rotate(
     args: &RotateArgs,
     answer: &mut Answer,
 ) -> anyhow::Result<()> {
-    let (scope, before) = (
-        args.scope(),
-        args.made_before.unwrap_or_else(|| operator.now()),
-    );
-    if operator.store.count_caches(&scope).await? == 0 {
-        bail!("no live cache is meant by {}", args.scope_flag());
-    }
+    let scope = args.which.scope(operator).await?;
+    let before = args.made_before.unwrap_or_else(|| operator.now());
     let same = format!(
         "larder admin rotate {} --made-before {before} --rate {}",
-        args.scope_flag(),
+        flag_of(&scope),
         args.rate
     );
     if !args.plan {
@@ -139,8 +103,15 @@ async fn replace(
 
 fn tell(args: &RotateArgs, same: &str, count: &Count, answer: &mut Answer) -> anyhow::Result<()> {
     let Count {
-        seen, done, others, ..
+        seen,
+        done,
+        others,
+        left,
     } = count;
+    answer.fact("caches", *seen);
+    answer.fact("replaced", *done);
+    answer.fact("left", left.len());
+    answer.fact("secondary_credentials", *others);
     if args.plan {
         let minutes = seen.div_ceil(u64::from(args.rate));
         answer.say(format!(

@@ -8,3 +8,4 @@ pub mod flushes;
 pub mod last_used;
 pub mod resources;
 pub mod rotations;
+pub mod scope;

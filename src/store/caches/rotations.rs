@@ -4,6 +4,7 @@ use crate::domain::{
     CacheId, Credential, CredentialId, NodeId, RotationPeriod, Timestamp, Username,
 };
 use crate::store::caches::credentials::going_credentials;
+use crate::store::caches::scope::Scope;
 use crate::store::db::dialect::{exec, read, run};
 use crate::store::db::row::{number, parse};
 use crate::store::service::tables::{AtEnd, ClockSetBack, TableRules};
@@ -16,25 +17,6 @@ pub struct Rotation {
     pub next_at: Timestamp,
     /// Why the last step was put off.
     pub last_error: Option<String>,
-}
-
-/// Which caches an operator means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    All,
-    Marketplace(String),
-    Cluster(String),
-}
-
-impl Scope {
-    /// The marketplace and the cluster asked for; empty for any.
-    fn columns(&self) -> (&str, &str) {
-        match self {
-            Scope::All => ("", ""),
-            Scope::Marketplace(name) => (name, ""),
-            Scope::Cluster(name) => ("", name),
-        }
-    }
 }
 
 /// A live cache with an old primary.
@@ -98,15 +80,16 @@ impl Store {
         after: CacheId,
         most: u32,
     ) -> Result<Vec<OldPrimary>, StoreError> {
-        let (marketplace, cluster) = scope.columns();
+        let (marketplace, cluster, cache) = scope.columns();
         let rows: Vec<(i64, String, i64)> = read!(self, c => sqlx::query_as(
                 "SELECT r.cache_id, r.name, (SELECT count(*) FROM credentials o WHERE o.cache_id = r.cache_id
                    AND o.is_primary = 0 AND o.removed_at IS NULL)
                  FROM resources r JOIN credentials k ON k.cache_id = r.cache_id AND k.is_primary = 1
                  WHERE r.state <> 'deprovisioned' AND k.created_at < $1 AND r.cache_id > $2
-                   AND ($3 = '' OR r.marketplace = $3) AND ($4 = '' OR r.cluster = $4)
-                 ORDER BY r.cache_id LIMIT $5")
-            .bind(before.micros()).bind(after.0).bind(marketplace).bind(cluster).bind(i64::from(most)).fetch_all(c))?;
+                   AND ($3 = '' OR r.marketplace = $3) AND ($4 = '' OR r.cluster = $4) AND ($5 = 0 OR r.cache_id = $5)
+                 ORDER BY r.cache_id LIMIT $6")
+            .bind(before.micros()).bind(after.0).bind(marketplace).bind(cluster).bind(cache)
+            .bind(i64::from(most)).fetch_all(c))?;
         rows.into_iter()
             .map(|(cache, name, others)| {
                 Ok(OldPrimary {
@@ -116,16 +99,6 @@ impl Store {
                 })
             })
             .collect()
-    }
-
-    /// How many live caches are in `scope`.
-    pub async fn count_caches(&self, scope: &Scope) -> Result<u64, StoreError> {
-        let (marketplace, cluster) = scope.columns();
-        let count: i64 = read!(self, c => sqlx::query_scalar(
-                "SELECT count(*) FROM resources WHERE state <> 'deprovisioned'
-                 AND ($1 = '' OR marketplace = $1) AND ($2 = '' OR cluster = $2)")
-            .bind(marketplace).bind(cluster).fetch_one(c))?;
-        number("count of caches", count)
     }
 
     /// Former primaries of caches on this node alone that the schedule replaced before `before` and that nobody has

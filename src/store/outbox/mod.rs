@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod early_deprovisions;
 pub mod grants;
 pub mod inventories;
+pub mod old_tokens;
 pub mod promised;
 pub mod reconciles;
 pub mod workers;
