@@ -9,9 +9,10 @@ use super::tenant::Tenant;
 /// Charges change in steps of this size, and a smaller one is given back only when the connection has come to rest. So a
 /// client whose requests come in pieces does not write to the ledger, which all threads share, for each piece.
 const STEP_BYTES: u64 = 16 << 10;
-/// What a connection may hold in any case: a read and a request whose value has no allocation of its own. Refusing it would
-/// end clients that ask for nothing unusual, because the memory of others is full. It is charged all the same, so the
-/// tenant evicts items for it.
+/// What a connection may hold although its tenant or the process is full: a read and a request whose value has no allocation
+/// of its own. Refusing it would end clients that ask for nothing unusual, because the memory of others is full. It is
+/// charged all the same, so the tenant evicts items for it; and beyond the pool's reserve it is refused, or many connections
+/// would hold any amount.
 const ALWAYS_BYTES: u64 = 128 << 10;
 
 /// The tenant has no room for what one of its connections holds, or the process is at its ceiling.
@@ -82,7 +83,7 @@ impl Tenant {
             return Ok(());
         }
         let more = needed - held.charged;
-        if needed <= ALWAYS_BYTES {
+        if needed <= ALWAYS_BYTES && held.ledger.pool().has_reserve_for(more) {
             held.ledger.charge(more);
             held.charged = needed;
             return Ok(());
@@ -185,6 +186,29 @@ mod tests {
         assert_eq!(other.hold(&mut second, 0, 1 << 20), Err(HoldRefused));
         drop(first);
         other.hold(&mut second, 0, 1 << 20).unwrap();
+    }
+
+    /// Many connections of many tenants, each with no more than what is ordinary.
+    #[test]
+    fn ordinary_requests_do_not_pass_the_ceiling_without_end() {
+        let pool = Pool::new(8 << 20);
+        let tenants: Vec<Tenant> = (0..20).map(|_| tenant(&pool)).collect();
+        let (mut held, mut refused) = (Vec::new(), 0);
+        for number in 0..1_000 {
+            let mut connection = None;
+            let tenant = &tenants[number % tenants.len()];
+            if tenant.hold(&mut connection, 64 << 10, 64 << 10).is_err() {
+                refused += 1;
+            }
+            held.push(connection);
+        }
+        assert!(pool.used_bytes() <= (8 + 64) << 20, "{}", pool.used_bytes());
+        assert!(
+            refused > 0 && refused < 500,
+            "the reserve is there to be used: {refused} refused"
+        );
+        drop(held);
+        assert_eq!(pool.used_bytes(), 0);
     }
 
     #[test]

@@ -16,6 +16,10 @@ const CLASSES: usize = (SEGMENT_BYTES_MAX.ilog2() - SEGMENT_BYTES_MIN.ilog2() + 
 /// not needed between two housekeeping passes.
 const IDLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// What connections hold may pass the ceiling by this part of it, and by this much in any case.
+const RESERVE_PART: u64 = 4;
+const RESERVE_BYTES_MIN: u64 = 64 << 20;
+
 /// The process-wide pool. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -81,6 +85,14 @@ impl Pool {
         // The lock is released first, because freeing memory makes system calls.
         drop(idle);
         drop(freed);
+    }
+
+    /// Whether connections may hold so much more without being refused: beyond the ceiling a quarter of it, and 64 MiB at
+    /// least.
+    pub(super) fn has_reserve_for(&self, bytes: u64) -> bool {
+        let ceiling = self.ceiling_bytes();
+        let reserve = (ceiling / RESERVE_PART).max(RESERVE_BYTES_MIN);
+        self.used_bytes().saturating_add(bytes) <= ceiling.saturating_add(reserve)
     }
 
     /// Charges `bytes` if they fit under the ceiling.
