@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
 fn migrations(folder: &Path) -> io::Result<String> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
-        paths.push(entry?.path().canonicalize()?);
+        paths.push(entry?.path());
     }
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     paths.sort();
@@ -48,10 +48,11 @@ fn migrations(folder: &Path) -> io::Result<String> {
             )));
         };
         let name = name.replace('_', " ");
+        // Named from the package on, so that this text is the same in whatever folder it is built.
+        let in_package = format!("/{}", path.display());
         let _ = writeln!(
             list,
-            "    ({number}, {name:?}, include_str!({:?})),",
-            path.display().to_string()
+            "    ({number}, {name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {in_package:?}))),"
         );
     }
     Ok(list)

@@ -11,6 +11,7 @@ import build
 import cells
 import control
 import crowd
+import drill
 import fill
 import guesses
 import hostile
@@ -24,9 +25,11 @@ import proofs
 import refused
 import replay
 import servers
+import slow
 import soak
 import tables
 import tenants
+import unread
 from machine import BenchError, Results
 
 # Group name -> module with TITLE and run(bench), which returns Markdown.
@@ -46,6 +49,9 @@ GROUPS = {
     "hostile": hostile,
     "proofs": proofs,
     "guesses": guesses,
+    "slow": slow,
+    "unread": unread,
+    "drill": drill,
     "control": control,
 }
 

@@ -92,8 +92,9 @@ class Home:
     def marketplace(self, server):
         return Marketplace(server.http_port, self.addon, self.password)
 
-    def provision(self, server, count, plan, name="logins"):
-        """Makes caches the way Heroku does and returns a file with a USER:PASSWORD a line, in order."""
+    def provision(self, server, count, plan, name="logins", outside=None):
+        """Makes caches the way Heroku does and returns a file with a USER:PASSWORD a line, in order. `outside` is the URL
+        of a played marketplace that gives tokens."""
         made = [None] * count
         lock, numbers, faults = threading.Lock(), iter(range(count)), []
 
@@ -105,7 +106,7 @@ class Home:
                 if number is None:
                     return
                 try:
-                    made[number] = heroku.provision(plan)
+                    made[number] = heroku.provision(plan, outside)
                 except (BenchError, OSError, http.client.HTTPException) as error:
                     faults.append(error)
 

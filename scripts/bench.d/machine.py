@@ -30,6 +30,17 @@ def rss_bytes(pid):
     return kib * 1024
 
 
+def open_sockets(pid):
+    """How many of a process's descriptors are sockets."""
+    folder, count = f"/proc/{pid}/fd", 0
+    for name in os.listdir(folder):
+        try:
+            count += os.readlink(f"{folder}/{name}").startswith("socket:")
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return count
+
+
 def cpu_ticks(pid):
     """What a process has used so far, in the kernel's ticks of most often 10 ms."""
     with open(f"/proc/{pid}/stat") as stat:

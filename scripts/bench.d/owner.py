@@ -64,3 +64,13 @@ class Owner:
         if status >= 400:
             raise BenchError(f"promoting answered {status}")
         return asked
+
+    def rotate_address(self):
+        """Gives the dashboard another long-lived address, and returns its path. The one before has ended."""
+        self._page()
+        status, headers, _ = self._call("POST", f"{self.path}/sso-secret/rotate", {"csrf": self.csrf})
+        if status >= 400:
+            raise BenchError(f"rotating the address answered {status}")
+        # The new address opens the session that the rotation has ended.
+        self._call("GET", headers["Location"])
+        return headers["Location"]

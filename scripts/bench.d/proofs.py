@@ -19,6 +19,7 @@ import tables
 from home import Home
 from login import SMALL_MIB
 from machine import BenchError
+from owner import Owner
 
 TITLE = "proofs: what the time of a refusal tells"
 ONCE = True
@@ -44,9 +45,12 @@ def cases(where, server):
     basic = lambda name, word: (server.http_port, b"\r\n\r\n", b"HTTP/1.1 401", basic_request(name, word))
     form = lambda cache, token: (server.http_port, b"\r\n\r\n", b"HTTP/1.1 403", sign_on(cache, token))
     text = lambda name, word: (server.login_port, b"\r\n", b"CLIENT_ERROR", text_login(name, word))
+    address = lambda path: (server.http_port, b"\r\n\r\n", b"HTTP/1.1 404", visit(path))
     sasl = lambda name, word: (server.login_port, b"Auth failure", b"\x81\x21", sasl_login(name, word))
     salted = lambda cache: hashlib.sha1(f"{cache}:{where.sso_salt}:{now()}".encode()).hexdigest()
     wrong = "0" * 40
+    owner = Owner(server.http_port, known["uuid"], where.sso_salt)
+    former, _ = owner.rotate_address(), owner.rotate_address()
     unknown = {"user": "000000", "cache": str(uuid.uuid4())}
     return {
         "Basic: user, password": (basic(other(user, 0), password), basic(user, other(password, 0))),
@@ -56,6 +60,8 @@ def cases(where, server):
         "sign-on: ended cache, wrong token": (form(ended["uuid"], wrong), form(known["uuid"], wrong)),
         "sign-on: first digit of the token, last digit": (
             form(known["uuid"], other(salted(known["uuid"]), 0)), form(known["uuid"], other(salted(known["uuid"]), -1))),
+        "dashboard address: never one, rotated away": (
+            address(f"/d/{secrets.token_urlsafe(32)}"), address(former)),
         "text login: unknown user, wrong password": (
             text(unknown["user"], WRONG_PASSWORD), text(known["USERNAME"], WRONG_PASSWORD)),
         "text login: first byte of the password, last byte": (
@@ -126,6 +132,10 @@ def sign_on(cache, token):
                                    "email": "bench@example.com", "user_id": secrets.token_hex(8), "app": "bench"})
     return (f"POST /heroku/sso HTTP/1.1\r\nHost: larder\r\nContent-Type: application/x-www-form-urlencoded\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+
+
+def visit(path):
+    return f"GET {path} HTTP/1.1\r\nHost: larder\r\n\r\n".encode()
 
 
 def text_login(user, password):

@@ -72,7 +72,8 @@ def answer(method, path, headers, body):
     if method == "PATCH" and path.endswith("/config"):
         config = json.loads(body)["config"]
         values = {entry["name"].rsplit("_", 1)[1]: entry["value"] for entry in config}
-        seen.append({"kind": "config", "cache": path.split("/")[2], "username": values.get("USERNAME"), "at": now})
+        seen.append({"kind": "config", "cache": path.split("/")[2], "username": values.get("USERNAME"),
+                     "password": values.get("PASSWORD"), "at": now})
         return 200, config
     if method == "POST" and path == "/logs":
         token = base64.b64decode(headers["authorization"].split()[1]).decode()

@@ -20,8 +20,9 @@ class Running:
     def __init__(self, command, port, patience, log, login_port=None, env=None, cwd=None, http_port=None):
         self.port, self.login_port, self.http_port = port, login_port or port, http_port
         self.log, self.patience = log, patience
+        self.environment = {**os.environ, **(env or {})}
         with open(log, "ab") as out:
-            self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=cwd, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, env=self.environment, cwd=cwd, stdout=out, stderr=out)
         _running.append(self)
         self.pid = self.process.pid
         self._wait_until_ready()
