@@ -17,6 +17,11 @@ use crate::store::{StoreError, Tx};
 const REACH_WAIT: Duration = Duration::from_secs(2);
 /// User names drawn before giving up. One in 16 million is taken per cache ever made, so a second draw is rare.
 const DRAWS_MAX: u32 = 16;
+/// Credentials that an owner may have a cache get within a day, removed ones included. A user name is given once: without a
+/// bound one who makes and removes them in a loop would have used up those of everybody within days. A team that replaces
+/// all credentials of the largest plan several times a day stays far below it.
+const A_DAY_MAX: u32 = 100;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Writes a new credential; `None` when the user name was ever used.
 pub(crate) async fn issue(
@@ -78,6 +83,7 @@ impl Access {
     /// A new secondary credential with all capabilities.
     pub async fn create(&self, owner: &Owner) -> Result<(Credential, Reach), AccessError> {
         let mut change = self.begin(owner).await?;
+        check_day(&mut change).await?;
         let credential = self.add(&mut change, Capabilities::ALL).await?;
         let username = credential.username.as_str();
         change.audit("credential.create", username).await?;
@@ -135,6 +141,7 @@ impl Access {
         if primary.username != *from {
             return Ok(primary.username);
         }
+        check_day(&mut change).await?;
         let credential = self.add(&mut change, primary.capabilities).await?;
         self.make_primary(&mut change, &credential).await?;
         let detail = format!("{from} by {}", credential.username);
@@ -204,7 +211,6 @@ impl Access {
                 credential: username.clone(),
                 write: capabilities.allows(Capabilities::WRITE),
                 flush: capabilities.allows(Capabilities::FLUSH),
-                api: capabilities.allows(Capabilities::API),
             })
             .await?;
         let detail = format!("{username} {capabilities:?}");
@@ -253,6 +259,24 @@ impl Access {
                 })
             }
         }
+    }
+}
+
+/// Whether the owner may have one more today. What the schedule and operators replace counts as well, but is not asked
+/// about: nobody causes it in a loop, and after a leak it must not wait for tomorrow.
+async fn check_day(change: &mut Change) -> Result<(), AccessError> {
+    let (cache, now) = (change.cache(), change.now);
+    let nth = change
+        .tx
+        .nth_newest_credential(cache, A_DAY_MAX, now.minus(DAY), now)
+        .await?;
+    match nth {
+        None => Ok(()),
+        Some(made_at) => Err(AccessError::TooManyCredentialsToday {
+            max: A_DAY_MAX,
+            // To the next whole second, as it is shown.
+            again_at: Timestamp::from_secs(made_at.plus(DAY).secs() + 1),
+        }),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `certificates`, `authority` | client certificates, and our CA that signs them |
 //! | `refused_calls` | whose proof did not hold: log and audit |
 //! | `flush` | emptying the cache |
+//! | `history` | how many events a timeline keeps |
 //! | `view` | what the dashboard shows |
 //!
 //! Every change locks the resource's row first, so changes of one cache come one after the other, and checks under
@@ -23,6 +24,7 @@ mod certificates;
 mod change;
 mod credentials;
 mod flush;
+mod history;
 mod owner;
 mod refused_calls;
 mod rotation;
@@ -115,6 +117,10 @@ pub enum AccessError {
     PrimaryStays,
     #[error("this plan allows {max} credentials")]
     TooManyCredentials { max: u32 },
+    #[error(
+        "a cache gets {max} credentials a day, removed ones included: the next from {again_at} on"
+    )]
+    TooManyCredentialsToday { max: u32, again_at: Timestamp },
     #[error("a credential may have {max} certificates")]
     TooManyCertificates { max: u32 },
     #[error("cannot make a certificate")]

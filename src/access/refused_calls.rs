@@ -2,7 +2,7 @@
 //!
 //! Whoever is refused does not wait for the database, and gets the same answer in the same time while it is away. So
 //! routes only note a refusal, and a loop writes it down: the first one of a source at once, what follows once a minute,
-//! with a count. Only so many sources are told apart. What could not be written stays here, as a count per source, until
+//! with a count. Only so many sources are told apart, and an IPv6 network is one of them. What could not be written stays here, as a count per source, until
 //! the database is back.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{Access, AccessError};
 use crate::domain::budget::{Budget, Verdict};
 use crate::domain::throttle::{Burst, Throttle};
-use crate::domain::{Actor, Identity, Marketplace, Timestamp};
+use crate::domain::{Actor, Identity, Marketplace, Timestamp, network_of};
 use crate::store::service::audit::AuditEntry;
 
 /// The least time between two reports of one source.
@@ -25,7 +25,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 const SOURCES_MAX: usize = 256;
 /// After so many refusals of one source within a window the answer says that it is to wait.
 const REFUSALS_MAX: u32 = 300;
-/// Addresses told apart among what waits for the database.
+/// Networks told apart among what waits for the database.
 const WAITING_MAX: usize = 1_024;
 
 /// A kind of call that asks for a proof.
@@ -39,10 +39,12 @@ pub enum RefusedCall {
     Webhook,
     /// A long-lived dashboard URL that is not, or no longer, one.
     Link,
-    /// A page or form of a cache, from a browser that is signed in to others only.
+    /// A page or form of a cache, from a browser that is signed in to others only, or whose cookie was never issued.
     Session,
     /// A form without its session's token, or from another site.
     Form,
+    /// A scrape of `/metrics` without its token.
+    Metrics,
 }
 
 /// Whose proof did not hold, as far as it can be told.
@@ -51,8 +53,8 @@ struct Source {
     call: RefusedCall,
     /// Where the call is one of a marketplace.
     marketplace: Option<Marketplace>,
-    /// `None` when it stands for more addresses than are told apart.
-    remote: Option<IpAddr>,
+    /// As [`network_of`] has it; `None` when it stands for more of them than are told apart.
+    network: Option<IpAddr>,
 }
 
 /// The refusals of this process that were not written down yet. Clones share them.
@@ -67,13 +69,16 @@ struct Shared {
 
 #[derive(Debug)]
 struct Kept {
-    sources: Throttle<Source, ()>,
+    /// With the address of the latest.
+    sources: Throttle<Source, Option<IpAddr>>,
     patience: Budget<Source>,
     /// Neither in the log nor in the audit.
     due: Tally,
     /// In the log, and not in the audit.
     unwritten: Tally,
 }
+
+type SourceBurst = Burst<Source, Option<IpAddr>>;
 
 /// Refusals by source, the oldest source first.
 #[derive(Debug, Default)]
@@ -82,6 +87,8 @@ struct Tally(Vec<Refused>);
 #[derive(Debug)]
 struct Refused {
     source: Source,
+    /// An address of the network.
+    remote: Option<IpAddr>,
     times: u64,
     /// When the first of them was told.
     at: Timestamp,
@@ -96,6 +103,7 @@ impl RefusedCall {
             RefusedCall::Link => "link",
             RefusedCall::Session => "session",
             RefusedCall::Form => "form",
+            RefusedCall::Metrics => "metrics",
         }
     }
 }
@@ -107,37 +115,41 @@ impl fmt::Display for RefusedCall {
 }
 
 impl Tally {
-    /// Counts them. Beyond [`WAITING_MAX`] addresses the oldest one is forgotten, and what it did is counted for all
-    /// addresses that are not told apart.
-    fn add(&mut self, source: Source, times: u64, at: Timestamp) {
-        if let Some(known) = self.0.iter_mut().find(|known| known.source == source) {
-            known.times = known.times.saturating_add(times);
+    /// Counts them. Beyond [`WAITING_MAX`] networks the oldest one is forgotten, and what it did is counted for all networks
+    /// that are not told apart.
+    fn add(&mut self, refused: Refused) {
+        let source = &refused.source;
+        if let Some(known) = self.0.iter_mut().find(|known| known.source == *source) {
+            known.times = known.times.saturating_add(refused.times);
             return;
         }
-        let is_address = |known: &Refused| known.source.remote.is_some();
-        if source.remote.is_some()
-            && self.0.iter().filter(|known| is_address(known)).count() >= WAITING_MAX
-            && let Some(oldest) = self.0.iter().position(is_address)
+        let has_network = |known: &Refused| known.source.network.is_some();
+        if has_network(&refused)
+            && self.0.iter().filter(|known| has_network(known)).count() >= WAITING_MAX
+            && let Some(oldest) = self.0.iter().position(has_network)
         {
-            let Refused { source, times, at } = self.0.remove(oldest);
-            let source = Source {
-                remote: None,
-                ..source
-            };
-            self.add(source, times, at);
+            let mut oldest = self.0.remove(oldest);
+            (oldest.source.network, oldest.remote) = (None, None);
+            self.add(oldest);
         }
-        self.0.push(Refused { source, times, at });
+        self.0.push(refused);
     }
 
-    fn add_bursts(&mut self, bursts: impl IntoIterator<Item = Burst<Source, ()>>, at: Timestamp) {
-        for Burst { key, times, .. } in bursts {
-            self.add(key, times, at);
+    fn add_bursts(&mut self, bursts: impl IntoIterator<Item = SourceBurst>, at: Timestamp) {
+        for Burst { key, times, latest } in bursts {
+            self.add(Refused {
+                // Many networks have no one address.
+                remote: key.network.and(latest),
+                source: key,
+                times,
+                at,
+            });
         }
     }
 
     fn append(&mut self, later: Tally) {
-        for Refused { source, times, at } in later.0 {
-            self.add(source, times, at);
+        for refused in later.0 {
+            self.add(refused);
         }
     }
 }
@@ -167,15 +179,16 @@ impl RefusedCalls {
         now: Timestamp,
     ) -> bool {
         metrics::counter!("larder_refused_calls_total", "call" => call.as_str()).increment(1);
-        let from = |remote| Source {
+        let from = |network| Source {
             call,
             marketplace,
-            remote,
+            network,
         };
+        let network = remote.map(network_of);
         let since = now.since(Timestamp::from_secs(0));
         let mut kept = self.0.kept.lock();
-        let patience = kept.patience.spend(from(remote), from(None), since);
-        let burst = kept.sources.note(from(remote), from(None), (), now);
+        let patience = kept.patience.spend(from(network), from(None), since);
+        let burst = kept.sources.note(from(network), from(None), remote, now);
         let is_new = burst.is_some();
         kept.due.add_bursts(burst, now);
         drop(kept);
@@ -200,11 +213,17 @@ impl RefusedCalls {
         };
         kept.due.add_bursts(bursts, now);
         let due = std::mem::take(&mut kept.due);
-        for Refused { source, times, .. } in &due.0 {
+        for Refused {
+            source,
+            remote,
+            times,
+            ..
+        } in &due.0
+        {
             tracing::warn!(
                 call = %source.call,
                 marketplace = source.marketplace.map(tracing::field::display),
-                remote = source.remote.map(tracing::field::display),
+                remote = remote.map(tracing::field::display),
                 refused = times,
                 window_secs = WINDOW.as_secs(),
                 "calls without a valid proof refused",
@@ -257,12 +276,18 @@ impl Access {
             return Ok(());
         }
         let mut tx = self.store.begin().await?;
-        for Refused { source, times, at } in &refusals.0 {
+        for Refused {
+            source,
+            remote,
+            times,
+            at,
+        } in &refusals.0
+        {
             let entry = AuditEntry {
                 cache: None,
                 actor: Actor {
                     identity: Identity::Unproven,
-                    remote: source.remote,
+                    remote: *remote,
                 },
                 action: format!("{}.refused", source.call),
                 detail: source
@@ -283,7 +308,7 @@ mod tests {
         Source {
             call,
             marketplace: None,
-            remote: Some(IpAddr::from(address.to_be_bytes())),
+            network: Some(IpAddr::from(address.to_be_bytes())),
         }
     }
 
@@ -295,7 +320,7 @@ mod tests {
         for minute in 0..60_u32 {
             let now = Timestamp::from_secs(1_800_000_000 + i64::from(minute) * 60);
             for number in 0..300 {
-                let from = source(RefusedCall::Api, minute * 300 + number).remote;
+                let from = source(RefusedCall::Api, minute * 300 + number).network;
                 refused.note(RefusedCall::Api, None, from, now);
                 refused.note(RefusedCall::SignOn, None, from, now);
                 noted += 2;
@@ -312,12 +337,32 @@ mod tests {
         );
     }
 
+    /// Whoever has one address of an IPv6 network has all of them, and would fill the table of sources with them.
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one_source() {
+        let refused = RefusedCalls::default();
+        let now = Timestamp::from_secs(1_800_000_000);
+        let mut is_beyond = false;
+        for host in 1..=1_000_u16 {
+            let from = Some([0x2001, 0xdb8, 0, 7, 0, 0, 0, host].into());
+            is_beyond = refused.note(RefusedCall::Link, None, from, now);
+        }
+        assert!(is_beyond, "it has used up its patience");
+        refused.log(now, true);
+        let Tally(waiting) = refused.take_unwritten();
+        let [told] = waiting.as_slice() else {
+            panic!("{waiting:?}");
+        };
+        let first: Option<IpAddr> = Some([0x2001_u16, 0xdb8, 0, 7, 0, 0, 0, 1].into());
+        assert_eq!((told.times, told.remote), (1_000, first));
+    }
+
     #[test]
     fn what_is_put_back_comes_before_what_was_noted_meanwhile() {
         let refused = RefusedCalls::default();
         let at = Timestamp::from_secs;
         let note = |address, now| {
-            let remote = source(RefusedCall::Link, address).remote;
+            let remote = source(RefusedCall::Link, address).network;
             refused.note(RefusedCall::Link, None, remote, at(now));
             refused.log(at(now), false);
         };

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Access, AccessError, BrowserSession, NewSession, Owner, SignedIn, SsoVisit};
-use crate::domain::secret::BearerSecret;
+use crate::domain::printable::{PERSON_CHARS_MAX, printable_if_any};
+use crate::domain::secret::{BearerSecret, digest_hex};
 use crate::domain::{Actor, CacheId, CameBy, Event, Identity, Marketplace, Timestamp};
 use crate::store::service::audit::AuditEntry;
 use crate::store::service::sessions::{NewSessionRow, OpenedBy, StoredSession};
@@ -20,6 +21,8 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 const PROOF_KEPT: Duration = Duration::from_secs(2 * 86_400);
 /// The clocks of two processes may differ by so much.
 const CLOCKS_APART: Duration = Duration::from_secs(300);
+/// The longest proof that is kept as it is.
+const PROOF_BYTES_MAX: usize = 256;
 /// Expired certificates stay in their owner's list so long, to be found there as the reason for a refusal.
 const EXPIRED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
@@ -61,41 +64,44 @@ impl Access {
         Ok(Some(session))
     }
 
-    /// Opens a session for a proven single sign-on, once per proof.
+    /// Opens a session for a proven single sign-on, once per proof. Person and app are shown only: an odd one refuses
+    /// nobody.
     pub async fn open_by_sso(
         &self,
         visit: SsoVisit,
         remote: Option<IpAddr>,
     ) -> Result<NewSession, AccessError> {
+        let proof = proof_key(&visit.proof_digest);
         let mut tx = self.store.begin().await?;
         let resource = match tx.lock_resource(visit.cache).await? {
             Some(resource) if resource.state.is_live() => resource,
             _ => return Err(AccessError::Gone),
         };
         let now = self.clock.now();
-        if !tx.use_proof(&visit.proof_digest, now).await? {
+        if !tx.use_proof(&proof, now).await? {
             return Err(AccessError::UsedProof);
         }
         let alone = |proof: &str| format!("{proof} alone");
-        match &visit.weaker_digest {
+        match visit.weaker_digest.as_deref().map(proof_key) {
             // Somebody else who came in the same second may have used the weaker proof up beside theirs. A login by the
             // weaker proof alone is one of this very form, cut short.
             Some(weaker) => {
-                if tx.is_proof_used(&alone(weaker)).await? {
+                if tx.is_proof_used(&alone(&weaker)).await? {
                     return Err(AccessError::UsedProof);
                 }
-                tx.use_proof(weaker, now).await?;
+                tx.use_proof(&weaker, now).await?;
             }
             None => {
-                tx.use_proof(&alone(&visit.proof_digest), now).await?;
+                tx.use_proof(&alone(&proof), now).await?;
             }
         }
+        let shown = |text: String| printable_if_any(&text, PERSON_CHARS_MAX);
         let visit = Visit {
             cache: visit.cache,
             marketplace: resource.marketplace,
             opened_by: OpenedBy::Sso,
-            person: visit.person,
-            context_app: visit.context_app,
+            person: visit.person.and_then(shown),
+            context_app: visit.context_app.and_then(shown),
             remote,
         };
         let session = self.open(&mut tx, visit).await?;
@@ -186,8 +192,8 @@ impl Access {
         Ok(found.map(|resource| resource.cache))
     }
 
-    /// Drops sessions, proofs and certificates that are over, and what timeline and audit have kept long enough. Call
-    /// it now and then.
+    /// Drops sessions, proofs and certificates that are over, and what timeline and audit have kept long enough, from the
+    /// database's files too. Call it now and then, behind what else deletes.
     pub async fn tidy(&self) -> Result<(), AccessError> {
         let now = self.clock.now();
         let mut tx = self.store.begin().await?;
@@ -198,7 +204,9 @@ impl Access {
         tx.prune_audit(now.minus(self.settings.audit_kept)).await?;
         tx.prune_history(now.minus(self.settings.events_kept))
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.drop_oldest_events().await?;
+        Ok(self.store.empty_wal().await?)
     }
 
     /// A session of a time that is still to come ends: the clock was set back, and nobody knows how old it is.
@@ -241,6 +249,14 @@ impl Access {
             cache: visit.cache,
         })
     }
+}
+
+/// A proof as it stands in the index of those that were used: PostgreSQL takes no NUL there, and no long text.
+fn proof_key(proof: &str) -> String {
+    if proof.len() <= PROOF_BYTES_MAX && !proof.contains(char::is_control) {
+        return proof.to_owned();
+    }
+    digest_hex(proof.as_bytes())
 }
 
 struct Visit {

@@ -2,23 +2,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::middleware::{self, Next};
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::descriptors::Descriptors;
 use super::metrics::Scrape;
+use crate::access::{RefusedCall, RefusedCalls};
 use crate::config::setting::About;
 use crate::config::{Config, settings};
+use crate::domain::Clock;
 use crate::domain::secret::same_secret;
 use crate::http::forwarded::{self, Proxies};
 use crate::http::server::{self, AtStop, Bounds};
@@ -52,26 +55,21 @@ pub(in crate::app) async fn open_http(
 pub(in crate::app) async fn open_metrics(
     config: &Config,
     scrape: Scrape,
+    refused: RefusedCalls,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Result<()> {
+    let clock = Arc::clone(&scrape.clock);
     let text = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     let answer = async move || (text, scrape.text().await);
     let mut router = Router::new().route("/metrics", get(answer));
     if let Some(token) = config.metrics_token.clone() {
-        router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
-            let token = token.clone();
-            async move {
-                match bearer(&request).is_some_and(|shown| {
-                    same_secret(shown.as_bytes(), token.expose_secret().as_bytes())
-                }) {
-                    true => next.run(request).await,
-                    false => {
-                        (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
-                    }
-                }
-            }
-        }));
+        let guard = MetricsGuard {
+            token,
+            refused,
+            clock,
+        };
+        router = router.layer(middleware::from_fn_with_state(guard, check_token));
     }
     let listener = listen(&settings::METRICS_ADDR.about, config.metrics_addr).await?;
     tasks.spawn(server::serve(
@@ -84,9 +82,32 @@ pub(in crate::app) async fn open_metrics(
     Ok(())
 }
 
+/// Who may scrape, and where it is noted who may not.
+#[derive(Clone)]
+struct MetricsGuard {
+    token: SecretString,
+    refused: RefusedCalls,
+    clock: Arc<dyn Clock>,
+}
+
+async fn check_token(State(guard): State<MetricsGuard>, request: Request, next: Next) -> Response {
+    let token = guard.token.expose_secret().as_bytes();
+    if bearer(&request).is_some_and(|shown| same_secret(shown.as_bytes(), token)) {
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let remote = peer.map(|ConnectInfo(peer)| peer.ip());
+    let now = guard.clock.now();
+    guard.refused.note(RefusedCall::Metrics, None, remote, now);
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
+}
+
+/// The token that was shown. The scheme's name has no case (RFC 9110, 11.1).
 fn bearer(request: &Request) -> Option<&str> {
     let shown = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    shown.strip_prefix("Bearer ")
+    let (scheme, token) = shown.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim_start_matches(' '))
 }
 
 /// Takes an address that a setting names.

@@ -9,6 +9,7 @@ use crate::access::Access;
 pub use crate::access::{AccessError, FlushResult, Replaced};
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::domain::printable::in_a_line;
 use crate::domain::{AbilityTable, Actor, CacheId, Clock, Identity, Resource, Timestamp};
 use crate::marketplace::{Registry, registry};
 use crate::outbox::ports::ability_table;
@@ -38,7 +39,7 @@ fn described(resource: &Resource) -> String {
         external_id,
         ..
     } = resource;
-    format!("{cache} ({name}, {external_id})")
+    format!("{cache} ({}, {external_id})", in_a_line(name))
 }
 
 /// An operator at the database.
@@ -117,7 +118,6 @@ impl Operator {
         let owner = self.access.for_operator(cache).await?;
         self.access.replace_older(&owner, before).await
     }
-    }
 
     /// Ends the access token of a cache, if it was obtained before `before`, and asks for the call that renews it. False
     /// when it has no such token.
@@ -149,6 +149,7 @@ impl Operator {
             Err(AccessError::Gone) => Ok(false),
             Err(error) => Err(error),
         }
+    }
 
     /// Orders a flush and waits so long for the nodes to report it done.
     pub async fn flush(

@@ -95,6 +95,7 @@ impl Service {
         outbox.spawn(async move { attempts.run(stop).await });
         background.spawn(rotate(access.clone(), stop_background.clone()));
         background.spawn(maintain_nodes(cluster.clone(), stop_background.clone()));
+        let refused_calls = access.refused_calls().clone();
         let refused = record_refused_calls(access.clone(), stop_background.clone());
         background.spawn(refused);
         background.spawn(tidy(cluster, access, provisioning, stop_background.clone()));
@@ -105,7 +106,7 @@ impl Service {
             clock,
             engine: Some((engine.clone(), config.memcached.memory_bytes)),
         };
-        open_metrics(config, scrape, &stop_http, &http).await?;
+        open_metrics(config, scrape, refused_calls, &stop_http, &http).await?;
         open_http(config, router, &stop_http, &http).await?;
         Ok(Service {
             store,

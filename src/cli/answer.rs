@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::table::Table;
+use crate::domain::printable::in_a_line;
 
 /// Filled by a command and printed once it has ended well.
 #[derive(Default)]
@@ -23,7 +24,8 @@ impl Answer {
 
     /// A sentence about what was done or found.
     pub(super) fn say(&mut self, sentence: impl Into<String>) {
-        let sentence = sentence.into();
+        let sentence: String = sentence.into();
+        let sentence = in_a_line(&sentence);
         self.text += &sentence;
         self.text.push('\n');
         self.messages.push(sentence);
@@ -36,7 +38,9 @@ impl Answer {
 
     /// What somebody should see to.
     pub(super) fn remarks(&mut self, remarks: impl IntoIterator<Item = String>) {
-        self.remarks.extend(remarks);
+        let remarks = remarks.into_iter();
+        self.remarks
+            .extend(remarks.map(|remark| in_a_line(&remark)));
     }
 
     pub(super) fn is_empty(&self) -> bool {

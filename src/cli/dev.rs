@@ -7,9 +7,9 @@ use anyhow::Context as _;
 
 use super::settings::SettingFlags;
 use super::signals::Signals;
-use super::{begin, dev_tls, keys, runtime};
+use super::{begin, dev_tls, keys, output, runtime};
 use crate::app::{self, FolderClaim, Service};
-use crate::config::{Config, Environment, settings};
+use crate::config::{Config, Environment, Listens, Tls, settings};
 use crate::marketplace::heroku;
 use crate::sandbox::{Addon, Manifest, ProvisionOptions, Sandbox, SandboxSettings};
 use crate::store::Schema;
@@ -24,14 +24,14 @@ pub(super) fn dev(
     command: Option<String>,
 ) -> anyhow::Result<()> {
     let mut layers = Environment::of_process(flags.0, file.as_deref())?;
-    // A mistake in one of the three is reported below, with all others.
+    layers.listens = Listens::ServiceAndSandbox;
+    // A mistake in it is reported below, with all others.
     let data_dir = layers.peek(&settings::DATA_DIR).unwrap_or_default();
-    let memcached = layers.peek(&settings::MEMCACHED_ADDR);
     // Before anything is made in it: of two first starts one would go on with keys that the other has replaced.
     let folder = FolderClaim::take(&data_dir, "larder dev")?;
     layers.dev = keys::read_or_make(&data_dir)?;
     layers.dev.extend(defaults(&layers));
-    layers.dev.extend(dev_tls::defaults(&data_dir, memcached)?);
+    layers.dev.extend(dev_tls::defaults(&data_dir, &layers)?);
     let config = Config::read(layers)?;
     begin(&config)?;
     runtime()?.block_on(run(folder, config, command))
@@ -92,7 +92,10 @@ async fn run(folder: FolderClaim, config: Config, command: Option<String>) -> an
         .context("the sandbox did not start")?;
     let cache = first_cache(&sandbox).await?;
     let cache = in_force(&config, &service, &sandbox, cache).await?;
-    print_welcome(&config, &sandbox, &cache);
+    // Whoever has read enough of it, or has a full disk, has a service all the same.
+    if let Err(error) = output::try_out(&welcome(&config, &sandbox, &cache)) {
+        tracing::warn!(%error, "cannot write to standard output; the service runs without it");
+    }
     signals.wait(|| service.reload_tls()).await;
     sandbox.stop().await;
     service.stop().await;
@@ -162,7 +165,8 @@ async fn in_force(
     Ok(now.unwrap_or(cache))
 }
 
-fn print_welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) {
+/// Where to look, a ready cache's variables, and a line to paste.
+fn welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) -> String {
     let names = config.manifest.variables();
     let value = |name: &str| cache.config.get(name).cloned().unwrap_or_default();
     let (servers, username, password) = (
@@ -170,35 +174,48 @@ fn print_welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) {
         value(&names.username),
         value(&names.password),
     );
-    println!();
-    println!(
-        "  Larder is running. Ctrl-C stops it; its state stays in {}.",
-        config.data_dir.display()
-    );
-    println!();
-    println!(
-        "  Sandbox console   {}/   provision, open dashboards, watch config vars and logs",
-        sandbox.url()
-    );
-    println!("  Service           {}/", config.public_url);
-    println!("  Metrics           http://{}/metrics", config.metrics_addr);
-    if let Some(tls) = &config.memcached.tls {
-        println!(
-            "  memcached by TLS  {}:{}   trust {} to connect",
-            config.memcached.proxy_hostname,
-            tls.addr.port(),
-            tls.certificate.display()
-        );
-    }
-    println!();
-    println!("  A cache is ready:");
-    for (name, value) in &cache.config {
-        println!("    {name}={value}");
-    }
-    println!();
-    println!("  Try it (bash; nothing to install):");
-    println!("    {}", paste_line(&servers, &username, &password));
-    println!();
+    let variables = cache.config.iter();
+    let variables: String = variables
+        .map(|(name, value)| format!("    {name}={value}\n"))
+        .collect();
+    format!(
+        "
+  Larder is running. Ctrl-C stops it; its state stays in {data_dir}.
+
+  Sandbox console   {sandbox}/   provision, open dashboards, watch config vars and logs
+  Service           {service}/
+  Metrics           http://{metrics}/metrics
+{tls}
+  A cache is ready:
+{variables}
+  Try it (bash; nothing to install):
+    {line}
+
+",
+        data_dir = config.data_dir.display(),
+        sandbox = sandbox.url(),
+        service = config.public_url,
+        metrics = config.metrics_addr,
+        tls = config
+            .memcached
+            .tls
+            .as_ref()
+            .map_or_else(String::new, |tls| tls_line(config, tls)),
+        line = paste_line(&servers, &username, &password),
+    )
+}
+
+/// What clients must trust is named as in the dashboard's samples.
+fn tls_line(config: &Config, tls: &Tls) -> String {
+    let (host, port) = (&config.memcached.proxy_hostname, tls.addr.port());
+    let trust = tls
+        .ca
+        .as_ref()
+        .map(|file| format!("   trust {file} to connect"));
+    format!(
+        "  memcached by TLS  {host}:{port}{}\n",
+        trust.unwrap_or_default()
+    )
 }
 
 /// Log in, set, get and quit over a plain bash socket.

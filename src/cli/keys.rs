@@ -9,20 +9,20 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::DEV_KEYS;
 use crate::domain::secret::{hex_lower, random_bytes};
 
-const FILE: &str = "dev-keys.toml";
 const NOTICE: &str = "# Made by `larder dev` for this directory. Losing the master key loses every secret in the database.\n";
 
 /// The keys that an earlier `larder dev` made in this data directory, if any.
 pub(super) fn made_before(data_dir: &Path) -> anyhow::Result<Option<Vec<(String, String)>>> {
-    let exist = data_dir.join(FILE).exists();
+    let exist = data_dir.join(DEV_KEYS).exists();
     exist.then(|| read_or_make(data_dir)).transpose()
 }
 
 /// Reads the keys of this data directory, making them first where there are none.
 pub(super) fn read_or_make(data_dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let path = data_dir.join(FILE);
+    let path = data_dir.join(DEV_KEYS);
     if !path.exists() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(first.len(), 4);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&data_dir), 0o700);
-        assert_eq!(mode(&data_dir.join(FILE)), 0o600);
+        assert_eq!(mode(&data_dir.join(DEV_KEYS)), 0o600);
     }
 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::forbid_dumps;
 use super::settings::SettingFlags;
 use crate::config::{BASE_PATH, Config, Environment, Manifest, SSO_PATH};
 use crate::domain::secret::{hex_lower, random_bytes};
@@ -23,6 +24,7 @@ This text holds secrets: push it, and keep it where the service reads it and now
 
 pub(super) fn print(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
+    forbid_dumps(&layers);
     // Before the first push there are no secrets yet, and none of them is looked at.
     let key = STANDARD.encode([0; 32]);
     layers.dev.push(("LARDER_MASTER_KEY".to_owned(), key));
@@ -36,10 +38,11 @@ pub(super) fn print(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Re
     Ok(())
 }
 
-/// For commands that take no call of Heroku's: they need not know what such a call must show.
+/// For commands that take no call of Heroku's: they need not know what such a call must show. Over what is set, which may
+/// be the placeholder that is to be replaced.
 pub(super) fn leave_secrets_unset(layers: &mut Environment) {
     for name in ["LARDER_HEROKU_PASSWORD", "LARDER_HEROKU_SSO_SALT"] {
-        layers.dev.push((name.to_owned(), "unset".to_owned()));
+        layers.flags.push((name.to_owned(), "unset".to_owned()));
     }
 }
 

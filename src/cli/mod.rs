@@ -5,6 +5,7 @@ mod output;
 
 mod admin;
 mod answer;
+mod check_config;
 mod dev;
 mod dev_tls;
 mod keys;
@@ -17,17 +18,18 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use answer::Answer;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use role::Role;
 use settings::SettingFlags;
 use signals::Signals;
-use table::Table;
 use tokio::runtime::Runtime;
 
 use crate::app::roles::worker::Worker;
-use crate::app::{self, Service, descriptors, dumps};
-use crate::config::{self, Config, Effective, Environment, Mistakes, Origin};
+use crate::app::{self, Service, dumps};
+use crate::config::{self, Config, Environment, Listens, Mistakes};
+use crate::domain::printable::in_a_line;
 use crate::store::Schema;
 use crate::telemetry;
 
@@ -73,11 +75,17 @@ enum CliCommand {
     },
     /// Bring the database schema up to date.
     Migrate {
+        /// Answer in JSON, for programs.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         settings: SettingFlags,
     },
     /// Read the configuration and report every mistake in it.
     CheckConfig {
+        /// Answer in JSON, for programs.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -104,10 +112,12 @@ pub fn run() -> ExitCode {
             print_config: true,
             settings,
             ..
-        } => print_config(settings, cli.config),
+        } => check_config::print_config(settings, cli.config),
         CliCommand::Serve { role, settings, .. } => serve(role, settings, cli.config),
-        CliCommand::Migrate { settings } => migrate(settings, cli.config),
-        CliCommand::CheckConfig { settings } => check_config(settings, cli.config),
+        CliCommand::Migrate { json, settings } => migrate(settings, cli.config, json),
+        CliCommand::CheckConfig { json, settings } => {
+            check_config::check_config(settings, cli.config, json)
+        }
         CliCommand::Admin {
             command,
             json,
@@ -117,10 +127,13 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match error.downcast_ref::<Mistakes>() {
-                Some(mistakes) => eprint!("larder: {mistakes}"),
-                None => eprintln!("larder: {error:#}"),
-            }
+            let told = match error.downcast_ref::<Mistakes>() {
+                Some(mistakes) => mistakes.to_string(),
+                None => format!("{error:#}"),
+            };
+            // What others have named stands in them.
+            let lines: Vec<String> = told.lines().map(in_a_line).collect();
+            eprintln!("larder: {}", lines.join("\n"));
             ExitCode::FAILURE
         }
     }
@@ -128,7 +141,9 @@ pub fn run() -> ExitCode {
 
 fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
     role.check()?;
-    let config = read_config(settings, file)?;
+    let mut layers = Environment::of_process(settings.0, file.as_deref())?;
+    layers.listens = role.listens();
+    let config = Config::read(layers)?;
     begin(&config)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
@@ -151,75 +166,18 @@ fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::R
     })
 }
 
-fn migrate(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+fn migrate(settings: SettingFlags, file: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
+    layers.listens = Listens::Nothing;
+    dev::join(&mut layers)?;
     manifest::leave_secrets_unset(&mut layers);
     let config = Config::read(layers)?;
     begin(&config)?;
     runtime()?.block_on(app::migrate(&config))?;
-    println!("The database schema is up to date.");
+    let mut answer = Answer::default();
+    answer.say("The database schema is up to date.");
+    answer.print(json);
     Ok(())
-}
-
-fn check_config(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let layers = Environment::of_process(settings.0, file.as_deref())?;
-    let secrets_in = Effective::all(&layers)
-        .iter()
-        .any(|setting| setting.secret && setting.origin == Origin::File)
-        .then(|| file.unwrap_or_else(|| "larder.toml".into()));
-    let config = Config::read(layers)?;
-    println!("The configuration is sound.");
-    println!("  public address   {}", config.public_url);
-    println!("  http             {}", config.http_addr);
-    println!("  metrics          {}", config.metrics_addr);
-    println!(
-        "  memcached        {} (announced as {}:{})",
-        config.memcached.addr, config.memcached.proxy_hostname, config.memcached.proxy_port
-    );
-    println!(
-        "  plans            {}",
-        config
-            .plans
-            .iter()
-            .map(|plan| plan.slug.as_str())
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
-    for warning in &config.warnings {
-        println!("warning: {warning}");
-    }
-    let regions = match runtime()?.block_on(app::regions_served(&config)) {
-        Ok(regions) => regions,
-        Err(error) => {
-            println!("advice: the database cannot be opened: {error}");
-            Vec::new()
-        }
-    };
-    let advice = config::advice(&config, secrets_in.as_deref(), &regions);
-    for advice in advice.into_iter().chain(descriptors::advice(&config)) {
-        println!("advice: {advice}");
-    }
-    Ok(())
-}
-
-/// Prints what is in force also when there are mistakes, which then follow: it helps to find them.
-fn print_config(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let layers = Environment::of_process(settings.0, file.as_deref())?;
-    let mut table = Table::new(&["SETTING", "VALUE", "SOURCE"]);
-    for setting in Effective::all(&layers) {
-        table.row([
-            setting.name.to_owned(),
-            setting.value,
-            setting.origin.to_string(),
-        ]);
-    }
-    print!("{table}");
-    Config::read(layers)?;
-    Ok(())
-}
-
-fn read_config(settings: SettingFlags, file: Option<PathBuf>) -> Result<Config, Mistakes> {
-    Config::read(Environment::of_process(settings.0, file.as_deref())?)
 }
 
 /// Starts the logs, and sees to it that no core dump shows the secrets that this process is about to hold.
@@ -231,6 +189,14 @@ fn begin(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "core dumps cannot be switched off");
     }
     Ok(())
+}
+
+/// The same for a command without a log, as soon as its settings are there.
+fn forbid_dumps(layers: &Environment) {
+    let are_allowed = layers.peek(&config::settings::ALLOW_DUMPS) == Some(true);
+    if !are_allowed && let Err(error) = dumps::forbid() {
+        eprintln!("larder: core dumps cannot be switched off: {error}");
+    }
 }
 
 /// The control plane's runtime; the engine has threads of its own.

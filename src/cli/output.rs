@@ -23,9 +23,7 @@ macro_rules! eprintln {
 /// Prints, or ends the program: what a command has to say is what it was called for. A reader that has had enough is no
 /// failure, a full disk is.
 pub(super) fn out(text: Arguments<'_>) {
-    let mut stdout = io::stdout().lock();
-    // Flushed each time, as the end of the program would swallow the error.
-    let Err(error) = stdout.write_fmt(text).and_then(|()| stdout.flush()) else {
+    let Err(error) = write(text) else {
         return;
     };
     if error.kind() == io::ErrorKind::BrokenPipe {
@@ -35,6 +33,18 @@ pub(super) fn out(text: Arguments<'_>) {
         "larder: cannot write to standard output: {error}\n"
     ));
     process::exit(1);
+}
+
+/// Prints what a service says beside its work. It is no reason to end it that this cannot be written.
+pub(super) fn try_out(text: &str) -> io::Result<()> {
+    write(format_args!("{text}"))
+}
+
+/// Flushed each time, as the end of the program would swallow the error.
+fn write(text: Arguments<'_>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_fmt(text)?;
+    stdout.flush()
 }
 
 /// Prints if that is possible; there is nobody left to tell that it is not.

@@ -3,6 +3,8 @@
 use anyhow::bail;
 use clap::ValueEnum;
 
+use crate::config::Listens;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Role {
     /// Both planes in one process.
@@ -19,6 +21,14 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// What a process of this role listens with.
+    pub(super) fn listens(self) -> Listens {
+        match self {
+            Role::Worker => Listens::MetricsOnly,
+            Role::All | Role::Control | Role::Node | Role::Monitor => Listens::Service,
+        }
+    }
+
     /// Refuses what this version cannot do, and says what is missing.
     pub(super) fn check(self) -> anyhow::Result<()> {
         match self {

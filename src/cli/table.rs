@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::domain::printable::in_a_line;
+
 /// Rows under headings, each column as wide as its widest cell.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -41,10 +43,10 @@ impl Table {
         rows.map(object).collect()
     }
 
-    /// Control characters of customers' names stay out of the operator's terminal.
+    /// What could steer the operator's terminal stays out of it: customers' names stand in cells.
     pub(super) fn row<const CELLS: usize>(&mut self, cells: [String; CELLS]) {
-        let printable = |text: String| text.replace(char::is_control, "?");
-        self.rows.push(cells.into_iter().map(printable).collect());
+        let cells = cells.iter().map(|cell| in_a_line(cell));
+        self.rows.push(cells.collect());
     }
 
     /// Rows without the headings.
@@ -83,5 +85,8 @@ mod tests {
         assert_eq!(table.len(), 1);
         let json = table.with_numbers(&["LONG"]).to_json();
         assert_eq!(json, serde_json::json!([{"a": "wide?", "long": "x"}]));
+        let mut sly = Table::new(&["A"]);
+        sly.row(["a\u{85}b\u{9b}31mc\u{2028}d\u{202e}e".to_owned()]);
+        assert_eq!(sly.to_string(), "A\na?b?31mc?d?e\n");
     }
 }

@@ -33,4 +33,4 @@ pub use figures::{CacheFigures, FiguresSource};
 pub use link::local::LocalLink;
 pub use link::{ControlLink, LinkError};
 pub use node::event_buffer::EventBuffer;
-pub use node::{DataPlane, JoinError, NodeAgent, NodeSettings};
+pub use node::{DataPlane, JoinError, NodeAgent, NodeSettings, folder_id};

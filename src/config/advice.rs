@@ -1,15 +1,14 @@
 //! What a sound configuration will not do as its operator means it. Each sentence ends with what to change.
 
-use std::fs;
 use std::net::ToSocketAddrs as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Config, sections};
+use super::{Config, exposed_files, sections};
 use crate::domain::region;
 use crate::http::outbound::Url;
+use crate::store;
 
 /// A secret that is shorter can be guessed by trying.
 const SECRET_CHARS_MIN: usize = 16;
@@ -22,8 +21,9 @@ pub fn advice(config: &Config, secrets_in: Option<&Path>, regions: &[String]) ->
     advice.extend(unserved_regions(config, regions));
     advice.extend(reach(config));
     advice.extend(memcached_reach(config));
+    advice.extend(database_reach(config));
     advice.extend(secrets(config));
-    advice.extend(files(config, secrets_in));
+    advice.extend(exposed_files::advice(config, secrets_in));
     advice
 }
 
@@ -45,8 +45,35 @@ fn reach(config: &Config) -> Vec<String> {
                  requests on to it, or set LARDER_HTTP_ADDR"
             ));
         }
+        advice.extend(proxy(config));
     }
     advice
+}
+
+/// Larder speaks no TLS over HTTP: before an https address there is a proxy, and before an http address there is none.
+fn proxy(config: &Config) -> Option<String> {
+    let url = &config.public_url;
+    if !url.is_https() {
+        return Some(format!(
+            "{url} has no TLS, so sign-ons, cookies and passwords travel in plain text: put a proxy before it that ends \
+             TLS, and set LARDER_PUBLIC_URL to its https address"
+        ));
+    }
+    config.trusted_proxies.is_empty().then(|| {
+        format!(
+            "a proxy ends the TLS of {url}, and LARDER_TRUSTED_PROXIES is not set, so audit, log and bounds have the \
+             proxy's address for everybody: set it to that address, such as 127.0.0.1"
+        )
+    })
+}
+
+/// Whether what is read and written stays between the database and us.
+fn database_reach(config: &Config) -> Option<String> {
+    let host = store::plain_text_host(&config.database_url)?;
+    Some(format!(
+        "PostgreSQL is on {host}, and LARDER_DATABASE_URL does not insist on TLS, so names, addresses and its password may \
+         travel in plain text: add sslmode=verify-full to it (with sslrootcert=FILE), or at least sslmode=require"
+    ))
 }
 
 /// Whether apps reach the caches by the name that their config vars hold, without showing their passwords to others.
@@ -83,12 +110,20 @@ fn memcached_reach(config: &Config) -> Vec<String> {
             addr.port()
         ));
     }
-    if memcached.tls.is_none() {
-        advice.push(
+    match &memcached.tls {
+        None => advice.push(
             "memcached has no TLS, so passwords and values travel in plain text: set LARDER_MEMCACHED_TLS_ADDR, \
              LARDER_TLS_CERT and LARDER_TLS_KEY"
                 .to_owned(),
-        );
+        ),
+        Some(tls) if tls.addr.ip().is_loopback() => {
+            let (addr, port) = (tls.addr, tls.addr.port());
+            advice.push(format!(
+                "memcached takes TLS on {addr}, which only this machine reaches, and the dashboard names {name}:{port}: \
+                 set LARDER_MEMCACHED_TLS_ADDR to an address that apps reach, such as 0.0.0.0:{port}"
+            ));
+        }
+        Some(_) => {}
     }
     advice
 }
@@ -126,16 +161,34 @@ fn secrets(config: &Config) -> Vec<String> {
             "{name} is shorter than {SECRET_CHARS_MIN} characters and can be guessed: make one with `openssl rand -hex 16`"
         ));
     }
+    for (name, _) in [
+        ("LARDER_HEROKU_PASSWORD_PREVIOUS", &heroku.password_previous),
+        ("LARDER_HEROKU_SSO_SALT_PREVIOUS", &heroku.sso_salt_previous),
+    ]
+    .into_iter()
+    .filter(|(_, secret)| secret.as_ref().is_some_and(short))
+    {
+        advice.push(format!(
+            "{name} is shorter than {SECRET_CHARS_MIN} characters and can be guessed: take it out as soon as Heroku has the \
+             new one"
+        ));
+    }
     advice
 }
 
 /// Regions that the manifest sells and no node is in.
 fn unserved_regions(config: &Config, others: &[String]) -> Option<String> {
     let mut served: Vec<&str> = others.iter().map(String::as_str).collect();
-    served.push(&config.region);
+    // Where nobody has chosen a region there may be no node, as on a machine that runs workers.
+    if config.region_is_given || others.is_empty() {
+        served.push(&config.region);
+    }
     served.sort_unstable();
     served.dedup();
-    let is_unserved = |region: &&String| !served.iter().any(|place| region::is_in(place, region));
+    // `*` is a rule of the manifest, and no region.
+    let is_unserved = |region: &&String| {
+        *region != "*" && !served.iter().any(|place| region::is_in(place, region))
+    };
     let listed = &config.product.regions;
     let unserved: Vec<&str> = listed
         .iter()
@@ -153,40 +206,10 @@ fn unserved_regions(config: &Config, others: &[String]) -> Option<String> {
     (!unserved.is_empty()).then(|| {
         format!(
             "the manifest sells caches in {sold}, where no node is (nodes are in {served}), so an order from there {happens}: \
-             take it out of the manifest, or start a node with that LARDER_REGION{or_else}"
+             take it out of the manifest, or start a node with that LARDER_REGION, in a LARDER_CLUSTER of its \
+             own{or_else}"
         )
     })
-}
-
-/// Files and folders that others on this machine may read or write.
-fn files(config: &Config, secrets_in: Option<&Path>) -> Vec<String> {
-    let mut paths = vec![config.data_dir.clone()];
-    let url = config.database_url.expose_secret();
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.trim_start_matches("//");
-        let path = path.split('?').next().unwrap_or(path);
-        paths.extend(["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{path}{end}"))));
-    }
-    paths.extend(config.master_key_file.clone());
-    paths.extend(config.memcached.tls.as_ref().map(|tls| tls.key.clone()));
-    paths.extend(secrets_in.map(Path::to_owned));
-    paths.iter().filter_map(|path| exposed(path)).collect()
-}
-
-/// What others may do with a path, if anything. A file in a folder that is closed to them is out of their reach.
-fn exposed(path: &Path) -> Option<String> {
-    let others = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o077);
-    let open = others(path)?;
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let reached = others(folder.unwrap_or(Path::new("."))).is_none_or(|open| open & 0o011 != 0);
-    let may = match (open & 0o044 != 0, open & 0o022 != 0) {
-        (false, false) => return None,
-        (true, false) => "read",
-        (false, true) => "write",
-        (true, true) => "read and write",
-    };
-    let path = path.display();
-    reached.then(|| format!("others on this machine may {may} {path}: `chmod go= {path}`"))
 }
 
 /// The host of a URL, without brackets.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use super::addresses::Listens;
 use super::plans::PlanRow;
 use super::setting::Setting;
 use super::settings::find;
@@ -36,6 +37,8 @@ pub struct Environment {
     pub file: Option<String>,
     /// What `larder dev` assumes where nothing else is said.
     pub dev: Vec<(String, String)>,
+    /// What the command listens with.
+    pub listens: Listens,
 }
 
 impl Environment {
@@ -58,6 +61,7 @@ impl Environment {
             environment,
             file: text,
             dev: Vec::new(),
+            listens: Listens::default(),
         })
     }
 

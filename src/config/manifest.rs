@@ -3,6 +3,8 @@
 //! Shape and rules: Heroku's "Add-on Manifest" article. The secrets in the committed file are placeholders; the
 //! real ones come from the environment.
 
+use std::path::PathBuf;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -35,6 +37,12 @@ pub struct Manifest {
     /// The text it was read from: what the sandbox, as the marketplace, was given.
     #[serde(skip)]
     pub text: String,
+    /// The file it was read from; `None` for the one that the program was built with.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+    /// Those of its secrets that had blanks or a line end around them.
+    #[serde(skip)]
+    trimmed: Vec<String>,
 }
 
 /// Its `api` member: secrets, variables, regions and addresses.
@@ -66,6 +74,7 @@ impl Manifest {
         let mut manifest: Manifest =
             serde_json::from_str(text).map_err(|error| vec![error.to_string()])?;
         text.clone_into(&mut manifest.text);
+        manifest.trimmed = manifest.api.trim_secrets();
         let faults = manifest.faults();
         if faults.is_empty() {
             Ok(manifest)
@@ -87,6 +96,19 @@ impl Manifest {
 
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    /// Whether it holds a secret that opens something, and not only placeholders.
+    pub(super) fn holds_secrets(&self) -> bool {
+        !is_placeholder(&self.api.password) || !is_placeholder(&self.api.sso_salt)
+    }
+
+    /// What was left out of its secrets, for who wonders why one does not fit.
+    pub(super) fn trimmed(&self) -> Vec<String> {
+        let told = self.trimmed.iter().map(|name| {
+            format!("api.{name} (manifest) has a line end or blanks around it, which are left out")
+        });
+        told.collect()
     }
 
     fn faults(&self) -> Vec<String> {
@@ -130,6 +152,22 @@ impl Manifest {
 }
 
 impl ManifestApi {
+    /// Leaves out what stands around its secrets, as with those that are settings. Answers which had something.
+    fn trim_secrets(&mut self) -> Vec<String> {
+        let mut trimmed = Vec::new();
+        for (name, secret) in [
+            ("password", &mut self.password),
+            ("sso_salt", &mut self.sso_salt),
+        ] {
+            let kept = secret.expose_secret().trim().to_owned();
+            if kept.len() < secret.expose_secret().len() {
+                *secret = kept.into();
+                trimmed.push(name.to_owned());
+            }
+        }
+        trimmed
+    }
+
     /// What the partner portal refuses, and URLs that would not reach our routes.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

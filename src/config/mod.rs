@@ -7,14 +7,18 @@
 //! | `parse` | the parsers |
 //! | `environment`, `source` | the layers, and which of them a value comes from |
 //! | `sections` | what must hold between settings |
+//! | `addresses` | of that, no two listeners at one address |
 //! | `effective`, `advice` | what an operator is told: the values in force, and what will not work as meant |
+//! | `exposed_files` | of that, files that others on the machine reach |
 //! | `manifest`, `plans` | the two documents that settings name |
 //!
 //! Seen by `app`, `cli` and the marketplaces, which read their own settings. Nothing else in the tree reads the environment.
 
+mod addresses;
 mod advice;
 mod effective;
 mod environment;
+mod exposed_files;
 mod machine;
 mod manifest;
 mod parse;
@@ -31,6 +35,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use source::Source;
 
+pub use addresses::Listens;
 pub use advice::advice;
 pub use effective::Effective;
 pub use environment::{Environment, Mistakes};
@@ -41,6 +46,9 @@ use crate::domain::{ClusterName, ConfigVarNames, HostPattern, Network, Plans, Pr
 use crate::store::db::seal::MasterKey;
 use crate::telemetry::LogFormat;
 use crate::web::PublicUrl;
+
+/// Where `larder dev` keeps the keys that it makes, in the data directory.
+pub const DEV_KEYS: &str = "dev-keys.toml";
 
 /// Everything the program was told, parsed.
 #[derive(Debug)]
@@ -62,6 +70,8 @@ pub struct Config {
     pub memcached: Memcached,
     pub cluster: ClusterName,
     pub region: String,
+    /// Whether somebody has set it.
+    pub region_is_given: bool,
     /// Whether a cache is refused whose region has no node.
     pub region_strict: bool,
     /// What is sold here.
@@ -168,6 +178,7 @@ impl Config {
     pub fn read(layers: Environment) -> Result<Config, Mistakes> {
         let mut warnings = environment::unknown_variables(&layers.environment);
         let (mut source, plan_rows) = layers.layered();
+        addresses::check(&mut source, layers.listens);
         warnings.extend(source.trimmed());
         match build(&mut source, plan_rows, warnings) {
             Some(config) if source.is_sound() => Ok(config),
@@ -181,12 +192,13 @@ impl Config {
 fn build(
     source: &mut Source,
     plan_rows: Option<Result<Vec<plans::PlanRow>, String>>,
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> Option<Config> {
     let plans = plan_rows.map_or_else(plans::built_in, |rows| rows.and_then(plans::from_rows));
     let plans = plans.map_err(|why| source.mistake(format!("larder.toml: plans: {why}")));
     let public_url = sections::public_url(source);
     let manifest = sections::read_manifest(source);
+    warnings.extend(manifest.iter().flat_map(Manifest::trimmed));
     let heroku = sections::heroku(source, manifest.as_ref());
     let product = manifest
         .as_ref()
@@ -211,6 +223,7 @@ fn build(
         memcached: memcached?,
         cluster: source.get(&settings::CLUSTER)?,
         region: source.get(&settings::REGION)?,
+        region_is_given: source.is_given(&settings::REGION),
         region_strict: source.get(&settings::REGION_STRICT)?,
         product: product?,
         manifest: manifest?,

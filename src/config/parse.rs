@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::machine;
+use super::{machine, manifest};
 use crate::domain::{HostPattern, Network, Timestamp};
 use crate::store::db::seal::MasterKey;
 use crate::telemetry::LogFormat;
@@ -51,6 +51,18 @@ pub(super) fn variables_prefix(text: &str) -> Result<String, String> {
 
 pub(super) fn secret(text: &str) -> Result<SecretString, String> {
     Ok(text.to_owned().into())
+}
+
+/// A secret that Heroku and we share. The manifest's stand-in for one is public, so it is no value, wherever it was copied
+/// to: with it anybody could order caches.
+pub(super) fn shared_secret(text: &str) -> Result<SecretString, String> {
+    let shared = secret(text)?;
+    if manifest::is_placeholder(&shared) {
+        let wanted = "is a placeholder, which everybody can read in the committed manifest: `larder admin manifest` makes \
+                      password and salt, and the partner portal shows the client secret";
+        return Err(wanted.to_owned());
+    }
+    Ok(shared)
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::setting::Setting;
 use super::settings;
 use super::source::Source;
-use super::{Heroku, Limits, Manifest, Memcached, OpenListener, Tls, manifest};
+use super::{DEV_KEYS, Heroku, Limits, Manifest, Memcached, OpenListener, Tls, manifest};
 use crate::domain::{ConfigVarNames, Product};
 use crate::http::outbound::Url;
 use crate::store::db::seal::MasterKey;
@@ -54,23 +54,30 @@ pub(super) fn is_local(url: &PublicUrl) -> bool {
 }
 
 pub(super) fn read_manifest(source: &mut Source) -> Option<Manifest> {
-    let (name, text) = match source.get(&settings::MANIFEST) {
-        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
+    let named = source.get(&settings::MANIFEST);
+    let is_named = named.is_some();
+    let path = named.unwrap_or_else(|| "addon-manifest.json".into());
+    let (file, text) = match std::fs::read_to_string(&path) {
         // without a file here, the one this program was built with
-        None => match std::fs::read_to_string("addon-manifest.json") {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (
-                "built-in manifest".to_owned(),
-                Ok(include_str!("../../addon-manifest.json").to_owned()),
-            ),
-            read => ("addon-manifest.json".to_owned(), read),
-        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {
+            let built_in = include_str!("../../addon-manifest.json");
+            (None, Ok(built_in.to_owned()))
+        }
+        read => (Some(path), read),
     };
     match text
         .map_err(|error| vec![error.to_string()])
         .and_then(|text| Manifest::parse(&text))
     {
-        Ok(manifest) => Some(manifest),
+        Ok(mut manifest) => {
+            manifest.file = file;
+            Some(manifest)
+        }
         Err(faults) => {
+            let name = file.map_or_else(
+                || "built-in manifest".to_owned(),
+                |file| file.display().to_string(),
+            );
             for fault in faults {
                 source.mistake(format!("LARDER_MANIFEST ({name}): {fault}"));
             }
@@ -98,8 +105,9 @@ pub(super) fn product(source: &mut Source, manifest: &Manifest) -> Product {
 pub(super) fn heroku(source: &mut Source, manifest: Option<&Manifest>) -> Option<Heroku> {
     // A placeholder is known to everybody, whatever address we listen on.
     let mut inbound = |setting: &Setting<SecretString>, in_manifest: Option<&SecretString>| {
-        if let Some(given) = source.get(setting) {
-            return given;
+        if source.is_given(setting) {
+            // What is wrong with one that is given, its parser has said.
+            return source.get(setting).unwrap_or_default();
         }
         if in_manifest.is_some_and(manifest::is_placeholder) {
             let name = setting.about.name;
@@ -147,9 +155,10 @@ pub(super) fn master_key(source: &mut Source) -> Option<MasterKey> {
         return source.get(&settings::MASTER_KEY);
     }
     let Some(path) = source.get(&settings::MASTER_KEY_FILE) else {
-        source.mistake(
-            "LARDER_MASTER_KEY or LARDER_MASTER_KEY_FILE must be set; make a key with `openssl rand -base64 32`",
-        );
+        let way_out = key_to_use(source);
+        source.mistake(format!(
+            "LARDER_MASTER_KEY or LARDER_MASTER_KEY_FILE must be set; {way_out}"
+        ));
         return None;
     };
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
@@ -157,6 +166,19 @@ pub(super) fn master_key(source: &mut Source) -> Option<MasterKey> {
         text.and_then(|text| MasterKey::from_base64(&text).map_err(|error| error.to_string()));
     key.map_err(|why| source.bad(&settings::MASTER_KEY_FILE.about, &why))
         .ok()
+}
+
+/// A new key opens nothing of a database that is there already.
+fn key_to_use(source: &Source) -> String {
+    let data_dir = source.get(&settings::DATA_DIR).unwrap_or_default();
+    let made_by_dev = data_dir.join(DEV_KEYS);
+    match made_by_dev.exists() {
+        true => format!(
+            "{} holds that of the database which `larder dev` made here, and no other key opens it",
+            made_by_dev.display()
+        ),
+        false => "make a key with `openssl rand -base64 32`".to_owned(),
+    }
 }
 
 pub(super) fn memcached(source: &mut Source) -> Option<Memcached> {

@@ -72,8 +72,8 @@ settings! {
     "This node" {
         PROXY_HOSTNAME: String, Plain, Computed("this machine's name", |_| machine::host_name()), parse::host_name, "this node's name in SERVERS and log lines";
         PROXY_PORT: u16, Plain, Computed("port of LARDER_MEMCACHED_ADDR", memcached_port), parse::any, "the port announced in SERVERS";
-        CLUSTER: ClusterName, Plain, Text("c1"), parse::any, "the cluster this node belongs to";
-        REGION: String, Plain, Text("us"), parse::text, "the region that cluster serves";
+        CLUSTER: ClusterName, Plain, Text("c1"), parse::any, "the cluster this node belongs to; each region has its own";
+        REGION: String, Plain, Text("us"), parse::text, "the region that cluster serves; a wider one, such as eu, also takes orders for eu-central-1 and counts as that place";
         REGION_STRICT: bool, Plain, Text("off"), parse::switch, "refuse a cache whose region has no node, instead of serving it from another one (data residence)";
     }
     "Product" {
@@ -83,12 +83,12 @@ settings! {
         REGIONS: Vec<String>, Plain, Unset("the manifest's"), parse::names, "regions that may be ordered though no node is there, comma-separated; * for every region";
     }
     "Heroku" {
-        HEROKU_PASSWORD: SecretString, Secret, Unset("the manifest's"), parse::secret, "password of Heroku's calls to us";
-        HEROKU_PASSWORD_PREVIOUS: SecretString, Secret, Unset("unset"), parse::secret, "the one before, still accepted while it is rotated";
-        HEROKU_SSO_SALT: SecretString, Secret, Unset("the manifest's"), parse::secret, "salt of Heroku's single sign-on";
-        HEROKU_SSO_SALT_PREVIOUS: SecretString, Secret, Unset("unset"), parse::secret, "the one before, still accepted while it is rotated";
+        HEROKU_PASSWORD: SecretString, Secret, Unset("the manifest's"), parse::shared_secret, "password of Heroku's calls to us";
+        HEROKU_PASSWORD_PREVIOUS: SecretString, Secret, Unset("unset"), parse::shared_secret, "the one before, still accepted while it is rotated";
+        HEROKU_SSO_SALT: SecretString, Secret, Unset("the manifest's"), parse::shared_secret, "salt of Heroku's single sign-on";
+        HEROKU_SSO_SALT_PREVIOUS: SecretString, Secret, Unset("unset"), parse::shared_secret, "the one before, still accepted while it is rotated";
         HEROKU_PREVIOUS_UNTIL: Timestamp, Plain, Unset("unset"), parse::instant, "when the two before are accepted no longer, such as 2026-12-24T18:00:00Z";
-        HEROKU_CLIENT_SECRET: SecretString, Secret, Unset("unset"), parse::secret, "our secret for Heroku's token endpoint";
+        HEROKU_CLIENT_SECRET: SecretString, Secret, Unset("unset"), parse::shared_secret, "our secret for Heroku's token endpoint";
         HEROKU_ID_URL: String, Plain, Text("https://id.heroku.com"), parse::base_url, "where grants are exchanged for tokens";
         HEROKU_API_URL: String, Plain, Text("https://api.heroku.com"), parse::base_url, "where config vars are pushed";
         HEROKU_ADDONS_URL: String, Plain, Text("https://addons.heroku.com"), parse::base_url, "where the list of installs is read";
@@ -110,7 +110,7 @@ settings! {
     "Running" {
         ROTATION_OVERLAP_SECS: Duration, Plain, Text("7200"), parse::seconds, "how long a former primary stays once its successor is pushed";
         AUDIT_DAYS: Duration, Plain, Text("400"), parse::days, "how long the audit remembers who did what, with names and addresses";
-        EVENTS_DAYS: Duration, Plain, Text("400"), parse::days, "how long a cache's timeline goes back";
+        EVENTS_DAYS: Duration, Plain, Text("400"), parse::days, "how long a cache's timeline goes back, to its newest ten thousand events at most";
         ALLOW_DUMPS: bool, Plain, Text("off"), parse::switch, "let the system write core dumps, and debuggers attach: they hold secrets";
         SHUTDOWN_SECS: Duration, Plain, Text("20"), parse::seconds, "time to wind down after SIGTERM or SIGINT";
         SHUTDOWN_DELAY_SECS: Duration, Plain, Text("2"), parse::seconds, "how long of it /readyz says 503 before the HTTP port closes, for balancers";

@@ -243,13 +243,22 @@ fn a_mistake_never_repeats_a_secret() {
 
 #[test]
 fn serve_demands_a_master_key() {
-    let Mistakes(mistakes) = Config::read(Environment::default()).unwrap_err();
-    assert!(
-        mistakes
-            .iter()
-            .any(|mistake| mistake.contains("openssl rand -base64 32")),
-        "{mistakes:?}"
-    );
+    let folder = tempfile::tempdir().unwrap();
+    let mistakes = || {
+        let data_dir = folder.path().to_str().unwrap();
+        let layers = Environment {
+            environment: pairs(&[("LARDER_DATA_DIR", data_dir)]),
+            ..Environment::default()
+        };
+        Config::read(layers).unwrap_err().to_string()
+    };
+    let told = mistakes();
+    assert!(told.contains("openssl rand -base64 32"), "{told}");
+    // A new one would not open the database there.
+    std::fs::write(folder.path().join(DEV_KEYS), "").unwrap();
+    let told = mistakes();
+    assert!(told.contains("dev-keys.toml holds that of"), "{told}");
+    assert!(!told.contains("openssl rand"), "{told}");
 }
 
 #[test]
@@ -282,6 +291,63 @@ fn a_placeholder_of_the_manifest_is_no_secret() {
     let mistakes = Config::read(layers).unwrap_err().to_string();
     assert!(mistakes.contains("LARDER_HEROKU_PASSWORD is not set"));
     assert!(mistakes.contains("LARDER_HEROKU_SSO_SALT is not set"));
+}
+
+/// Nor does a copy of it in the environment or in `larder.toml`.
+#[test]
+fn a_placeholder_that_is_given_is_no_secret() {
+    for name in [
+        "LARDER_HEROKU_PASSWORD",
+        "LARDER_HEROKU_PASSWORD_PREVIOUS",
+        "LARDER_HEROKU_SSO_SALT",
+        "LARDER_HEROKU_SSO_SALT_PREVIOUS",
+        "LARDER_HEROKU_CLIENT_SECRET",
+    ] {
+        let mut layers = environment(&[], None);
+        layers.environment.retain(|(other, _)| other != name);
+        layers.file = Some(format!("{name} = \"PLACEHOLDER-set-me\"\n"));
+        let Mistakes(mistakes) = Config::read(layers).unwrap_err();
+        let [mistake] = mistakes.as_slice() else {
+            panic!("{name}: {mistakes:?}");
+        };
+        assert!(
+            mistake.starts_with(&format!("{name} (file): is a placeholder")),
+            "{mistake}"
+        );
+    }
+}
+
+#[test]
+fn a_line_end_is_no_part_of_a_manifest_s_secret_either() {
+    use secrecy::ExposeSecret as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("acme.json");
+    let committed = include_str!("../../addon-manifest.json");
+    let text = committed
+        .replace(
+            "PLACEHOLDER-set-LARDER_HEROKU_PASSWORD",
+            "one-of-the-manifest\\n",
+        )
+        .replace("PLACEHOLDER-set-LARDER_HEROKU_SSO_SALT", " another ");
+    std::fs::write(&path, text).unwrap();
+    let layers = Environment {
+        environment: pairs(&[
+            ("LARDER_MASTER_KEY", &key()),
+            ("LARDER_MANIFEST", path.to_str().unwrap()),
+        ]),
+        ..Environment::default()
+    };
+    let config = Config::read(layers).unwrap();
+    assert_eq!(
+        config.heroku.password.expose_secret(),
+        "one-of-the-manifest"
+    );
+    assert_eq!(config.heroku.sso_salt.expose_secret(), "another");
+    assert_eq!(config.manifest.file, Some(path));
+    for name in ["api.password (manifest)", "api.sso_salt (manifest)"] {
+        let told = |warning: &String| warning.starts_with(name);
+        assert!(config.warnings.iter().any(told), "{:?}", config.warnings);
+    }
 }
 
 #[test]

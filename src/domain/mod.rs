@@ -11,6 +11,7 @@ pub mod capability;
 pub mod certificate;
 pub mod config_vars;
 pub mod credential;
+pub mod der;
 pub mod event;
 pub mod flush;
 pub mod host;
@@ -19,6 +20,7 @@ pub mod marketplace;
 pub mod network;
 pub mod node;
 pub mod plan;
+pub mod printable;
 pub mod product;
 pub mod region;
 pub mod resource;
@@ -42,7 +44,7 @@ pub use ids::{
     NodeId, ResourceId, Revision, WorkerId,
 };
 pub use marketplace::{BadMarketplace, Marketplace};
-pub use network::{BadNetwork, Network};
+pub use network::{BadNetwork, Network, network_of};
 pub use node::{NodePhase, NodeStanding, NodeState};
 pub use plan::{Plan, PlanSlug, Plans};
 pub use product::{Catalogue, Product};

@@ -1,8 +1,23 @@
-//! Networks of addresses, as operators write them.
+//! Networks of addresses: as operators write them, and what counts as one source.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+
+/// Bits of an IPv6 address that name a network.
+const IPV6_NETWORK_BITS: u32 = 64;
+
+/// What counts as one source where callers are bounded or counted: an IPv4 address, or the first address of an IPv6 network
+/// of 64 bits. Networks are given out in that size or larger (RFC 6177), so whoever has one address of one has all of them.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS;
+            Ipv6Addr::from_bits(network).into()
+        }
+        address => address,
+    }
+}
 
 /// An address, or all addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +104,20 @@ mod tests {
                 !network(text).contains(outside.parse().unwrap()),
                 "{outside} in {text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one_source() {
+        let source = |text: &str| network_of(text.parse().unwrap()).to_string();
+        for (address, one) in [
+            ("2001:db8:0:7:a:b:c:d", "2001:db8:0:7::"),
+            ("2001:db8:0:7::1", "2001:db8:0:7::"),
+            ("2001:db8:0:8::1", "2001:db8:0:8::"),
+            ("203.0.113.9", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+        ] {
+            assert_eq!(source(address), one, "{address}");
         }
     }
 

@@ -114,6 +114,8 @@ impl fmt::Debug for Password {
     }
 }
 
+const BEARER_BYTES: usize = 32;
+
 /// A random bearer secret for browsers: the hash in the long-lived dashboard URL, or a session cookie.
 /// Only its [digest](BearerSecret::digest) is looked up in the store.
 #[derive(Clone)]
@@ -122,12 +124,22 @@ pub struct BearerSecret(SecretString);
 impl BearerSecret {
     /// 256 random bits, URL-safe.
     pub fn generate() -> BearerSecret {
-        BearerSecret(URL_SAFE_NO_PAD.encode(random_bytes::<32>()).into())
+        BearerSecret(
+            URL_SAFE_NO_PAD
+                .encode(random_bytes::<BEARER_BYTES>())
+                .into(),
+        )
     }
 
     /// What a browser presented. Anything goes: a text that was never issued has a digest nobody stored.
     pub fn presented(text: &str) -> BearerSecret {
         BearerSecret(text.to_owned().into())
+    }
+
+    /// Whether one that was issued looks like this. One that does not was made up; one that does may have ended.
+    pub fn has_issued_form(&self) -> bool {
+        let decoded = URL_SAFE_NO_PAD.decode(self.expose());
+        decoded.is_ok_and(|bytes| <[u8; BEARER_BYTES]>::try_from(bytes).is_ok())
     }
 
     pub fn expose(&self) -> &str {

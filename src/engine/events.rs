@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::refused_logins::CertificateRefusal;
 use super::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::domain::{CacheId, FlushEvent, Timestamp, Username};
 
@@ -32,8 +33,9 @@ pub enum EngineEvent {
         from: Option<IpAddr>,
         at: Timestamp,
     },
-    /// Clients used a wrong password for this credential, or its user name on a connection of another cache. `refused`
-    /// counts them since the event before; credential and address are those of the latest.
+    /// Clients used a wrong password for this credential, its user name on a connection of another cache, or a certificate
+    /// with its name that does not hold. `refused` counts them since the event before; credential and address are those of
+    /// the latest.
     LoginsRefused {
         cache: CacheId,
         credential: Username,
@@ -56,6 +58,8 @@ pub enum EngineEvent {
         remote: Option<IpAddr>,
         /// Of the latest: as it was presented, escaped and bounded.
         username: String,
+        /// Why its client certificate was refused, if it presented one instead of a password.
+        certificate: Option<CertificateRefusal>,
         cache: Option<CacheId>,
         refused: u64,
         window_secs: u32,

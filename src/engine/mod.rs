@@ -93,6 +93,7 @@ pub use events::{EngineEvent, EventSink};
 pub use figures::{CredentialFigures, EngineFigures};
 pub use net::{Addresses, Listeners, OpenListener, TlsListener};
 pub use protocol::Limits;
+pub use refused_logins::CertificateRefusal;
 pub use storage::{Counters, EngineClock, Flushed};
 pub use tenancy::TrafficSum;
 
@@ -245,7 +246,8 @@ impl Engine {
     }
 
     /// Makes this node know user names, so that a client that is logged in and sends one with a password does not store it.
-    /// Names of caches that this node does not serve belong here; those of [`Engine::apply`] are known without.
+    /// Names of caches that this node does not serve and of removed credentials belong here; those of [`Engine::apply`] are
+    /// known without.
     pub fn know_usernames(&self, names: &[Username]) {
         let known = self.state.directory.names();
         names.iter().for_each(|name| known.add(name));

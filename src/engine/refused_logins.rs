@@ -3,6 +3,7 @@
 //! A guessing client makes thousands of them in a second. So an address is told of once a minute and a cache once in ten
 //! minutes, with a count of what came between, and only so many addresses are told apart.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -36,11 +37,52 @@ pub struct RefusedLogins {
     by_name: Mutex<Throttle<Option<Username>, Attempt>>,
 }
 
-/// A refused attempt, without its password.
+/// Why a client certificate was refused. Nothing in a certificate that was refused is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateRefusal {
+    /// One of ours that this node does not know: revoked, of a removed credential, or of a cache on another node.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// No CA of ours has signed it.
+    Foreign,
+    /// Not yet valid, not for clients, not readable, or presented by somebody without its key.
+    Invalid,
+}
+
+impl CertificateRefusal {
+    /// As metrics and log name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CertificateRefusal::Unknown => "unknown",
+            CertificateRefusal::Expired => "expired",
+            CertificateRefusal::Foreign => "foreign",
+            CertificateRefusal::Invalid => "invalid",
+        }
+    }
+}
+
+impl fmt::Display for CertificateRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What was presented and refused, without a password.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'p> {
+    /// Empty when nobody was named.
+    pub username: &'p [u8],
+    /// `None` for a password.
+    pub certificate: Option<CertificateRefusal>,
+}
+
+/// A refused attempt.
 #[derive(Clone, Debug)]
 struct Attempt {
     /// As it was presented.
     name: String,
+    certificate: Option<CertificateRefusal>,
     /// The cache and the credential that it names.
     named: Option<(CacheId, Username)>,
     remote: Option<IpAddr>,
@@ -68,7 +110,7 @@ impl RefusedLogins {
     pub fn note(
         &self,
         account: Option<&Account>,
-        username: &[u8],
+        presented: Presented<'_>,
         remote: Option<IpAddr>,
         now: Timestamp,
     ) -> impl Iterator<Item = EngineEvent> + use<> {
@@ -77,7 +119,8 @@ impl RefusedLogins {
             Some((account.tenancy.cache, username))
         });
         let attempt = Attempt {
-            name: shown(username),
+            name: shown(presented.username),
+            certificate: presented.certificate,
             named,
             remote,
         };
@@ -95,7 +138,7 @@ impl RefusedLogins {
             }
             None => {
                 self.unnamed.fetch_add(1, Ordering::Relaxed);
-                let key = possible_name(username);
+                let key = possible_name(presented.username);
                 let burst = self.by_name.lock().note(key, None, attempt, now);
                 burst.and_then(|burst| of_name(burst, now))
             }
@@ -122,6 +165,7 @@ fn of_address(burst: Burst<Option<IpAddr>, Attempt>, now: Timestamp) -> EngineEv
         remote: burst.key,
         cache: burst.latest.named.map(|(cache, _)| cache),
         username: burst.latest.name,
+        certificate: burst.latest.certificate,
         refused: burst.times,
         window_secs: ADDRESS_WINDOW.as_secs() as u32,
         at: now,

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::auth::{Account, Authenticator, ConnectionSlot};
+use super::auth::{Account, Authenticator, ConnectionSlot, Directory as _};
+use super::client_verifier::RefusedCertificate;
 use super::directory::MemoryDirectory;
 use super::events::{EVENT_WINDOW, EngineEvent, EventSink};
 use super::protocol::Limits;
-use super::refused_logins::RefusedLogins;
+use super::refused_logins::{Presented, RefusedLogins};
 use super::storage::{EngineClock, Flushed, Pool, RELATIVE_SECS_MAX, Tenant};
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::tenancy::{DelayedFlush, FlushAuthor, Tenancy};
@@ -256,11 +257,43 @@ impl EngineState {
         remote: Option<IpAddr>,
         thread: usize,
     ) {
+        let certificate = None;
+        let presented = Presented {
+            username,
+            certificate,
+        };
+        self.note_refused(account, presented, remote, thread);
+    }
+
+    /// Counts a client certificate that was refused: as a refused login of whom it names, and by its reason.
+    pub(super) fn certificate_refused(
+        &self,
+        refused: &RefusedCertificate,
+        remote: Option<IpAddr>,
+        thread: usize,
+    ) {
+        metrics::counter!("larder_engine_certificates_refused_total", "reason" => refused.reason.as_str())
+            .increment(1);
+        let presented = Presented {
+            username: &refused.username,
+            certificate: Some(refused.reason),
+        };
+        let account = self.directory.find(presented.username);
+        self.note_refused(account.as_deref(), presented, remote, thread);
+    }
+
+    fn note_refused(
+        &self,
+        account: Option<&Account>,
+        presented: Presented<'_>,
+        remote: Option<IpAddr>,
+        thread: usize,
+    ) {
         if let Some(account) = account {
             account.tenancy.traffic(thread).login_failed();
         }
         let now = self.clock.now();
-        let told = self.refused_logins.note(account, username, remote, now);
+        let told = self.refused_logins.note(account, presented, remote, now);
         told.for_each(|event| self.sink.record(event));
     }
 
@@ -276,6 +309,7 @@ impl EngineState {
     pub fn take_slot(&self, account: Arc<Account>) -> Result<ConnectionSlot, TooManyConnections> {
         let tenancy = Arc::clone(&account.tenancy);
         ConnectionSlot::take(account).ok_or_else(|| {
+            tenancy.note_refused_connection();
             let now = self.clock.now();
             if let Some(refused) = tenancy.over_limit.note(1, now) {
                 self.sink.record(EngineEvent::ConnectionsOverLimit {

@@ -44,8 +44,12 @@ const COUNTED: [Counter<Counters>; 28] = [
 ];
 
 /// Counters of connections that `stats reset` sets to zero.
-const TRAFFIC: [Counter<TrafficSum>; 5] = [
+const TRAFFIC: [Counter<TrafficSum>; 6] = [
     ("total_connections", |traffic| traffic.connections),
+    // memcached's are refused for the server's limit, these for the plan's
+    ("rejected_connections", |traffic| {
+        traffic.connections_refused
+    }),
     ("bytes_read", |traffic| traffic.bytes_read),
     ("bytes_written", |traffic| traffic.bytes_written),
     ("auth_cmds", |traffic| traffic.auth_cmds),
@@ -64,7 +68,6 @@ pub fn general(tenancy: &Tenancy, now: Timestamp) -> Vec<Stat> {
         ("pointer_size", "64".to_owned()),
         ("max_connections", tenancy.connections_max().to_string()),
         ("curr_connections", tenancy.connections().to_string()),
-        ("rejected_connections", "0".to_owned()),
         ("accepting_conns", "1".to_owned()),
         ("listen_disabled_num", "0".to_owned()),
         ("threads", "1".to_owned()),
@@ -85,6 +88,7 @@ pub fn general(tenancy: &Tenancy, now: Timestamp) -> Vec<Stat> {
     }));
     stats.push(("curr_items", counters.curr_items.to_string()));
     stats.push(("bytes", counters.bytes.to_string()));
+    // What exporters compare `bytes` with to know when items are evicted: the cache's own bound, a tenth above its plan.
     stats.push(("limit_maxbytes", tenancy.items.limit_bytes().to_string()));
     stats
 }

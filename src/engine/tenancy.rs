@@ -29,6 +29,8 @@ pub struct Tenancy {
     /// The delayed flush that is pending, or that took effect and was not reported yet.
     pub(super) delayed_flush: Mutex<Option<DelayedFlush>>,
     pub(super) over_limit: EventThrottle,
+    /// Connections beyond the plan's limit. Of no thread: a refusal costs a login, so that they meet here seldom.
+    connections_refused: AtomicU64,
     pub(super) memory_full: EventThrottle,
     pub(super) evictions_reported: AtomicU64,
 }
@@ -78,6 +80,8 @@ pub struct TrafficSum {
     pub connections: u64,
     pub auth_cmds: u64,
     pub auth_errors: u64,
+    /// Connections that the plan's limit refused.
+    pub connections_refused: u64,
 }
 
 impl AddAssign for TrafficSum {
@@ -87,6 +91,7 @@ impl AddAssign for TrafficSum {
         self.connections += other.connections;
         self.auth_cmds += other.auth_cmds;
         self.auth_errors += other.auth_errors;
+        self.connections_refused += other.connections_refused;
     }
 }
 
@@ -146,6 +151,7 @@ impl Tenancy {
             baseline: Mutex::default(),
             delayed_flush: Mutex::default(),
             over_limit: EventThrottle::default(),
+            connections_refused: AtomicU64::new(0),
             memory_full: EventThrottle::default(),
             evictions_reported: AtomicU64::new(0),
         }
@@ -174,6 +180,11 @@ impl Tenancy {
             .is_ok()
     }
 
+    /// Counts a connection that was refused because the cache has as many as its limit allows.
+    pub(super) fn note_refused_connection(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn remove_connection(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -198,7 +209,10 @@ impl Tenancy {
     }
 
     pub fn traffic_sum(&self) -> TrafficSum {
-        let mut sum = TrafficSum::default();
+        let mut sum = TrafficSum {
+            connections_refused: self.connections_refused.load(Ordering::Relaxed),
+            ..TrafficSum::default()
+        };
         let stripes = self.traffic.get().map_or(&[][..], |stripes| stripes);
         for traffic in stripes {
             sum.bytes_read += traffic.bytes_read.load(Ordering::Relaxed);

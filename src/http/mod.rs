@@ -6,12 +6,15 @@
 //! | `closing` | why a connection is closed that did not ask for it |
 //! | `connections` | how many connections a listener has, and which one makes room |
 //! | `framing`, `raw_heads` | requests that another reader may take for others are refused |
+//! | `refusal` | why a request is refused before a route sees it |
 //! | `watched_stream` | shows a connection's bytes to `raw_heads` and `head_timeout` before hyper |
+//! | `watched_body` | tells `connections` when a request's body has come |
 //! | `head_timeout` | how long a client may take for the head of a request |
 //! | `body_drain` | an answer arrives though the request's body was not read |
 //! | `call_error` | why a call did not work, and whether to repeat it |
 //! | [`forwarded`] | who a request is from, where proxies of ours stand before us |
-//! | [`outbound`] | the one client for calls to the outside, with its address guard |
+//! | [`outbound`] | the one client for calls to the outside |
+//! | `public_only` | its address guard: names lead to public addresses, or nowhere |
 //!
 //! It knows no route, page or marketplace.
 
@@ -23,8 +26,11 @@ pub mod forwarded;
 mod framing;
 mod head_timeout;
 pub mod outbound;
+mod public_only;
 mod raw_heads;
+mod refusal;
 pub mod server;
+mod watched_body;
 mod watched_stream;
 
 pub use call_error::{CallError, CallErrorKind};

@@ -3,18 +3,19 @@
 //! A URL that came from outside is hostile until checked (security.md §5): https only, known hosts, public
 //! addresses, no redirects, no proxy from the environment, bounded time and size.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::Resolve;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 /// Parts of requests and answers: no other room uses the client's crate by itself.
 pub use reqwest::{Client, Error as ClientError, Method, RequestBuilder, StatusCode, Url, header};
-use reqwest::{Request, Response};
+use reqwest::{ClientBuilder, Request, Response};
 use tokio::time::Instant;
 
 use crate::domain::HostPattern;
+use crate::http::public_only::{PublicOnly, SystemNames, is_public};
 use crate::http::{CallError, CallErrorKind};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -31,6 +32,17 @@ pub struct NoClient(#[from] reqwest::Error);
 /// Builds the client. `allow_http` lets plain http and addresses that are not public through: for tests and
 /// development.
 pub fn client(user_agent: &str, call_max: Duration, allow_http: bool) -> Result<Client, NoClient> {
+    let builder = builder(user_agent, call_max, allow_http, SystemNames);
+    Ok(builder.build()?)
+}
+
+/// The same with another resolver: `names` is asked for addresses.
+pub(super) fn builder(
+    user_agent: &str,
+    call_max: Duration,
+    allow_http: bool,
+    names: impl Resolve + 'static,
+) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(user_agent)
         .redirect(reqwest::redirect::Policy::none())
@@ -38,12 +50,11 @@ pub fn client(user_agent: &str, call_max: Duration, allow_http: bool) -> Result<
         .connect_timeout(CONNECT_MAX)
         .timeout(call_max)
         .https_only(!allow_http);
-    let builder = if allow_http {
+    if allow_http {
         builder
     } else {
-        builder.dns_resolver(Arc::new(PublicOnly))
-    };
-    Ok(builder.build()?)
+        builder.dns_resolver(Arc::new(PublicOnly(names)))
+    }
 }
 
 /// A URL from outside that may be called, or why not.
@@ -76,61 +87,6 @@ pub fn checked_url(
     }
 }
 
-/// Refuses a name that leads anywhere but to public addresses. What it checked is what gets connected.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if are_public(&found) {
-                Ok(Box::new(found.into_iter()) as Addrs)
-            } else {
-                Err("the host leads to an address that is not public".into())
-            }
-        })
-    }
-}
-
-/// Whether all addresses of a name are on the open internet: one that is not could be the one that gets connected.
-fn are_public(found: &[SocketAddr]) -> bool {
-    found.iter().all(|address| is_public(address.ip()))
-}
-
-/// Whether an address is on the open internet.
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let reserved = matches!(a, 0 | 10 | 127 | 224..=255)
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 169 && b == 254)
-        || (a == 172 && (16..32).contains(&b))
-        || (a == 192 && b == 168)
-        || (a == 198 && (b == 18 || b == 19))
-        || matches!(
-            (a, b, c),
-            (192, 0, 0) | (192, 0, 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113)
-        );
-    !reserved
-}
-
-/// Only global unicast, without the blocks that embed another address or are for documentation.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.segments();
-    let global = first & 0xe000 == 0x2000;
-    let special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8))
-        || first == 0x2002
-        || (first == 0x3fff && second < 0x1000);
-    global && !special
-}
-
 /// An answer, with the first 64 KiB of its body.
 #[derive(Debug)]
 pub struct Answer {
@@ -141,6 +97,24 @@ pub struct Answer {
 
 /// Sends, and reads the answer. `what` names the call in errors; a URL never stands in one.
 pub async fn send(what: &str, request: RequestBuilder) -> Result<Answer, CallError> {
+    match call(what, request).await? {
+        (answer, None) => Ok(answer),
+        (_, Some(broken)) => Err(broken),
+    }
+}
+
+/// The same for a call that must not be made twice: what the status says has happened, even when the body breaks off. The
+/// answer then has as much of it as came.
+pub async fn send_once(what: &str, request: RequestBuilder) -> Result<Answer, CallError> {
+    let (answer, _) = call(what, request).await?;
+    Ok(answer)
+}
+
+/// The answer, and why its body is not whole, if it is not.
+async fn call(
+    what: &str,
+    request: RequestBuilder,
+) -> Result<(Answer, Option<CallError>), CallError> {
     let trouble = |error: reqwest::Error| {
         let why = if error.is_timeout() {
             "no answer in time"
@@ -162,18 +136,25 @@ pub async fn send(what: &str, request: RequestBuilder) -> Result<Answer, CallErr
     told.log(what, response.as_ref().ok().map(Response::status), begun);
     let mut response = response.map_err(trouble)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(trouble)? {
-        let room = ANSWER_BYTES_MAX - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == ANSWER_BYTES_MAX {
-            break;
+    let broken = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = ANSWER_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == ANSWER_BYTES_MAX {
+                    break None;
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(trouble(error)),
         }
-    }
-    Ok(Answer {
+    };
+    let answer = Answer {
         status: response.status(),
         headers: std::mem::take(response.headers_mut()),
         body,
-    })
+    };
+    Ok((answer, broken))
 }
 
 /// What the log is told of a call: never a query or a body, and no part of a path that may be a secret.
@@ -303,65 +284,5 @@ mod tests {
             );
         }
         assert!(checked_url("http://127.0.0.1:9/logs", &hosts, true).is_ok());
-    }
-
-    #[test]
-    fn every_class_of_inner_address_is_refused() {
-        for inner in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "100.127.255.255",
-            "127.0.0.1",
-            "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.8",
-            "192.0.2.1",
-            "192.88.99.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "198.51.100.7",
-            "203.0.113.9",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:8.8.8.8",
-            "64:ff9b::8.8.8.8",
-            "fc00::1",
-            "fe80::1",
-            "ff02::1",
-            "2001::1",
-            "2001:db8::1",
-            "2002:808:808::1",
-            "3fff::1",
-        ] {
-            assert!(!is_public(inner.parse().unwrap()), "{inner}");
-        }
-        for outer in [
-            "8.8.8.8",
-            "100.63.0.1",
-            "172.32.0.1",
-            "198.20.0.1",
-            "2600::1",
-            "2a00:1450::1",
-        ] {
-            assert!(is_public(outer.parse().unwrap()), "{outer}");
-        }
-    }
-
-    #[test]
-    fn one_inner_address_among_public_ones_is_enough() {
-        let (outer, inner) = (([8, 8, 8, 8], 443).into(), ([10, 0, 0, 1], 443).into());
-        assert!(are_public(&[outer]));
-        assert!(!are_public(&[outer, inner]));
-        assert!(!are_public(&[inner, outer]));
-    }
-
-    #[tokio::test]
-    async fn a_name_that_leads_inside_is_not_connected() {
-        let found = PublicOnly.resolve("localhost".parse().unwrap()).await;
-        assert!(found.is_err());
     }
 }

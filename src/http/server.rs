@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,6 +31,8 @@ use super::connections::{Connections, Slot};
 use super::framing::{self, Refused};
 use super::head_timeout::ReadTimer;
 use super::raw_heads::{Findings, RawHeads};
+use super::refusal::Refusal;
+use super::watched_body::WatchedBody;
 use super::watched_stream::WatchedStream;
 
 /// Request line and headers may take this much.
@@ -40,10 +41,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// More requests are under way than the listener's bounds allow.
-const TOO_MANY_REQUESTS: Refused = Refused(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "too many requests at once, try again\n",
-);
+const TOO_MANY_REQUESTS: Refused =
+    Refused(Refusal::TooMany, "too many requests at once, try again\n");
 
 /// What happens to open connections when the server is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,9 +154,10 @@ impl Connection {
         let service = service_fn(move |mut request: Request<Incoming>| {
             of_requests.head_read();
             let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
-            let is_taken = slot.begin_request(request.uri().path());
+            let is_whole = request.body().is_end_stream();
+            let is_taken = slot.begin_request(request.uri().path(), is_whole);
             let refused = match findings.fault(number) {
-                Some(why) => Some(Refused(StatusCode::BAD_REQUEST, why)),
+                Some(text) => Some(Refused(Refusal::Ambiguous, text)),
                 None => (!is_taken).then_some(TOO_MANY_REQUESTS),
             };
             if let Some(refused) = refused {
@@ -165,6 +165,10 @@ impl Connection {
             }
             request.extensions_mut().insert(ConnectInfo(peer));
             let (router, timer, slot) = (router.clone(), of_requests.clone(), Arc::clone(&slot));
+            let request = request.map(|body| WatchedBody {
+                body,
+                slot: Arc::downgrade(&slot),
+            });
             async move {
                 let answer = answer(router, request).await;
                 timer.answered();
@@ -176,6 +180,9 @@ impl Connection {
         tokio::spawn(async move {
             tokio::select! {
                 ended = connection => if let Err(error) = ended {
+                    if let Some(refused) = Refusal::by_hyper(&error) {
+                        refused.count();
+                    }
                     tracing::debug!(%peer, %error, "a connection ended early");
                 },
                 why = timer.expired() => {
@@ -189,7 +196,7 @@ impl Connection {
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, LoseAnswer> {
+async fn answer(router: Router, request: Request<WatchedBody>) -> Result<Response, LoseAnswer> {
     let Ok(response) = router.oneshot(request).await;
     match response.extensions().get::<LoseAnswer>() {
         Some(lose) => Err(*lose),

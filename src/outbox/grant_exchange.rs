@@ -1,9 +1,11 @@
 //! Grant exchange: a one-time code becomes the resource's first tokens, while the code lives.
+//!
+//! A code is good for one answer. Once the provider has answered to it without tokens, only a fresh code is asked for.
 
 use std::time::Duration;
 
 use super::backoff::{self, EXCHANGE};
-use super::ports::{Provider, Tokens};
+use super::ports::{Provider, TokenIssuer, Tokens};
 use super::promise::{Context, Promise, count};
 use super::tokens;
 use crate::domain::{CacheId, Timestamp};
@@ -44,7 +46,7 @@ impl Promise for GrantExchange {
         let Some(issuer) = provider.and_then(Provider::tokens) else {
             return Ok(());
         };
-        let error = match issuer.exchange(&claim.code).await {
+        let error = match exchange(issuer, &claim).await {
             Ok(tokens) => return record_exchanged(context, &claim, &tokens).await,
             Err(error) => error,
         };
@@ -52,6 +54,10 @@ impl Promise for GrantExchange {
         let next = next_exchange(&claim, &error, now).filter(|next| *next < claim.expires_at);
         if next.is_some() {
             return record_failed(context, &claim, &error.message, next).await;
+        }
+        // Before the next call, which may take long: after a crash in between the code would be sent again.
+        if claim.code.is_some() && !matches!(error.kind, CallErrorKind::Retry { .. }) {
+            forget_code(context, &claim).await?;
         }
         match tokens::from_fresh_code(issuer, &claim.external_id).await {
             Ok(Some(tokens)) => record_exchanged(context, &claim, &tokens).await,
@@ -63,6 +69,23 @@ impl Promise for GrantExchange {
             }
         }
     }
+}
+
+/// Sends the code that came with the order, unless it is spent.
+async fn exchange(issuer: &dyn TokenIssuer, claim: &CodeClaim) -> Result<Tokens, CallError> {
+    match &claim.code {
+        Some(code) => issuer.exchange(code).await,
+        None => Err(CallError::new(
+            CallErrorKind::Refused,
+            "the code is spent, and the marketplace gives no other",
+        )),
+    }
+}
+
+async fn forget_code(context: &Context, claim: &CodeClaim) -> Result<(), StoreError> {
+    let mut tx = context.store.begin().await?;
+    tx.forget_code(claim.cache, claim.fence).await?;
+    tx.commit().await
 }
 
 /// When to try again; `None` when the same will not work any more.

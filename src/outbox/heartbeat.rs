@@ -2,7 +2,7 @@
 //!
 //! Each process raises a counter in its row, and watches those of the others. No clock is compared with another: a
 //! process counts as gone when its counter stands still over several beats of the observer's own. One that starts in
-//! the place of another (same machine, same data folder) knows at once that the other is gone.
+//! the place of another (same data folder, and the same lock in it) knows at once that the other is gone.
 //!
 //! A process that was only asleep may wake up later. Nothing breaks: its row comes back with its next beat, and the
 //! fence of a row that somebody else has claimed meanwhile keeps it from recording.

@@ -3,10 +3,11 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::backoff;
-use super::ports::{AttachedApp, LogLine, Provider, printable};
+use super::ports::{AttachedApp, LogLine, Provider};
 use super::promise::{AttemptError, Context, OutboxSettings, Promise, count};
 use super::tokens::with_token;
 use crate::domain::Timestamp;
+use crate::domain::printable::{NAME_CHARS_MAX, printable};
 use crate::domain::secret::same_secret;
 use crate::http::{CallError, CallErrorKind};
 use crate::store::caches::attachments::{LogInput, OWNING_APP};
@@ -216,6 +217,8 @@ async fn fresh_url(
 
 fn find_app(apps: Vec<AttachedApp>, wanted: &str) -> Option<AttachedApp> {
     let alone = apps.len() == 1;
-    apps.into_iter()
-        .find(|app| printable(&app.app) == wanted || (wanted == OWNING_APP && (app.owns || alone)))
+    apps.into_iter().find(|app| {
+        printable(&app.app, NAME_CHARS_MAX) == wanted
+            || (wanted == OWNING_APP && (app.owns || alone))
+    })
 }

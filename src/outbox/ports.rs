@@ -57,16 +57,11 @@ pub struct AttachedApp {
     pub log_url: Option<SecretString>,
 }
 
-/// A provider's text as it may be stored and shown: without control characters. PostgreSQL refuses a NUL in any text.
-pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
 /// A resource as its provider knows it.
 #[derive(Clone, Debug)]
 pub struct ResourceNow {
-    /// The display name.
-    pub name: String,
+    /// The display name; `None` where the provider tells none.
+    pub name: Option<String>,
     pub state: ProviderState,
 }
 

@@ -18,8 +18,8 @@ pub(super) const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 /// How eager the outbox is.
 #[derive(Clone, Debug)]
 pub struct OutboxSettings {
-    /// Where this process runs: its machine and data folder. One that starts in the same place takes the one before
-    /// it for gone.
+    /// Where this process runs: its data folder, and its place there, which it has to itself while it lives. One that
+    /// starts in the same place takes the one before it for gone.
     pub place: Option<String>,
     /// The slow poll behind the wake-ups.
     pub poll: Duration,

@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use super::backoff::{self, RECONCILE};
-use super::ports::{AttachedApp, Provider, ResourceNow, ResourceReader, Token, printable};
+use super::ports::{AttachedApp, Provider, ResourceNow, ResourceReader, Token};
 use super::promise::{Context, Promise, count};
 use super::tokens::with_token;
 use crate::domain::Timestamp;
+use crate::domain::printable::{NAME_CHARS_MAX, printable, printable_if_any};
 use crate::http::{CallError, CallErrorKind};
 use crate::store::caches::attachments::AppNow;
 use crate::store::outbox::claims::{Backlog, Served, Terms};
@@ -21,7 +22,6 @@ use crate::store::{Store, StoreError, Tx};
 
 /// Two misses so far apart show that the provider has lost the resource, not that it was in trouble.
 pub(super) const MISSED_FOR: Duration = Duration::from_secs(86_400);
-const NAME_CHARS_MAX: usize = 128;
 
 pub(super) struct Reconcile;
 
@@ -88,7 +88,7 @@ async fn read(
     };
     let mut apps = reader.attachments(id, token).await?;
     for app in &mut apps {
-        app.app = printable(&app.app);
+        app.app = printable(&app.app, NAME_CHARS_MAX);
     }
     Ok(Found {
         resource,
@@ -140,8 +140,9 @@ async fn record_found(
     let app_now = |app| app_now(app, takes_lines);
     let apps: Vec<AppNow<'_>> = found.apps.iter().map(app_now).collect();
     let (added, removed) = tx.set_attachments(claim.cache, &apps, now).await?;
-    let name = shown(&found.resource.name);
-    if !name.is_empty() && name != resource.name {
+    let name = found.resource.name.as_deref();
+    let name = name.and_then(|name| printable_if_any(name, NAME_CHARS_MAX));
+    if let Some(name) = name.filter(|name| *name != resource.name) {
         tx.rename_resource(claim.cache, &name).await?;
     }
     tx.commit().await?;
@@ -160,10 +161,6 @@ fn app_now(app: &AttachedApp, takes_lines: bool) -> AppNow<'_> {
         owns: app.owns,
         log_url: app.log_url.as_ref().filter(|_| takes_lines),
     }
-}
-
-fn shown(name: &str) -> String {
-    printable(name).chars().take(NAME_CHARS_MAX).collect()
 }
 
 fn wait_after(context: &Context, claim: &ReconcileClaim, error: &CallError) -> Duration {

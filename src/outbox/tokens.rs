@@ -1,6 +1,7 @@
 //! The token service: whoever calls a provider about a resource does so by [`with_token`].
 //!
-//! An access token is renewed shortly before it ends, or when a call is refused with it. The lease in the grant's row
+//! An access token is renewed shortly before it ends, or when a call is refused with it. One that nothing renews is used
+//! on until it is refused: the provider may not have said how long it lives. The lease in the grant's row
 //! makes renewal single-flight over all processes. A new pair is stored before anybody relies on it: a process that
 //! dies in between leaves the old refresh token, whose next use tells whether it still works.
 
@@ -138,10 +139,18 @@ async fn usable(
             .lease_grant(cache, grant.fence, now, until, context.worker)
             .await?;
         tx.commit().await?;
-        match leased {
-            Some(fence) => return renew(context, issuer, cache, fence, grant.refresh).await,
-            None => tokio::time::sleep(POLL_EVERY).await,
-        }
+        let Some(fence) = leased else {
+            tokio::time::sleep(POLL_EVERY).await;
+            continue;
+        };
+        let leased = Leased { cache, fence };
+        return match &grant.refresh {
+            Some(refresh) => renew(context, issuer, leased, refresh).await,
+            None => {
+                let otherwise = without_refresh_token(&grant, refused);
+                renew_by_code(context, issuer, leased, otherwise).await
+            }
+        };
     }
     Err(AttemptError::retry(
         "another worker is still renewing the token",
@@ -157,53 +166,115 @@ fn good_token(
     let fresh = grant
         .access_expires_at
         .is_some_and(|end| end > now.plus(FRESH_ENOUGH));
-    let same = |refused: &SecretString| {
+    let usable = grant.state == GrantState::Active && fresh && !is_same(token, refused);
+    usable.then(|| token.clone())
+}
+
+fn is_same(token: &SecretString, refused: Option<&SecretString>) -> bool {
+    refused.is_some_and(|refused| {
         same_secret(
             refused.expose_secret().as_bytes(),
             token.expose_secret().as_bytes(),
         )
-    };
-    let usable = grant.state == GrantState::Active && fresh && !refused.is_some_and(same);
-    usable.then(|| token.clone())
+    })
 }
 
-/// Renews under the lease just taken: by the refresh token, or by a fresh code where that one is missing or void.
+/// The right to renew a grant, until the lease ends.
+#[derive(Clone, Copy)]
+struct Leased {
+    cache: CacheId,
+    fence: i64,
+}
+
+/// What to do where no fresh code brings tokens.
+enum Otherwise {
+    /// Go on with a token that nobody has refused.
+    UseOn(SecretString),
+    /// Break the grant, for this reason.
+    Break(String),
+}
+
+fn without_refresh_token(grant: &Grant, refused: Option<&SecretString>) -> Otherwise {
+    match &grant.access {
+        Some(token) if !is_same(token, refused) => Otherwise::UseOn(token.clone()),
+        _ => Otherwise::Break(
+            "the token is not accepted, and no refresh token came with it".to_owned(),
+        ),
+    }
+}
+
+/// Renews by the refresh token, or by a fresh code where that one is void.
 async fn renew(
     context: &Context,
     issuer: &dyn TokenIssuer,
-    cache: CacheId,
-    fence: i64,
-    refresh: Option<SecretString>,
+    leased: Leased,
+    refresh: &SecretString,
 ) -> Result<SecretString, AttemptError> {
-    let refused = match &refresh {
-        None => "the token is not accepted, and no refresh token came with it".to_owned(),
-        Some(refresh) => match issuer.refresh(refresh).await {
-            Ok(tokens) => {
-                store(context, cache, fence, &tokens).await?;
-                count(NAME, "delivered");
-                return Ok(tokens.access);
-            }
-            Err(error) if matches!(error.kind, CallErrorKind::Retry { .. }) => {
-                let mut tx = context.store.begin().await?;
-                tx.release_grant(cache, fence, &error.message).await?;
-                tx.commit().await?;
-                count(NAME, "failed");
-                return Err(error.into());
-            }
-            Err(error) => error.message,
-        },
-    };
+    match issuer.refresh(refresh).await {
+        Ok(tokens) => {
+            store(context, leased.cache, leased.fence, &tokens).await?;
+            count(NAME, "delivered");
+            Ok(tokens.access)
+        }
+        Err(error) if is_passing(&error) => Err(put_off(context, leased, error).await?),
+        Err(error) => {
+            let otherwise = Otherwise::Break(error.message);
+            renew_by_code(context, issuer, leased, otherwise).await
+        }
+    }
+}
+
+/// Renews by a fresh code. A provider in trouble is asked again with the next attempt: its trouble says nothing of the
+/// grant.
+async fn renew_by_code(
+    context: &Context,
+    issuer: &dyn TokenIssuer,
+    leased: Leased,
+    otherwise: Otherwise,
+) -> Result<SecretString, AttemptError> {
+    let Leased { cache, fence } = leased;
     let fresh = match context.store.resource(cache).await? {
         Some(resource) => from_fresh_code(issuer, &resource.external_id).await,
         None => Ok(None),
     };
-    if let Ok(Some(tokens)) = fresh {
-        store(context, cache, fence, &tokens).await?;
-        count(NAME, "renewed");
-        return Ok(tokens.access);
+    match (fresh, otherwise) {
+        (Ok(Some(tokens)), _) => {
+            store(context, cache, fence, &tokens).await?;
+            count(NAME, "renewed");
+            Ok(tokens.access)
+        }
+        (Err(error), _) if is_passing(&error) => Err(put_off(context, leased, error).await?),
+        (_, Otherwise::UseOn(token)) => {
+            let why = "nothing renews the token, which is used until it is refused";
+            release(context, leased, why).await?;
+            Ok(token)
+        }
+        (_, Otherwise::Break(why)) => {
+            break_grant(context, cache, fence, &why).await?;
+            Err(AttemptError::refused(why))
+        }
     }
-    break_grant(context, cache, fence, &refused).await?;
-    Err(AttemptError::refused(refused))
+}
+
+fn is_passing(error: &CallError) -> bool {
+    matches!(error.kind, CallErrorKind::Retry { .. })
+}
+
+/// Gives the lease back, for a renewal that may work later.
+async fn put_off(
+    context: &Context,
+    leased: Leased,
+    error: CallError,
+) -> Result<AttemptError, StoreError> {
+    release(context, leased, &error.message).await?;
+    count(NAME, "failed");
+    Ok(error.into())
+}
+
+async fn release(context: &Context, leased: Leased, why: &str) -> Result<(), StoreError> {
+    let mut tx = context.store.begin().await?;
+    tx.release_grant(leased.cache, leased.fence, why).await?;
+    tx.commit().await
 }
 
 /// Notes that a token is refused although it is fresh.

@@ -27,6 +27,8 @@ use crate::store::{Store, StoreError};
 
 /// How long finished deliveries are kept, for support to read.
 const DONE_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Caches that finished a line within so long are looked at for more than they may keep.
+const FINISHED_LATELY: Duration = Duration::from_secs(15 * 60);
 /// Providers repeat what they could not deliver for seven days.
 const WEBHOOK_EVENTS_KEPT: Duration = Duration::from_secs(8 * 86_400);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -256,10 +258,27 @@ async fn tidy_once(context: &Context) -> Result<(), StoreError> {
     tx.prune_webhook_events(now.minus(WEBHOOK_EVENTS_KEPT))
         .await?;
     tx.commit().await?;
+    drop_oldest_lines(context).await?;
     let missing = context.store.candidates().await?;
     metrics::gauge!("larder_inventory_mismatched_installs", "known_to" => "us").set(missing as f64);
     let unknown = context.store.unknown_installs().await?;
     metrics::gauge!("larder_inventory_mismatched_installs", "known_to" => "marketplace")
         .set(unknown as f64);
+    Ok(())
+}
+
+/// Of a cache whose clients make lines without end only the newest stay; each transaction drops a few of the others.
+async fn drop_oldest_lines(context: &Context) -> Result<(), StoreError> {
+    let since = context.now().minus(FINISHED_LATELY);
+    for cache in context.store.caches_with_too_many_lines(since).await? {
+        let mut is_over = true;
+        while is_over {
+            let mut tx = context.store.begin().await?;
+            // Two workers that tidy at the same time come one after the other.
+            tx.lock_resource(cache).await?;
+            is_over = tx.drop_oldest_lines(cache).await?;
+            tx.commit().await?;
+        }
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Marketplaces repeat their requests and send them twice at once. What settles it is the unique (marketplace,
 //! external id) of the database: one insert wins, everybody else reads what it wrote.
 
+mod in_use;
 mod lifecycle;
 mod provision;
 mod webhook_events;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::cluster::Cluster;
+use crate::domain::printable::{NAME_CHARS_MAX, printable_if_any};
 use crate::domain::{
     AbilityTable, CacheId, Catalogue, Clock, ConfigValues, Elsewhere, ExternalId, Marketplace,
     Plan, PlanSlug, Plans, Resource, Timestamp,
@@ -36,14 +38,32 @@ pub struct Provisioning {
 pub struct ProvisionRequest {
     pub marketplace: Marketplace,
     pub external_id: ExternalId,
+    /// As the marketplace sent it. A resource without a name, or with a blank one, is called by its external id.
     pub name: String,
     /// As the marketplace sent it; checked here against the plan table.
     pub plan: String,
     pub region: String,
+    /// Kept for support only, so an odd one is left out.
     pub callback_url: Option<String>,
     pub grant: Option<GrantCode>,
     /// The owning app's log input, a secret because it carries a token.
     pub log_url: Option<SecretString>,
+}
+
+/// The longest `callback_url` that is kept.
+const URL_BYTES_MAX: usize = 2_048;
+
+impl ProvisionRequest {
+    /// The name to keep.
+    fn shown_name(&self) -> String {
+        printable_if_any(&self.name, NAME_CHARS_MAX).unwrap_or_else(|| self.external_id.to_string())
+    }
+
+    /// The URL to keep. PostgreSQL takes no NUL in a text, and no URL has a control character.
+    fn kept_callback_url(&self) -> Option<&str> {
+        let url = self.callback_url.as_deref()?;
+        (url.len() <= URL_BYTES_MAX && !url.contains(char::is_control)).then_some(url)
+    }
 }
 
 /// A one-time code to exchange for tokens.

@@ -29,6 +29,8 @@ const FIRST_RECONCILE_AFTER: Duration = Duration::from_secs(30);
 /// When the completion of a background set-up is attempted first, if the push of its config vars does not ask
 /// before.
 const FIRST_COMPLETION_AFTER: Duration = Duration::from_secs(5);
+/// No region has a longer name.
+const REGION_BYTES_MAX: usize = 128;
 /// User names drawn before giving up; see `access`.
 const DRAWS_MAX: u32 = 16;
 
@@ -115,8 +117,9 @@ impl Provisioning {
         let plan = plan.ok_or_else(|| self.unknown_plan(request.marketplace, &request.plan))?;
         let can_be_told = self.can_be_told(request);
         let region = || request.region.clone();
-        // PostgreSQL takes no NUL in a text, and no region is called so.
-        if request.region.contains(char::is_control) {
+        // PostgreSQL takes no NUL in a text, and no region is called so, or by so long a name.
+        let is_long = request.region.len() > REGION_BYTES_MAX;
+        if is_long || request.region.contains(char::is_control) {
             let (asked, offered) = (region(), self.cluster.regions_offered().await?);
             return Err(ProvisioningError::UnknownRegion { asked, offered });
         }
@@ -155,17 +158,17 @@ impl Provisioning {
         route: &Route,
     ) -> Result<Written, StoreError> {
         let now = self.clock.now();
-        let username = Username::generate();
+        let (username, name) = (Username::generate(), request.shown_name());
         let new = NewResource {
             id: ResourceId::generate(now),
             marketplace: request.marketplace,
             external_id: &request.external_id,
-            name: &request.name,
+            name: &name,
             label: username.as_str(),
             plan: &plan.slug,
             region: &request.region,
             cluster: route.cluster(),
-            callback_url: request.callback_url.as_deref(),
+            callback_url: request.kept_callback_url(),
             sso: &BearerSecret::generate(),
             provisioning: !route.is_now(),
         };
@@ -278,10 +281,8 @@ impl Provisioning {
                 }
                 PlacedAnew::NoRoom => return Err(ProvisioningError::NodeBehind),
                 PlacedAnew::InUse => {
-                    let ready = self.ready(&resource, created, Duration::ZERO).await?;
-                    return ready
-                        .map(Provisioned::Ready)
-                        .ok_or(ProvisioningError::NodeBehind);
+                    let ready = self.ready_in_use(&resource, created).await?;
+                    return Ok(Provisioned::Ready(ready));
                 }
             }
             resource = self
@@ -292,7 +293,7 @@ impl Provisioning {
     }
 
     /// The values for the app, once they are in force; `None` when that takes longer than `wait`.
-    async fn ready(
+    pub(super) async fn ready(
         &self,
         resource: &Resource,
         created: bool,
@@ -301,23 +302,28 @@ impl Provisioning {
         let cache = resource.cache;
         // Read before the revision that is waited for: a repeat may meet a promotion, and whatever stands in the
         // answer must be in force.
-        let servers = self.cluster.servers(cache).await?;
-        let primary = self.store.primary(cache).await?;
-        let (username, password) = primary.ok_or(ProvisioningError::Gone)?;
+        let values = self.values(cache).await?;
         let revision = self.store.last_change(cache).await?;
         if !self.cluster.wait_applied(cache, revision, wait).await {
             return Ok(None);
         }
-        let values = ConfigValues {
-            servers,
-            username,
-            password,
-        };
         Ok(Some(Ready {
             resource: resource.clone(),
             values,
             created,
         }))
+    }
+
+    /// What the app is to have now, whether it is in force or not.
+    pub(super) async fn values(&self, cache: CacheId) -> Result<ConfigValues, ProvisioningError> {
+        let servers = self.cluster.servers(cache).await?;
+        let primary = self.store.primary(cache).await?;
+        let (username, password) = primary.ok_or(ProvisioningError::Gone)?;
+        Ok(ConfigValues {
+            servers,
+            username,
+            password,
+        })
     }
 
     /// Takes a cache off nodes that do not answer and sets it up in the background, once a node has room.

@@ -22,7 +22,7 @@ pub mod service;
 
 use std::sync::Arc;
 
-pub use db::connect::{OpenError, Schema, StoreSettings};
+pub use db::connect::{OpenError, Schema, StoreSettings, plain_text_host};
 use db::dialect::{Db, DbTx};
 pub use db::file_lock::{FileLock, FileLockError};
 use db::seal::{KeyRing, SealError};

@@ -30,6 +30,8 @@ pub struct Family {
     /// is an increase. A family without labels has an empty name and begins at zero as well.
     pub label: &'static str,
     pub values: &'static [&'static str],
+    /// A second label, whose values occur with each of the first one's. Most have none.
+    pub second: (&'static str, &'static [&'static str]),
 }
 
 /// The labels of a family are made by what happens: routes, nodes, errors.
@@ -47,12 +49,18 @@ const fn family(kind: Kind, name: &'static str, unit: &'static str, help: &'stat
         help,
         label: "",
         values: &[],
+        second: ("", &[]),
     }
 }
 
 impl Family {
     const fn by(mut self, label: &'static str, values: &'static [&'static str]) -> Family {
         (self.label, self.values) = (label, values);
+        self
+    }
+
+    const fn and(mut self, label: &'static str, values: &'static [&'static str]) -> Family {
+        self.second = (label, values);
         self
     }
 }
@@ -74,7 +82,9 @@ pub static FAMILIES: &[Family] = &[
     family(Counter, "larder_engine_logins_total", "", "Connections that logged in"),
     family(Counter, "larder_engine_login_attempts_total", "", "Attempts to log in, refused ones included"),
     family(Counter, "larder_engine_logins_refused_total", "", "Attempts to log in that were refused"),
+    family(Counter, "larder_engine_certificates_refused_total", "", "Client certificates that were refused, by reason; each is a refused login too").by("reason", &["unknown", "expired", "foreign", "invalid"]),
     family(Counter, "larder_engine_anonymous_connections_closed_total", "", "Connections that made room for others, since they had not logged in"),
+    family(Counter, "larder_engine_connections_refused_total", "", "Connections that were refused, since their cache had as many as its plan allows, or the node as many as it may have").by("reason", &["plan", "node"]),
     family(Counter, "larder_engine_panics_total", "", "Connections that a fault of the engine ended"),
     family(Gauge, "larder_engine_caches", "", "Caches that live on this node"),
     family(Gauge, "larder_engine_items", "", "Items stored"),
@@ -85,18 +95,19 @@ pub static FAMILIES: &[Family] = &[
     family(Gauge, "larder_tls_certificate_expiry_timestamp_seconds", "seconds", "When the certificate of the TLS listener ends, in Unix time; none without a listener").by(LATER, &[]),
 
     family(Counter, "larder_http_requests_total", "", "HTTP requests answered, by method, route and status").by(LATER, &[]),
+    family(Counter, "larder_http_requests_refused_total", "", "HTTP requests answered before a route saw them, by reason: read in two ways (400), in an unknown coding (501), more at once than there may be (503), not HTTP (400), too long a head (431). They are not among those answered by route").by("reason", &["ambiguous", "unknown_coding", "too_many", "unreadable", "too_large"]),
     family(Histogram, "larder_http_request_duration_seconds", "seconds", "From the end of a request's head to its answer, by route").by(LATER, &[]),
     family(Counter, "larder_http_connections_closed_total", "", "HTTP connections that we closed, by reason: a slow head of a request, long idleness, more of them than there may be, no descriptor left").by("reason", &["slow_head", "idle", "too_many", "no_descriptor"]),
 
-    family(Counter, "larder_refused_calls_total", "", "Sign-ons and calls whose proof of who calls did not hold, by kind").by("call", &["sign_on", "api", "webhook", "link", "session", "form"]),
+    family(Counter, "larder_refused_calls_total", "", "Sign-ons and calls whose proof of who calls did not hold, by kind").by("call", &["sign_on", "api", "webhook", "link", "session", "form", "metrics"]),
 
     family(Gauge, "larder_database_up", "", "1 while the database answers"),
     family(Gauge, "larder_database_ping_duration_seconds", "seconds", "How long it took to answer the last time"),
 
     family(Gauge, "larder_outbox_due_attempts", "", "Promises to the outside that are due, by kind").by("kind", OUTBOX_KINDS),
     family(Gauge, "larder_outbox_oldest_due_seconds", "seconds", "Age of the oldest of them").by("kind", OUTBOX_KINDS),
-    family(Counter, "larder_outbox_attempts_total", "", "Attempts to keep one, by kind and outcome").by(LATER, &[]),
-    family(Counter, "larder_webhook_events_total", "", "Events that marketplaces sent, by what they led to").by(LATER, &[]),
+    family(Counter, "larder_outbox_attempts_total", "", "Attempts to keep one, by kind and outcome").by("kind", ATTEMPT_KINDS).and("outcome", ATTEMPT_OUTCOMES),
+    family(Counter, "larder_webhook_events_total", "", "Events that marketplaces sent, by what they led to").by("led_to", &["reconcile", "nothing"]),
     family(Gauge, "larder_inventory_mismatched_installs", "", "Installs that only one side knows").by("known_to", &["us", "marketplace"]),
 
     family(Gauge, "larder_node_lag_revisions", "", "Changes that a node has not applied yet").by(LATER, &[]),
@@ -118,6 +129,25 @@ const OUTBOX_KINDS: &[&str] = &[
     "reconcile",
 ];
 
+/// Beside the promises there are what is done for them and for all: tokens, and lists of installs.
+const ATTEMPT_KINDS: &[&str] = &[
+    "async_provision",
+    "config_push",
+    "grant_exchange",
+    "inventory",
+    "log_lines",
+    "reconcile",
+    "token_refresh",
+];
+const ATTEMPT_OUTCOMES: &[&str] = &[
+    "dead",
+    "delivered",
+    "failed",
+    "refused",
+    "renewed",
+    "unchanged",
+];
+
 /// What `/metrics` answers from.
 #[derive(Clone)]
 pub struct Recorder(PrometheusHandle);
@@ -135,7 +165,7 @@ impl Recorder {
             .and_then(PrometheusBuilder::install_recorder)
             .context("metrics are recorded elsewhere")?;
         FAMILIES.iter().for_each(Family::begin);
-        count_panics();
+        super::panics::count_and_tell();
         Ok(installed.insert(Recorder(handle)).clone())
     }
 
@@ -170,9 +200,17 @@ impl Family {
         match (self.label, self.kind) {
             ("", Counter) => metrics::counter!(self.name).absolute(0),
             ("", Gauge) => metrics::gauge!(self.name).set(0.0),
-            (label, Counter) => {
+            (label, Counter) if self.second.1.is_empty() => {
                 for value in self.values {
                     metrics::counter!(self.name, label => *value).absolute(0);
+                }
+            }
+            (label, Counter) => {
+                let (second, others) = self.second;
+                for value in self.values {
+                    for other in others {
+                        metrics::counter!(self.name, label => *value, second => *other).absolute(0);
+                    }
                 }
             }
             (label, Gauge) => {
@@ -183,15 +221,6 @@ impl Family {
             (_, Histogram) => {}
         }
     }
-}
-
-/// A panic that is caught ends one request or one connection, and is a fault of the program all the same.
-fn count_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        metrics::counter!("larder_panics_total").increment(1);
-        before(info);
-    }));
 }
 
 #[cfg(test)]
@@ -217,6 +246,38 @@ mod tests {
                 !family.help.is_empty() && !family.help.ends_with('.'),
                 "{name}"
             );
+        }
+    }
+
+    /// What the outbox counts is in the table, so that the first of each kind and outcome is an increase.
+    #[test]
+    fn attempts_have_the_kinds_and_outcomes_that_the_outbox_counts() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/outbox");
+        let (mut kinds, mut outcomes) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let literals = |code: &str, end: &str| -> Vec<String> {
+                let code = code.split(end).next().unwrap_or_default();
+                code.split('"')
+                    .skip(1)
+                    .step_by(2)
+                    .map(str::to_owned)
+                    .collect()
+            };
+            for named in text.split("const NAME: ").skip(1) {
+                kinds.extend(literals(named, ";"));
+            }
+            for counted in text.split("count(").skip(1) {
+                let kind = counted.split(',').next().unwrap_or_default();
+                if kind.trim().ends_with("NAME") {
+                    outcomes.extend(literals(counted, ");"));
+                }
+            }
+        }
+        for (mut found, listed) in [(kinds, ATTEMPT_KINDS), (outcomes, ATTEMPT_OUTCOMES)] {
+            found.sort();
+            found.dedup();
+            assert_eq!(found, listed);
         }
     }
 

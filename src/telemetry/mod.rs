@@ -1,12 +1,19 @@
-//! Logs and metrics: set up once, used by all rooms through `tracing` and `metrics`, knowing none of them.
+//! Logs and metrics: set up once, used by all rooms through `tracing` and `metrics`, knowing none of them but `domain`.
 
 pub mod metrics;
+mod panics;
 
 use std::io;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::domain::printable::is_printable;
+
+/// How the log of this process is written, once it is.
+static STARTED: OnceLock<LogFormat> = OnceLock::new();
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +39,9 @@ pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("logging was started twice: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging was started twice: {error}"))?;
+    STARTED.get_or_init(|| format);
+    Ok(())
 }
 
 /// Writes each event as one line of printable characters. Paths, names and replies of others stand in it: what moves the
@@ -73,14 +82,6 @@ fn printable(event: &str, format: LogFormat) -> String {
         }
     }
     line + end
-}
-
-fn is_printable(character: char) -> bool {
-    match character.is_ascii() {
-        true => matches!(character, ' '..='~'),
-        // the standard library's table of what can be shown
-        false => character.escape_debug().len() == 1,
-    }
 }
 
 #[cfg(test)]

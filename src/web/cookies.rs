@@ -14,6 +14,10 @@ use super::settings::WebSettings;
 use crate::domain::CacheId;
 use crate::domain::secret::BearerSecret;
 
+/// Session cookies that are looked up beyond those that a browser should have: two sign-ons at the same moment each keep the
+/// cookies of before and add their own, so a browser may have a few more until it signs on again.
+const SPARE: usize = 12;
+
 /// The `__Host-` prefix makes the browser insist on Secure, this exact host and `Path=/`.
 fn prefix(settings: &WebSettings) -> &'static str {
     if settings.secure_cookies {
@@ -52,6 +56,18 @@ pub fn sessions(jar: &CookieJar, settings: &WebSettings) -> BTreeMap<CacheId, Be
             Some((cache, BearerSecret::presented(cookie.value())))
         })
         .collect()
+}
+
+/// Those of them that may be looked up, which costs a read of the database each: the head of a request has room for hundreds,
+/// and a browser has no more from us than it may be signed in to, and a few. The highest numbers, since a sign-in over the
+/// limit takes the lowest away.
+pub fn sessions_to_look_up(
+    jar: &CookieJar,
+    settings: &WebSettings,
+) -> BTreeMap<CacheId, BearerSecret> {
+    let most = settings.sessions_per_browser_max.saturating_add(SPARE);
+    let newest = sessions(jar, settings).into_iter().rev();
+    newest.take(most).collect()
 }
 
 /// Signs the browser in to one more cache, replacing whatever cookie it had for it. Over the limit, those of
@@ -204,6 +220,22 @@ mod tests {
             .find(|cookie| cookie.starts_with("__Host-larder-7="))
             .unwrap();
         assert!(removal.contains("Max-Age=0") && removal.contains("Secure"));
+    }
+
+    #[test]
+    fn of_hundreds_of_session_cookies_a_few_are_looked_up() {
+        let settings = settings(true);
+        let held = |count: usize| {
+            let cookies: Vec<String> = (1..=count)
+                .map(|number| format!("__Host-larder-{number}=x"))
+                .collect();
+            let jar = browser(&cookies.join("; "));
+            let held = sessions_to_look_up(&jar, &settings);
+            held.into_keys().map(|cache| cache.0).collect::<Vec<_>>()
+        };
+        assert_eq!(held(20), (1..=20).collect::<Vec<_>>());
+        assert_eq!(held(32), (1..=32).collect::<Vec<_>>());
+        assert_eq!(held(700), (669..=700).collect::<Vec<_>>());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A [`PageError`] holds what the reader may know and no more. The cause goes to the log, here, where it is turned
 //! into a fault; both carry the same request id. Providers get their errors in their own wire formats.
 
+mod texts;
+
 use std::error::Error;
 
 use askama::Template;
@@ -12,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::settings::{Console, WebSettings};
 use crate::access::AccessError;
-use crate::domain::CacheId;
+use crate::domain::{CacheId, Timestamp};
 use crate::provisioning::ProvisioningError;
 use crate::store::StoreError;
 
@@ -34,6 +36,11 @@ pub enum PageError {
     PrimaryStays,
     TooManyCredentials {
         max: u32,
+    },
+    /// As many were made within a day as may be.
+    TooManyCredentialsToday {
+        max: u32,
+        again_at: Timestamp,
     },
     TooManyCertificates {
         max: u32,
@@ -58,87 +65,10 @@ impl PageError {
             }
             // What partners of the marketplace use for an action over the plan (product reference, section 2).
             PageError::TooManyCredentials { .. } => StatusCode::PAYMENT_REQUIRED,
+            PageError::TooManyCredentialsToday { .. } => StatusCode::TOO_MANY_REQUESTS,
             PageError::Unavailable | PageError::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
             PageError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
-    }
-
-    const fn title(self) -> &'static str {
-        match self {
-            PageError::NotFound => "There is nothing here",
-            PageError::LoginNeeded => "Please sign in",
-            PageError::LoginEnded => "Your sign-in has ended",
-            PageError::SignOnRefused => "This sign-on was not accepted",
-            PageError::Forged => "This form has gone stale",
-            PageError::MethodNotAllowed => "This address takes a form",
-            PageError::TooLarge => "That was too much",
-            PageError::UnknownCredential => "No such credential",
-            PageError::PrimaryStays => "The primary credential stays",
-            PageError::TooManyCredentials { .. } => "Your plan's credentials are all in use",
-            PageError::TooManyCertificates { .. } => "This credential has all its certificates",
-            PageError::NoTls => "There is no TLS address",
-            PageError::Unavailable | PageError::TooSlow => "We cannot answer right now",
-            PageError::Internal => "Something went wrong on our side",
-        }
-    }
-
-    fn text(self) -> String {
-        let text = match self {
-            PageError::NotFound => {
-                "The address may be mistyped or out of date. If you are looking for your cache, open its \
-                 dashboard from your provider's console."
-            }
-            PageError::LoginNeeded => {
-                "This browser is not signed in to a cache here. Open the dashboard from your provider's console, or \
-                 with your cache's own dashboard address."
-            }
-            PageError::LoginEnded => {
-                "A sign-in lasts 12 hours at most and ends after 30 minutes without use, when you sign out, and for \
-                 everybody else when somebody rotates the cache's SSO secret. Open the dashboard again from your \
-                 provider's console, or with your cache's own dashboard address."
-            }
-            PageError::SignOnRefused => {
-                "A sign-on works once and only for a few minutes. Go back to your provider's console and open \
-                 the dashboard again."
-            }
-            PageError::Forged => {
-                "It belongs to an earlier sign-in or did not come from this site, so nothing was changed. \
-                 Reload the dashboard and try again."
-            }
-            PageError::MethodNotAllowed => {
-                "It cannot be opened like a page. Use the buttons on the dashboard instead."
-            }
-            PageError::TooLarge => "The request was larger than we accept. Nothing was changed.",
-            PageError::UnknownCredential => {
-                "This cache has no credential of that name; perhaps it was deleted a moment ago. Nothing was \
-                 changed."
-            }
-            PageError::PrimaryStays => {
-                "Your app is using it. Promote another credential first, then delete this one."
-            }
-            PageError::TooManyCredentials { max } => {
-                return format!(
-                    "It has room for {max}. Delete one that is no longer used, or move to a larger plan."
-                );
-            }
-            PageError::TooManyCertificates { max } => {
-                return format!(
-                    "It may have {max}. Revoke one that is no longer used, then issue another."
-                );
-            }
-            PageError::NoTls => {
-                "A client certificate is of use only on a TLS address, which this service does not offer. Nothing \
-                 was issued."
-            }
-            PageError::Unavailable | PageError::TooSlow => {
-                "Your cache itself goes on working. Please try again in a few seconds."
-            }
-            PageError::Internal => {
-                "It has been written down. Your cache itself goes on working. If it happens again, please tell \
-                 us when it was."
-            }
-        };
-        text.to_owned()
     }
 
     /// Whether a way back to the dashboard helps: the reader was on it when this happened. To the others it is said
@@ -159,7 +89,7 @@ impl PageError {
             product: &settings.product_name,
             status: self.status().as_u16(),
             title: self.title(),
-            text: self.text(),
+            text: self.text(settings),
             links: match self.leads_back() {
                 true => dashboard.map(Link::back_to).into_iter().collect(),
                 false => settings.consoles.iter().map(Link::to_console).collect(),
@@ -190,6 +120,9 @@ impl From<AccessError> for PageError {
             AccessError::UnknownCredential(_) => PageError::UnknownCredential,
             AccessError::PrimaryStays => PageError::PrimaryStays,
             AccessError::TooManyCredentials { max } => PageError::TooManyCredentials { max },
+            AccessError::TooManyCredentialsToday { max, again_at } => {
+                PageError::TooManyCredentialsToday { max, again_at }
+            }
             AccessError::TooManyCertificates { max } => PageError::TooManyCertificates { max },
             AccessError::Signing(error) => internal(&error),
             AccessError::UsedProof => PageError::SignOnRefused,
@@ -295,7 +228,7 @@ mod tests {
     use crate::domain::ConfigVarNames;
     use crate::web::assets;
 
-    const ALL: [PageError; 15] = [
+    const ALL: [PageError; 16] = [
         PageError::NotFound,
         PageError::LoginNeeded,
         PageError::LoginEnded,
@@ -306,6 +239,10 @@ mod tests {
         PageError::UnknownCredential,
         PageError::PrimaryStays,
         PageError::TooManyCredentials { max: 10 },
+        PageError::TooManyCredentialsToday {
+            max: 100,
+            again_at: Timestamp::from_secs(1_795_372_200),
+        },
         PageError::TooManyCertificates { max: 5 },
         PageError::NoTls,
         PageError::Unavailable,
@@ -313,14 +250,17 @@ mod tests {
         PageError::Internal,
     ];
 
-    async fn page(fault: PageError, dashboard: Option<CacheId>) -> String {
-        let settings = WebSettings::new(
+    fn settings() -> WebSettings {
+        WebSettings::new(
             "https://cache.example.com".parse().unwrap(),
             true,
             "Larder".to_owned(),
             ConfigVarNames::with_prefix("MEMCACHIER"),
-        );
-        let response = fault.page(&settings, dashboard);
+        )
+    }
+
+    async fn page(fault: PageError, dashboard: Option<CacheId>) -> String {
+        let response = fault.page(&settings(), dashboard);
         assert_eq!(response.status(), fault.status());
         let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
@@ -354,8 +294,8 @@ mod tests {
     async fn what_people_read() {
         let mut texts = String::new();
         for fault in ALL {
-            let status = fault.status().as_u16();
-            texts += &format!("{status} {}\n    {}\n", fault.title(), fault.text());
+            let (status, text) = (fault.status().as_u16(), fault.text(&settings()));
+            texts += &format!("{status} {}\n    {text}\n", fault.title());
         }
         insta::assert_snapshot!("texts", texts);
         let not_found = page(PageError::NotFound, None)
@@ -364,6 +304,20 @@ mod tests {
             .replace(assets::script(), "/assets/larder.js")
             .replace(assets::icon(), "/assets/icon.svg");
         insta::assert_snapshot!("not_found", not_found);
+    }
+
+    #[test]
+    fn the_end_of_a_sign_in_is_told_as_it_is_set() {
+        let set = WebSettings {
+            session_age: std::time::Duration::from_secs(3_600),
+            session_idle: std::time::Duration::from_secs(300),
+            ..settings()
+        };
+        let text = PageError::LoginEnded.text(&set);
+        assert!(
+            text.contains("lasts 1 hour at most and ends after 5 minutes without use"),
+            "{text}"
+        );
     }
 
     /// The page must not tell which address was asked for, or a cache that exists would differ from one that does

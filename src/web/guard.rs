@@ -39,6 +39,10 @@ impl FromRequestParts<Web> for SignedIn {
             return Err(PageError::NotFound);
         };
         let owner = web.access.signed_in(&cookie, cache, remote(parts)).await?;
+        // Of one that has our form nobody knows whether it was a session's: sessions that have ended are forgotten.
+        if owner.is_none() && !cookie.has_issued_form() {
+            note_refused(web, RefusedCall::Session, remote(parts));
+        }
         owner.ok_or(PageError::LoginEnded)
     }
 }
@@ -85,7 +89,7 @@ impl<F: DeserializeOwned> FromRequest<Web> for Signed<F> {
     }
 }
 
-fn note_refused(web: &Web, call: RefusedCall, remote: Option<IpAddr>) {
+pub fn note_refused(web: &Web, call: RefusedCall, remote: Option<IpAddr>) {
     let refused = web.access.refused_calls();
     refused.note(call, None, remote, web.clock.now());
 }

@@ -26,7 +26,7 @@ pub async fn show(
     Remote(remote): Remote,
 ) -> Result<Response, PageError> {
     let mut open = Vec::new();
-    for (cache, cookie) in cookies::sessions(&jar, &web.settings) {
+    for (cache, cookie) in cookies::sessions_to_look_up(&jar, &web.settings) {
         if let Some(owner) = web.access.signed_in(&cookie, cache, remote).await? {
             open.push(Link {
                 href: format!("/caches/{cache}"),

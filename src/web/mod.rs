@@ -59,5 +59,6 @@ pub struct Web {
     pub clock: Arc<dyn Clock>,
     /// Cancelled when the process was told to stop, some time before it takes no more requests.
     pub stopping: CancellationToken,
+    pub outage_lines: health::OutageLines,
     pub settings: Arc<WebSettings>,
 }

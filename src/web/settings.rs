@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 
+use crate::access::AccessSettings;
 use crate::domain::{ConfigVarNames, Marketplace};
 
 /// Settings of the pages. `config` fills them in.
@@ -34,6 +35,9 @@ pub struct WebSettings {
     pub body_bytes_max: usize,
     /// From the last header to the answer (security.md PA-8).
     pub request_timeout: Duration,
+    /// How long a session lives without use, and in any case: for people to read.
+    pub session_idle: Duration,
+    pub session_age: Duration,
 }
 
 impl WebSettings {
@@ -44,6 +48,7 @@ impl WebSettings {
         product_name: String,
         variables: ConfigVarNames,
     ) -> WebSettings {
+        let access = AccessSettings::default();
         WebSettings {
             public_url,
             secure_cookies,
@@ -57,6 +62,8 @@ impl WebSettings {
             history_rows_max: 50,
             body_bytes_max: 64 * 1024,
             request_timeout: Duration::from_secs(20),
+            session_idle: access.session_idle,
+            session_age: access.session_age,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The way in by the long-lived address, and the way out.
 
+use std::net::IpAddr;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Method;
@@ -11,7 +13,7 @@ use super::cookies;
 use super::enter::Visitor;
 use super::error::{PageError, signed_out};
 use super::form::{Envelope, NoFields};
-use super::guard::{Remote, is_token_of, read_form};
+use super::guard::{Remote, is_token_of, note_refused, read_form};
 use crate::access::{RefusedCall, SignedIn};
 use crate::domain::secret::BearerSecret;
 
@@ -26,8 +28,7 @@ pub async fn by_link(
     let Path(hash) = hash.map_err(|_| PageError::NotFound)?;
     let hash = BearerSecret::presented(&hash);
     let unknown = || {
-        let refused = web.access.refused_calls();
-        refused.note(RefusedCall::Link, None, visitor.remote, web.clock.now());
+        note_refused(&web, RefusedCall::Link, visitor.remote);
         PageError::NotFound
     };
     if method == Method::HEAD {
@@ -44,7 +45,7 @@ pub async fn by_link(
     web.hand_over(visitor, &opened).await
 }
 
-/// `POST /logout`: ends every session this browser holds, on the server too. The form's token must be that of
+/// `POST /logout`: ends every session this browser holds, on the server too as far as they are looked up. The form's token must be that of
 /// one of them, unless all have ended already.
 pub async fn leave(
     State(web): State<Web>,
@@ -52,9 +53,22 @@ pub async fn leave(
     Remote(remote): Remote,
     request: Request,
 ) -> Result<Response, PageError> {
-    let form: Envelope<NoFields> = read_form(request, &web).await?;
+    let left = sign_out_all(&web, jar, remote, request).await;
+    if matches!(left, Err(PageError::Forged)) {
+        note_refused(&web, RefusedCall::Form, remote);
+    }
+    left
+}
+
+async fn sign_out_all(
+    web: &Web,
+    jar: CookieJar,
+    remote: Option<IpAddr>,
+    request: Request,
+) -> Result<Response, PageError> {
+    let form: Envelope<NoFields> = read_form(request, web).await?;
     let mut owners = Vec::new();
-    for (cache, cookie) in cookies::sessions(&jar, &web.settings) {
+    for (cache, cookie) in cookies::sessions_to_look_up(&jar, &web.settings) {
         owners.extend(web.access.signed_in(&cookie, cache, remote).await?);
     }
     let is_ours = |owner: &SignedIn| is_token_of(&form.csrf, &owner.session().csrf);

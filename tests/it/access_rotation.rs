@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use larder::access::{AccessError, AccessSettings, Owner};
-use larder::domain::{Capabilities, Credential, Username};
+use larder::access::{AccessError, AccessSettings, Owner, Replaced};
+use larder::domain::{Capabilities, Credential, Timestamp, Username};
 use larder::http::CallErrorKind;
 
 use crate::outbox_fixture::OutboxFixture;
@@ -122,6 +122,51 @@ async fn the_overlap_begins_when_the_provider_has_the_new_values() {
         let ends = |one: &Credential| access.overlap_ends(one).expect("a former primary");
         let apart = ends(&all[1]).since(ends(&all[2])).as_secs();
         assert!((599..=601).contains(&apart), "{apart}");
+    })
+    .await;
+}
+
+/// A user name is given once, so a loop that makes and removes credentials would use up those of everybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_gets_a_hundred_credentials_a_day() {
+    const DAY: u64 = 24 * HOUR;
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        let other = fixture.control.provision("r-2").await.resource.cache;
+        let other = fixture.control.owner(other, "r-2").await;
+        while fixture.work().await > 0 {}
+        let access = &fixture.control.access;
+        let first = credentials(&fixture, &owner).await.remove(0);
+        // The order itself made the first.
+        for number in 2..=100 {
+            let made = access.create(&owner).await;
+            let (made, _) = made.unwrap_or_else(|refused| panic!("{number}: {refused}"));
+            let removed = access.remove(&owner, &made.username).await;
+            removed.expect("a secondary");
+        }
+        let refused = |answer: Result<(), AccessError>| match answer {
+            Err(AccessError::TooManyCredentialsToday { max: 100, again_at }) => again_at,
+            other => panic!("{other:?}"),
+        };
+        let again_at = refused(access.create(&owner).await.map(|_| ()));
+        let a_day_later = first.created_at.plus(Duration::from_secs(DAY));
+        assert_eq!(again_at, Timestamp::from_secs(a_day_later.secs() + 1));
+        let rotated = access.rotate(&owner, &first.username).await;
+        assert_eq!(refused(rotated.map(|_| ())), again_at);
+        assert_eq!(primary(&fixture, &owner).await, first.username);
+        access.create(&other).await.expect("it is another cache's");
+
+        // After a leak the operator does not wait for tomorrow.
+        let operator = access.for_operator(owner.cache()).await;
+        let operator = operator.expect("it is live");
+        let now = larder::domain::Clock::now(fixture.control.clock.as_ref());
+        let replaced = access.replace_older(&operator, now).await;
+        assert_eq!(replaced.expect("an answer"), Replaced::Done);
+        refused(access.create(&owner).await.map(|_| ()));
+
+        fixture.pass(DAY + 1);
+        access.create(&owner).await.expect("a new day");
     })
     .await;
 }

@@ -12,6 +12,7 @@ use larder::store::db::rekey::Rekeyed;
 use larder::store::db::seal::MasterKey;
 use larder::store::{OpenError, Schema, Store, StoreSettings};
 use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::outbox_fixture::code;
@@ -19,6 +20,7 @@ use crate::support::HEROKU;
 use crate::support::claims::terms;
 use crate::support::control_plane::{ControlPlane, plans, ready, request};
 use crate::support::db::{START, TestDb, on_each};
+use crate::support::panics;
 
 fn key(fill: u8) -> MasterKey {
     let text = base64::engine::general_purpose::STANDARD.encode([fill; 32]);
@@ -190,7 +192,9 @@ fn command(db: &TestDb, words: &[&str]) -> Command {
 }
 
 async fn admin(db: &TestDb, words: &[&str]) -> Output {
-    command(db, words).output().await.expect("larder runs")
+    let output = command(db, words).output().await.expect("larder runs");
+    panics::none_in(&String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 async fn told(db: &TestDb, words: &[&str]) -> String {
@@ -356,6 +360,17 @@ async fn an_operator_replaces_old_primaries_and_can_go_on_where_it_stopped() {
         let leak = control.clock.now().plus(Duration::from_secs(1)).to_string();
         let planned = told(db, &["rotate", "--all", "--made-before", &leak, "--plan"]).await;
         assert!(planned.starts_with("3 caches would get"), "{planned}");
+        let verb = [
+            "rotate",
+            "--all",
+            "--made-before",
+            &leak,
+            "--plan",
+            "--json",
+        ];
+        let planned: Value = serde_json::from_str(&told(db, &verb).await).expect("JSON");
+        let figures = ["caches", "replaced", "left"].map(|name| planned[name].clone());
+        assert_eq!(figures, [json!(3), json!(0), json!(0)]);
 
         let owner = control.owner(caches[0], "visit").await;
         let early = control.clock.now().plus(Duration::from_secs(2));
@@ -386,6 +401,13 @@ async fn an_operator_replaces_old_primaries_and_can_go_on_where_it_stopped() {
             !run.status.success() && wrong.contains("1 cache keeps its primary"),
             "{wrong}"
         );
+
+        let mut again = verb.to_vec();
+        again.push("--json");
+        let again = admin(db, &again).await;
+        let again: Value = serde_json::from_slice(&again.stdout).expect("JSON");
+        let figures = ["caches", "replaced", "left"].map(|name| again[name].clone());
+        assert_eq!(figures, [json!(1), json!(0), json!(1)], "{again}");
 
         assert_eq!(access.credentials(&owner).await.expect("a list").len(), 2);
         let events = control
@@ -435,6 +457,20 @@ async fn verbs_take_what_people_have_at_hand() {
             .provision(same_name)
             .await
             .expect("a cache");
+        // The list has no such care: all that hold a text are meant, in any case of letters.
+        let label = made.resource.label.to_lowercase();
+        for (called, caches) in [
+            (&*username, 1),
+            (&username.to_lowercase(), 1),
+            (&label, 1),
+            ("R-1", 1),
+            ("Shop", 2),
+        ] {
+            let listed: Value =
+                serde_json::from_str(&told(db, &["caches", called, "--json"]).await).expect("JSON");
+            let rows = listed["caches"].as_array().expect("a list");
+            assert_eq!(rows.len(), caches, "{called}: {listed}");
+        }
         for (called, why) in [
             ("shop", "more than one cache"),
             ("nowhere", "no live cache nowhere"),
@@ -442,6 +478,35 @@ async fn verbs_take_what_people_have_at_hand() {
             let output = admin(db, &["push", called]).await;
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success() && errors.contains(why), "{errors}");
+        }
+    })
+    .await;
+}
+
+/// Names come from customers: none of them turns the direction of writing, ends a line or commands the terminal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_cannot_steer_the_operator_s_terminal() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let sly = "shop\u{202e}gnp\u{2028}x";
+        for id in ["r-1", "r-2"] {
+            let mut named = request(id);
+            named.name = sly.to_owned();
+            control
+                .provisioning
+                .provision(named)
+                .await
+                .expect("a cache");
+        }
+        let listed = admin(db, &["caches"]).await;
+        let several = admin(db, &["push", sly]).await;
+        let told = |output: &Output| {
+            let both = [output.stdout.clone(), output.stderr.clone()].concat();
+            String::from_utf8(both).expect("UTF-8")
+        };
+        for (told, names) in [(told(&listed), 2), (told(&several), 2)] {
+            assert!(!told.contains(['\u{202e}', '\u{2028}']), "{told:?}");
+            assert!(told.matches("shop?gnp?x").count() >= names, "{told}");
         }
     })
     .await;

@@ -112,16 +112,16 @@ async fn a_client_that_cannot_log_in_comes_in_by_certificate(database: Database)
 }
 
 /// What a service of its own process is told, and where it is found.
-struct CertificateFixture {
-    sandbox: Sandbox,
-    base: String,
-    settings: Vec<(String, String)>,
+pub struct CertificateFixture {
+    pub sandbox: Sandbox,
+    pub base: String,
+    pub settings: Vec<(String, String)>,
     tls: u16,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl CertificateFixture {
-    async fn start(database: &Database) -> CertificateFixture {
+    pub async fn start(database: &Database) -> CertificateFixture {
         let folder = tempfile::tempdir().expect("a folder");
         make_certificate(folder.path(), "server");
         let sandbox = Sandbox::start(sandbox_settings(None)).await;
@@ -143,7 +143,7 @@ impl CertificateFixture {
         }
     }
 
-    async fn provision(&self) -> AddonId {
+    pub async fn provision(&self) -> AddonId {
         let app = self.sandbox.create_app("shop").expect("a new app");
         let order = self
             .sandbox
@@ -151,7 +151,7 @@ impl CertificateFixture {
         order.await.expect("a cache").id
     }
 
-    fn connect(&self, identity: &Identity) -> TlsTalk {
+    pub fn connect(&self, identity: &Identity) -> TlsTalk {
         let client = TlsClient::new(&self.trusted(), Some(identity));
         client.connect(SocketAddr::from(([127, 0, 0, 1], self.tls)))
     }

@@ -3,64 +3,16 @@
 use larder::sandbox::{AddonId, ProvisionOptions};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
+use crate::support::database_wire::DatabaseWire;
 use crate::support::db::Database;
 use crate::support::full_service::{
     FullService, PASSWORD, PATIENCE, Wishes, free_port, serve, setting,
 };
 use crate::support::needs;
 use crate::support::plain::Plain;
-
-/// The way of one process to the database.
-struct Wire {
-    url: String,
-    up: watch::Sender<bool>,
-}
-
-impl Wire {
-    async fn to(url: &str) -> Wire {
-        let (before, rest) = url.split_once('@').expect("a user");
-        let (host, path) = rest.split_once('/').expect("a database");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let here = listener.local_addr().expect("an address");
-        let (up, state) = watch::channel(true);
-        tokio::spawn(carry(listener, host.to_owned(), state));
-        let url = format!("{before}@{here}/{path}");
-        Wire { url, up }
-    }
-
-    /// Ends every connection, and each new one at once.
-    fn cut(&self) {
-        self.up.send_replace(false);
-    }
-
-    fn mend(&self) {
-        self.up.send_replace(true);
-    }
-}
-
-async fn carry(listener: TcpListener, host: String, state: watch::Receiver<bool>) {
-    while let Ok((mut near, _)) = listener.accept().await {
-        let (host, mut state) = (host.clone(), state.clone());
-        tokio::spawn(async move {
-            if !*state.borrow() {
-                return;
-            }
-            let Ok(mut far) = TcpStream::connect(host).await else {
-                return;
-            };
-            tokio::select! {
-                _ = copy_bidirectional(&mut near, &mut far) => {}
-                _ = state.wait_for(|&up| !up) => {}
-            }
-        });
-    }
-}
 
 async fn readiness(base: &str) -> StatusCode {
     let answer = Client::new().get(format!("{base}/readyz")).send().await;
@@ -84,7 +36,7 @@ async fn a_process_without_its_database_fails_its_readiness_and_another_carries_
     let Some(database) = needs(Database::postgres().await, "PostgreSQL") else {
         return;
     };
-    let wire = Wire::to(database.url()).await;
+    let wire = DatabaseWire::to(database.url()).await;
     let wishes = Wishes {
         settings: vec![("LARDER_DATABASE_URL".to_owned(), wire.url.clone())],
         ..Wishes::default()

@@ -1,7 +1,12 @@
 //! Core dumps hold secrets: the program switches them off for itself.
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use std::process::Stdio;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::process::Command;
+
+use crate::process_limits::core_limits;
+use crate::support::control_plane::eventually;
 use crate::support::db::Database;
 use crate::support::full_service::setting;
 use crate::support::machine::Machine;
@@ -15,6 +20,34 @@ fn core_limit(pid: u32) -> Option<u64> {
         maximum: Some(0),
     };
     prlimit(pid, Resource::Core, all).expect("ours").maximum
+}
+
+/// What they read or make are the same secrets. Each of them waits for the manifest, which nobody writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_see_secrets_are_not_dumped_either() {
+    let database = Database::sqlite();
+    let machine = Machine::new(&database, "node-a.example");
+    let pipe = machine.folder.path().join("manifest.json");
+    let made = Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.expect("mkfifo runs").success());
+    let pipe = pipe.display().to_string();
+    let settings = setting(&machine.settings, "LARDER_MANIFEST", &pipe);
+    for command in ["check-config", "serve --print-config", "admin manifest"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_larder"))
+            .args(command.split(' '))
+            .env_clear()
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let id = child.id().expect("it runs");
+        let none = ("0".to_owned(), "0".to_owned());
+        eventually(command, async || core_limits(id) == none).await;
+        assert!(child.try_wait().expect("ours").is_none(), "{command} waits");
+        child.kill().await.expect("it ran");
+    }
+    database.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use crate::support::authority::{Ca, Identity, TlsClient, TlsTalk};
 pub struct CertificateFixture {
     pub fixture: EngineFixture,
     pub ca: Ca,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl CertificateFixture {
@@ -52,7 +52,7 @@ impl CertificateFixture {
         }
     }
 
-    fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.fixture.addresses.tls.unwrap()
     }
 

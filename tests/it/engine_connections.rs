@@ -6,6 +6,7 @@ use std::time::Duration;
 use larder::domain::{CacheSpec, Capabilities};
 use larder::engine::{EngineSettings, Limits};
 
+use crate::engine_counters::stats;
 use crate::engine_fixture::{
     ALICE, Client, EngineFixture, OTHER_TENANT, OWNER, READER, WRITER, alice, credential, packet,
     settings,
@@ -155,6 +156,10 @@ fn a_cache_takes_as_many_connections_as_it_may() {
     assert!(fourth.rest().is_empty());
     let mut fifth = fixture.open();
     assert_eq!(fifth.rest(), b"ERROR Too many open connections\r\n");
+    assert_eq!(stats(&mut first, "")["rejected_connections"], "3");
+    assert_eq!(fixture.engine.totals().traffic.connections_refused, 3);
+    first.talk("stats reset\r\n", "RESET\r\n");
+    assert_eq!(stats(&mut first, "")["rejected_connections"], "0");
     // A slot that becomes free can be taken again.
     drop(second);
     wait_until(|| fixture.engine.figures(ALICE).unwrap().connections == 1);
@@ -201,6 +206,29 @@ fn silent_connections_make_room_for_those_who_log_in() {
     assert_eq!(binary.packet().status, 0x20);
     let _others: Vec<Client> = (0..8).map(|_| fixture.connect()).collect();
     assert!(binary.rest().is_empty());
+}
+
+/// Whoever holds connections open from one address loses their own, and nobody from elsewhere does.
+#[test]
+fn silent_connections_of_one_address_close_only_their_own() {
+    let fixture = EngineFixture::with(EngineSettings {
+        threads: 1,
+        ..with_limits(|limits| {
+            limits.anonymous_max = 100;
+            limits.anonymous_per_address_max = 3;
+            limits.login_deadline = Duration::from_secs(600);
+        })
+    });
+    // The oldest of all, and silent like the others.
+    let mut elsewhere = fixture.connect_from(1);
+    let mut flood: Vec<Client> = (0..20).map(|_| fixture.connect_from(2)).collect();
+    for oldest in &mut flood[..17] {
+        assert!(oldest.rest().is_empty());
+    }
+    for kept in &mut flood[17..] {
+        kept.text_login(OWNER);
+    }
+    elsewhere.text_login(OWNER);
 }
 
 /// Where the node has all the connections that it may have, one that has not logged in goes.

@@ -186,6 +186,28 @@ fn each_command_raises_its_own_counters_by_one() {
     }
 }
 
+/// In memcached a wrong CAS value makes `md` a miss, and a binary DELETE neither hit nor miss.
+#[test]
+fn a_binary_delete_with_a_wrong_cas_value_is_no_miss() {
+    let fixture = EngineFixture::start();
+    let mut binary = fixture.binary(OWNER);
+    let mut text = fixture.text(OWNER);
+    text.talk("ms text 4 E77\r\nword\r\n", "HD\r\n");
+    for opcode in [0x04, 0x14] {
+        let before = stats(&mut text, "");
+        binary.send(&packet(opcode, 0, &[], b"text", b"", 78));
+        assert_eq!(binary.packet().status, 0x02);
+        let after = stats(&mut text, "");
+        assert_eq!(risen(&before, &after), [("cmd_delete", 1)], "{opcode:#x}");
+    }
+    let before = stats(&mut text, "");
+    binary.send(&packet(0x04, 0, &[], b"absent", b"", 78));
+    assert_eq!(binary.packet().status, 0x01);
+    let after = stats(&mut text, "");
+    let missed = [("cmd_delete", 1), ("delete_misses", 1)];
+    assert_eq!(risen(&before, &after), missed);
+}
+
 #[test]
 fn a_number_that_grows_longer_is_a_new_item_that_nobody_has_fetched() {
     let fixture = EngineFixture::start();

@@ -231,8 +231,9 @@ fn a_flush_that_is_due_is_told_with_its_own_author() {
     }
 }
 
-#[test]
-fn a_delayed_flush_ends_with_the_certificate_that_asked_for_it() {
+/// An engine whose clocks the test moves. Its cache holds one item, and awaits a flush in six seconds that a client with a
+/// certificate has asked for. The certificate is good for five.
+fn flushing_by_certificate() -> (Arc<EngineState>, EngineClock, Arc<SetClock>) {
     let (clock, wall) = (EngineClock::manual(UNIX_NOW), SetClock::at(0));
     let settings = EngineSettings {
         engine_clock: Some(clock.clone()),
@@ -254,10 +255,32 @@ fn a_delayed_flush_ends_with_the_certificate_that_asked_for_it() {
     let fed = session.feed(&engine, b"set k 0 0 1\r\nv\r\nflush_all 6\r\n", &mut out);
     assert_eq!(fed.next, Next::Read);
     assert_eq!(out.to_vec(), b"STORED\r\nOK\r\n");
-    wall.0.store(5, Ordering::Relaxed);
-    engine.housekeeping();
+    (engine, clock, wall)
+}
+
+/// How many items there are after seven seconds.
+fn items_left(engine: &EngineState, clock: &EngineClock) -> u64 {
     clock.advance(7);
     engine.housekeeping();
     let tenancy = engine.directory.tenancy(ALICE).unwrap();
-    assert_eq!(tenancy.items.counters().curr_items, 1);
+    tenancy.items.counters().curr_items
+}
+
+#[test]
+fn a_delayed_flush_ends_with_the_certificate_that_asked_for_it() {
+    let (engine, clock, wall) = flushing_by_certificate();
+    wall.0.store(5, Ordering::Relaxed);
+    engine.housekeeping();
+    assert_eq!(items_left(&engine, &clock), 1);
+}
+
+/// Its credential stays, with the right to flush.
+#[test]
+fn a_delayed_flush_ends_when_the_certificate_that_asked_for_it_is_revoked() {
+    let (engine, clock, _) = flushing_by_certificate();
+    engine.apply(&alice());
+    assert_eq!(items_left(&engine, &clock), 1);
+
+    let (engine, clock, _) = flushing_by_certificate();
+    assert_eq!(items_left(&engine, &clock), 0, "or this test shows nothing");
 }

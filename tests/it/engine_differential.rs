@@ -52,7 +52,30 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "strict-numbers",
         "stock reads `+1`, ` 1` and `1 x` as numbers; the text must be a whole number, blanks may follow",
     ),
+    (
+        "x-gives-a-new-cas",
+        "stock keeps the CAS value of an item that `md x` empties, so a store with the value from before overwrites what \
+         its client has not seen; here it no longer fits",
+    ),
+    (
+        "no-cas-of-zero",
+        "stock gives an item the CAS value 0 for `E0`, with which no store can compare; here it gets the next value",
+    ),
+    (
+        "longer-number",
+        "stock gives `T` and `E` of an `ma` to the item that a number with one more digit replaces, and loses them",
+    ),
+    (
+        "past-ttl",
+        "stock tells of an exptime that is past the seconds since then, subtracted from 2^32; here `t0`",
+    ),
 ];
+
+/// Why stock answers otherwise where a conversation names this difference.
+pub fn reason_to_differ(name: &str) -> Option<&'static str> {
+    let found = DIFFERENCES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, reason)| *reason)
+}
 
 /// A running stock memcached on a free port.
 pub struct Stock {

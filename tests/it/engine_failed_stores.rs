@@ -1,11 +1,13 @@
 //! Stores that fail for their size or for want of memory: which of them remove the old item, so that no stale value
 //! stays. The rule is memcached's: text `set`, `ms` in every mode, and binary SET; all others keep the old item. It was
-//! checked with memcached 1.6.18 for both kinds of failure; for the size a test here does that again.
+//! checked with memcached 1.6.18 for both kinds of failure; for the size a test here does that again. Here each of them is
+//! counted as a refused store; stock counts text and meta stores only.
 
 use larder::domain::CacheSpec;
 
 use crate::engine_connections::wait_until;
 use crate::engine_differential::Stock;
+use crate::engine_differing_counters::COUNTED_FURTHER;
 use crate::engine_fixture::{ALICE, Client, EngineFixture, OWNER, alice, packet};
 
 const TOO_LARGE: usize = 1 << 20;
@@ -128,14 +130,32 @@ fn expect_old(client: &mut Client, key: &str, stays: bool, store: usize) {
     assert_eq!(String::from_utf8_lossy(&got), expected, "store {store}");
 }
 
+/// A counter of refused stores, in which ours count further than stock's.
+fn refused(client: &mut Client, counter: &str) -> u64 {
+    assert!(COUNTED_FURTHER.iter().any(|(name, _)| *name == counter));
+    client.send(b"stats\r\n");
+    let stats = client.until("END\r\n");
+    let prefix = format!("STAT {counter} ");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.unwrap().parse().unwrap()
+}
+
+/// Whose counters are looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Counts {
+    Ours,
+    Stock,
+}
+
 /// Plays all stores with a value that is too large. `connect` makes a connection for text or binary.
-fn fail_for_size(mut connect: impl FnMut(bool) -> Client) {
+fn fail_for_size(counts: Counts, mut connect: impl FnMut(bool) -> Client) {
     let mut reader = connect(false);
     let value = vec![b'v'; TOO_LARGE];
     for (number, &(command, removes)) in STORES.iter().enumerate() {
         let key = format!("key-{number}");
         let cas = store_old(&mut reader, &key);
         let mut client = connect(command.is_binary());
+        let before = refused(&mut reader, "store_too_large");
         client.send(&command.request(&key, cas, &value));
         command.expect_failure(&mut client, "object too large for cache", 0x03);
         if matches!(command, Text(_, " noreply")) {
@@ -143,13 +163,28 @@ fn fail_for_size(mut connect: impl FnMut(bool) -> Client) {
             client.talk("mn\r\n", "MN\r\n");
         }
         expect_old(&mut reader, &key, !removes, number);
+        let counted = counts == Counts::Ours || !command.is_binary();
+        let after = refused(&mut reader, "store_too_large");
+        assert_eq!(after - before, u64::from(counted), "store {number}");
     }
+    grow_too_large(&mut reader, counts);
+}
+
+/// What is appended fits by itself, but not with the value that is there: the old one stays.
+fn grow_too_large(client: &mut Client, counts: Counts) {
+    let half = "v".repeat(TOO_LARGE / 2 + 1);
+    let store = |verb: &str| format!("{verb} grows 0 0 {}\r\n{half}\r\n", half.len());
+    client.talk(&store("set"), "STORED\r\n");
+    let before = refused(client, "store_too_large");
+    client.talk(&store("append"), "NOT_STORED\r\n");
+    let after = refused(client, "store_too_large");
+    assert_eq!(after - before, u64::from(counts == Counts::Ours));
 }
 
 #[test]
 fn a_store_that_is_too_large_leaves_no_stale_value() {
     let fixture = EngineFixture::start();
-    fail_for_size(|binary| match binary {
+    fail_for_size(Counts::Ours, |binary| match binary {
         true => fixture.binary(OWNER),
         false => fixture.text(OWNER),
     });
@@ -160,7 +195,7 @@ fn stock_memcached_removes_the_same_items_for_their_size() {
     let Some(stock) = Stock::start_or_skip() else {
         return;
     };
-    fail_for_size(|_| stock.client());
+    fail_for_size(Counts::Stock, |_| stock.client());
 }
 
 /// Unfinished uploads of another client use half of the cache, so a further upload waits for room and is then refused.

@@ -1,7 +1,7 @@
 //! `EngineFixture`: a running engine with two caches, and clients for it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,7 @@ use larder::domain::{
 use larder::engine::{
     Addresses, Engine, EngineEvent, EngineSettings, EventSink, Limits, Listeners, OpenListener,
 };
+use socket2::{Domain, Socket, Type};
 
 pub const ALICE: CacheId = CacheId(1);
 pub const BOB: CacheId = CacheId(2);
@@ -163,6 +164,11 @@ impl EngineFixture {
         Client::to(self.addresses.plain.unwrap())
     }
 
+    /// The same from another address of this machine, `127.0.0.host`.
+    pub fn connect_from(&self, host: u8) -> Client {
+        Client::from_host(host, self.addresses.plain.unwrap())
+    }
+
     /// A new connection to the open listener.
     pub fn open(&self) -> Client {
         Client::to(self.addresses.open.unwrap())
@@ -211,7 +217,18 @@ pub struct Packet {
 
 impl Client {
     pub fn to(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).unwrap();
+        Client::new(TcpStream::connect(addr).unwrap())
+    }
+
+    fn from_host(host: u8, addr: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        Client::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> Client {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();

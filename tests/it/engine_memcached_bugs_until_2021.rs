@@ -18,7 +18,7 @@ use crate::engine_fixture::{
 use crate::engine_oracle::SessionClient;
 
 /// A packet whose header has the given lengths, right or wrong.
-fn header(opcode: u8, key: u16, extras: u8, body: u32, behind: &[u8]) -> Vec<u8> {
+pub fn header(opcode: u8, key: u16, extras: u8, body: u32, behind: &[u8]) -> Vec<u8> {
     let mut bytes = packet(opcode, 0, &[], b"", b"", 0);
     bytes[2..4].copy_from_slice(&key.to_be_bytes());
     bytes[4] = extras;

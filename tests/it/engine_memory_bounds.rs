@@ -11,7 +11,13 @@ use crate::engine_connections::wait_until;
 use crate::engine_fixture::{ALICE, EngineFixture, OWNER};
 
 const CLIENTS: u64 = 12;
-const VALUE: usize = 20_000;
+/// Replies copy a value of this size. In a cache of 64 MiB they refer to values above 16 KiB, which show no bound: a reply
+/// that refers costs a few bytes however large its value is.
+const VALUE: usize = 12_000;
+/// What one read may bring.
+const READ: usize = 64 << 10;
+/// Charges change in steps of this size.
+const STEP: usize = 16 << 10;
 
 /// A connection whose kernel takes little of what comes.
 fn narrow(fixture: &EngineFixture) -> TcpStream {
@@ -26,7 +32,7 @@ fn narrow(fixture: &EngineFixture) -> TcpStream {
     stream
 }
 
-/// Each asks for 200 MB and reads nothing.
+/// Each asks for 120 MB and reads nothing.
 #[test]
 fn who_reads_nothing_makes_the_engine_hold_a_bounded_rest() {
     let fixture = EngineFixture::start();
@@ -38,8 +44,10 @@ fn who_reads_nothing_makes_the_engine_hold_a_bounded_rest() {
     wait_until(|| fixture.engine.figures(ALICE).unwrap().connections == 0);
     let before = used();
     let limits = Limits::default();
-    // Unsent replies: up to the bound, and then the one that passed it. Unread requests: one unfinished line.
-    let bound = (limits.output_bytes_max + VALUE + limits.line_bytes_max + 4096) as u64;
+    // Unsent replies: up to the bound, and then the one that passed it. Requests that wait: the rest of one read, and one
+    // unfinished line.
+    let replies = limits.output_bytes_max + VALUE + 64;
+    let bound = (replies + READ + limits.line_bytes_max + STEP) as u64;
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| narrow(&fixture)).collect();
     for client in &mut clients {
         client.set_nonblocking(true).unwrap();

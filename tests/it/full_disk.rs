@@ -17,10 +17,16 @@ async fn a_log_that_cannot_be_written_stops_no_request(database: Database) {
         let all = settings(&base, "http://127.0.0.1:9", &database, &folder);
         let all = setting(&all, "LARDER_LOG", "debug");
         let all = setting(&all, "LARDER_LOG_FORMAT", format);
+        let metrics = format!("127.0.0.1:{}", free_port());
+        let all = setting(&all, "LARDER_METRICS_ADDR", &metrics);
         let process = Process::start_on_full_disk(&base, &all).await;
         let id = AddonId::generate();
         let first = provision(&base, id).await;
         assert_eq!(provision(&base, id).await, first, "repeated");
+        // What it cannot log it counts.
+        let counted = reqwest::get(format!("http://{metrics}/metrics")).await;
+        let counted = counted.expect("an answer").text().await.expect("text");
+        assert!(counted.contains("\nlarder_panics_total 0\n"), "{counted}");
         assert!(process.terminate().await.success(), "it ends with success");
     }
     database.drop().await;

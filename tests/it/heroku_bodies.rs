@@ -107,8 +107,11 @@ async fn a_refusal_names_what_is_wrong() {
     on_each(async |db| {
         let control = ControlPlane::start(db).await;
         let app = app(&control, |_| {});
-        let twice = sample(&[]).replacen('{', "{\"plan\":\"dev\",", 1);
+        let twice = |member: &str| sample(&[]).replacen('{', &format!("{{{member},"), 1);
         let changed = |name: &'static str, value: Option<Value>| sample(&[(name, value)]);
+        let nested = "[".repeat(200) + "]".repeat(200).as_str();
+        let deep =
+            |name: &'static str| changed(name, Some(json!("DEEP"))).replace("\"DEEP\"", &nested);
         for (order, told) in [
             (changed("plan", None), "lacks the member \"plan\""),
             (changed("plan", Some(json!(7))), "\"plan\" must be a text"),
@@ -116,7 +119,24 @@ async fn a_refusal_names_what_is_wrong() {
                 changed("plan", Some(Value::Null)),
                 "\"plan\" must be a text",
             ),
-            (twice, "\"plan\" is given more than once"),
+            (
+                twice("\"plan\":\"dev\""),
+                "\"plan\" is given more than once",
+            ),
+            (
+                twice("\"oauth_grant\":null"),
+                "\"oauth_grant\" is given more than once",
+            ),
+            (
+                twice("\"log_input_url\":\"https://x\""),
+                "\"log_input_url\" is given more than once",
+            ),
+            (deep("oauth_grant"), "\"oauth_grant\" is nested too deeply"),
+            (
+                deep("log_input_url"),
+                "\"log_input_url\" is nested too deeply",
+            ),
+            (deep("region"), "\"region\" is nested too deeply"),
             (
                 changed("plan", Some(json!("gold"))),
                 "no plan \"gold\". The plans are: dev, 100, slow.",

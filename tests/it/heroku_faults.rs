@@ -285,6 +285,9 @@ async fn what_happens_to_a_cache_is_told_in_its_app_s_log(database: Database) {
     }
     let full = line("event=memory_full").await;
     assert!(full.contains(" evictions="), "{full}");
+    let bought = format!(" limit={} ", 1 << 20);
+    assert!(full.contains(&bought), "as the plan says: {full}");
+    assert!(owner.page().await.contains(&bought), "in the timeline too");
 
     let new = owner.add_credentials().await;
     assert!(owner.promote(&new).await.status.is_redirection());

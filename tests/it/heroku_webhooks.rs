@@ -145,6 +145,38 @@ async fn what_is_not_ours_or_not_signed_leads_to_nothing() {
     .await;
 }
 
+/// Heroku repeats for days what is refused, so a member of another type than expected refuses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_with_a_member_of_another_type_is_taken() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        control.provision(UUID).await;
+        let app = app(&control);
+        for odd in [
+            json!({ "id": 7, "resource": "addon", "data": { "id": UUID } }),
+            json!({ "id": "evt-1", "resource": 7, "data": { "id": UUID } }),
+            json!({ "id": "evt-1", "resource": "addon", "data": [] }),
+            json!({ "id": "evt-1", "resource": "addon", "data": [UUID] }),
+            json!({ "id": "evt-1", "resource": "addon", "data": { "id": {} } }),
+            json!({ "id": "evt-1", "resource": "addon-attachment", "data": { "addon": UUID } }),
+        ] {
+            assert_eq!(tell(&app, &odd).await, 204, "{odd}");
+            assert_eq!(due(&control).await, 0, "{odd}");
+        }
+        // What is needed is there; all else may be anything.
+        let mut sound = attachment("evt-2", UUID);
+        for name in ["id", "action", "sequence", "actor", "created_at"] {
+            sound[name] = json!([7]);
+        }
+        assert_eq!(tell(&app, &sound).await, 204);
+        assert_eq!(due(&control).await, 1);
+
+        let list = json!([attachment("evt-3", UUID)]);
+        assert_eq!(tell(&app, &list).await, 400, "no object");
+    })
+    .await;
+}
+
 /// A signed event whose id is none is taken and leads to nothing: it must not come again for days.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_with_an_odd_id_leads_to_nothing() {

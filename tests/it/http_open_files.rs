@@ -1,9 +1,11 @@
-//! Strangers who open connections to every port and say nothing, on a machine with few descriptors.
+//! Strangers who open connections to every port and say nothing, or not all that they announced, on a machine with few
+//! descriptors.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use larder::app::descriptors;
 use reqwest::{Client, StatusCode};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::control_plane::eventually;
@@ -21,6 +23,12 @@ const SILENT: usize = 1300;
 const ADDRESSES: usize = 20;
 /// After so many, others ask.
 const BETWEEN: usize = 300;
+
+/// Forms whose bodies do not come: several times as many as the process may have requests under way.
+const WITHHELD: usize = 600;
+/// The whole head of a sign-on, which is read before any proof is asked for.
+const HEAD_ALONE: &str = "POST /heroku/sso HTTP/1.1\r\nhost: cache\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+                          content-length: 100\r\n\r\n";
 
 const CLOSED: &str = "larder_http_connections_closed_total";
 
@@ -127,4 +135,49 @@ async fn stays_open_to_others(database: &Database) {
     .await;
     drop(held);
     serving.kill().await;
+}
+
+/// From two addresses, as one host has them by IPv4 and IPv6: one address has half of the connections at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withheld_bodies_stop_neither_orders_nor_dashboards() {
+    descriptors::raise();
+    on_both(async |database| {
+        answers_beside_withheld_bodies(&database).await;
+        database.drop().await;
+    })
+    .await;
+}
+
+async fn answers_beside_withheld_bodies(database: &Database) {
+    let machine = Machine::new(database, "node-a.example");
+    let log = machine.folder.path().join("log");
+    let serving = Process::start_with_files(&machine.base, &machine.settings, &log, FILES).await;
+    let http = machine.base.trim_start_matches("http://");
+    let mut held = Vec::new();
+    for number in 0..WITHHELD {
+        let mut socket = silent(number % 2, http).await;
+        let sent = socket.write_all(HEAD_ALONE.as_bytes()).await;
+        sent.expect("a new connection takes it");
+        held.push(socket);
+        if number % BETWEEN == BETWEEN - 1 {
+            let order = machine.order(&format!("r-{number}"), false).await;
+            order.is_on(&machine);
+            answers_browsers(&machine.base).await;
+        }
+    }
+    drop(held);
+    serving.kill().await;
+}
+
+/// A page, and a sign-on that is refused for its proof.
+async fn answers_browsers(base: &str) {
+    let client = Client::builder()
+        .timeout(PATIENCE)
+        .build()
+        .expect("a client");
+    let page = client.get(base).send().await.expect("an answer");
+    assert_eq!(page.status(), StatusCode::OK);
+    let sign_on = client.post(format!("{base}/heroku/sso"));
+    let sign_on = sign_on.form(&[("resource_id", "x")]).send().await;
+    assert_eq!(sign_on.expect("an answer").status(), StatusCode::FORBIDDEN);
 }

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use larder::domain::secret::hex_lower;
 use reqwest::header::SET_COOKIE;
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::db::Database;
@@ -56,7 +56,7 @@ async fn the_first_generation_is_served_behind_its_switch(database: Database) {
 
     let address = format!("{collection}/{ID}");
     let timestamp = now();
-    let visit = |token: &str| {
+    let visit = |method: Method, token: &str| {
         let fields = [
             ("token", token),
             ("timestamp", &timestamp),
@@ -64,11 +64,17 @@ async fn the_first_generation_is_served_behind_its_switch(database: Database) {
             ("email", "username@example.com"),
         ];
         let url = reqwest::Url::parse_with_params(&address, fields);
-        http.get(url.expect("an address")).send()
+        http.request(method, url.expect("an address")).send()
     };
-    let forged = visit(&"0".repeat(40)).await.expect("an answer");
-    assert_eq!(forged.status(), StatusCode::FORBIDDEN);
-    let entered = visit(&token(&timestamp)).await.expect("an answer");
+    let forged = visit(Method::GET, &"0".repeat(40)).await;
+    assert_eq!(forged.expect("an answer").status(), StatusCode::FORBIDDEN);
+    // Programs that try out a link ask by HEAD. That must not use up the proof in it.
+    let tried = visit(Method::HEAD, &token(&timestamp)).await;
+    let tried = tried.expect("an answer");
+    assert_eq!(tried.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!tried.headers().contains_key(SET_COOKIE));
+    let entered = visit(Method::GET, &token(&timestamp)).await;
+    let entered = entered.expect("an answer");
     assert_eq!(entered.status(), StatusCode::SEE_OTHER);
     let cookies: Vec<String> = entered
         .headers()
@@ -78,7 +84,8 @@ async fn the_first_generation_is_served_behind_its_switch(database: Database) {
         .collect();
     let nav_data = format!("heroku-nav-data={NAV_DATA};");
     assert!(cookies.iter().any(|cookie| cookie.starts_with(&nav_data)));
-    let twice = visit(&token(&timestamp)).await.expect("an answer");
+    let twice = visit(Method::GET, &token(&timestamp)).await;
+    let twice = twice.expect("an answer");
     assert_eq!(twice.status(), StatusCode::FORBIDDEN, "good once");
 
     let pairs = cookies

@@ -195,7 +195,7 @@ impl ResourceReader for Market {
         Box::pin(self.take(|| {
             let state = self.stages.lock().get(resource).copied();
             Ok(ResourceNow {
-                name: resource.to_string(),
+                name: Some(resource.to_string()),
                 state: state.ok_or_else(|| CallError::new(CallErrorKind::Gone, "unknown"))?,
             })
         }))

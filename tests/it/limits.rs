@@ -37,6 +37,9 @@ async fn what_is_set_bounds_callers() {
         owner.get(&path).await.status == StatusCode::UNAUTHORIZED
     })
     .await;
+    let page = owner.get(&path).await.body;
+    let told = "A sign-in lasts 3 seconds at most and ends after 30 minutes without use";
+    assert!(page.contains(told), "{page}");
 
     let client = Client::new();
     for (bytes, too_large) in [

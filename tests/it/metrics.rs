@@ -1,14 +1,18 @@
 //! What a scraper and the person behind it get from `/metrics`.
 
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 
-use larder::telemetry::metrics::{FAMILIES, Kind};
+use larder::telemetry::metrics::{FAMILIES, Family, Kind};
 use reqwest::StatusCode;
 
+use crate::support::control_plane::eventually;
 use crate::support::db::Database;
 use crate::support::full_service::{FullService, Wishes, free_port};
 use crate::support::on_both_databases;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 on_both_databases!(every_family_is_told_with_its_meaning_and_counts_from_zero);
 on_both_databases!(with_a_token_metrics_are_for_its_holder);
@@ -67,6 +71,10 @@ async fn every_family_is_told_with_its_meaning_and_counts_from_zero(database: Da
                 "{name}"
             );
         }
+        for series in known_series(family) {
+            let begun = text.lines().any(|line| line.starts_with(&series));
+            assert!(begun, "{series} is there before it happens\n{text}");
+        }
     }
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = line.split(' ').next().expect("a name");
@@ -89,6 +97,24 @@ async fn every_family_is_told_with_its_meaning_and_counts_from_zero(database: Da
     }
     promtool_agrees(&text);
     service.stop().await;
+}
+
+/// The beginnings of lines that a family has before anything was counted.
+fn known_series(family: &Family) -> Vec<String> {
+    let (name, label) = (family.name, family.label);
+    let (second, others) = family.second;
+    let mut known = Vec::new();
+    for value in family.values {
+        if others.is_empty() {
+            known.push(format!("{name}{{{label}=\"{value}\"}} "));
+        }
+        for other in others {
+            known.push(format!(
+                "{name}{{{label}=\"{value}\",{second}=\"{other}\"}} "
+            ));
+        }
+    }
+    known
 }
 
 /// Prometheus' own check of names and format, where it is installed.
@@ -132,6 +158,27 @@ async fn with_a_token_metrics_are_for_its_holder(database: Database) {
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     let right = get(Some("0123456789abcdef")).await.expect("answered");
     assert_eq!(right.status(), StatusCode::OK);
+    for scheme in ["bearer", "BEARER"] {
+        let request = reqwest::Client::new().get(&url);
+        let request = request.header("authorization", format!("{scheme} 0123456789abcdef"));
+        let right = request.send().await.expect("answered");
+        assert_eq!(right.status(), StatusCode::OK, "{scheme}");
+    }
+    let text = right.text().await.expect("text");
+    let series = "larder_refused_calls_total{call=\"metrics\"} ";
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    // Services of this process share the recorder.
+    assert!(line.expect("the series").parse::<u64>().expect("a number") >= 2);
+    let store = service.store().await;
+    eventually("the refusals are audited", async || {
+        let audit = store.audit_of_none(10).await.expect("an audit");
+        let rows = audit
+            .iter()
+            .filter(|row| row.entry.action == "metrics.refused");
+        rows.clone().all(|row| row.entry.actor.remote == Some(HERE)) && rows.count() > 0
+    })
+    .await;
+    store.close().await;
     service.stop().await;
 }
 

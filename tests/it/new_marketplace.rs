@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use larder::config::{Config, Environment};
+use larder::domain::Marketplace;
+use larder::domain::secret::digest_hex;
 use larder::marketplace::{Adapter, registry};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use crate::support::on_both_databases;
 use crate::support::plain::Plain;
 
 on_both_databases!(a_marketplace_needs_no_change_in_any_room);
+on_both_databases!(odd_texts_of_a_marketplace_refuse_nobody);
 on_both_databases!(two_marketplaces_of_one_name_are_refused);
 
 async fn a_marketplace_needs_no_change_in_any_room(database: Database) {
@@ -107,6 +110,73 @@ async fn a_marketplace_needs_no_change_in_any_room(database: Database) {
     assert_ne!(late.login(&username, &password).await, "STORED");
     let gone = enter(&service, "ticket-2").await.map(|_| ());
     assert_eq!(gone.unwrap_err().status, StatusCode::NOT_FOUND);
+    service.stop().await;
+}
+
+/// Longer than what an index of PostgreSQL takes, and not to be compressed.
+fn long_text() -> String {
+    (0..200)
+        .map(|n: u32| digest_hex(&n.to_be_bytes()))
+        .collect()
+}
+
+/// The adapter passes on what its marketplace sends. SQLite takes any text, PostgreSQL no NUL and no long one in an index:
+/// the answers are the same.
+async fn odd_texts_of_a_marketplace_refuse_nobody(database: Database) {
+    let wishes = Wishes {
+        marketplaces: vec![Arc::new(CornerMarket)],
+        ..Wishes::default()
+    };
+    let service = FullService::start(database, wishes).await;
+    let http = reqwest::Client::builder().no_proxy();
+    let http = http.build().expect("a client");
+    let store = service.store().await;
+    let long = long_text();
+    let long = long.as_str();
+    for (id, name, shown) in [
+        ("loaf-1", "ba\0ke\u{85}ry\n", "bakery"),
+        ("loaf-2", long, &long[..128]),
+        ("loaf-3", "", "loaf-3"),
+        ("loaf-4", " \t\0", "loaf-4"),
+    ] {
+        let url = format!("https://corner.example/{name}");
+        let body = json!({"id": id, "name": name, "plan": "dev", "callback_url": url});
+        let orders = format!("{}/corner/orders", service.base);
+        let made = http.post(orders).json(&body).send().await;
+        let made = made.expect("an answer");
+        assert_eq!(made.status(), StatusCode::CREATED, "{id}");
+        let id = id.parse().expect("an id");
+        let resource = store.resource_by_external(Marketplace::named("corner"), &id);
+        let resource = resource.await.expect("read").expect("a resource");
+        assert_eq!(resource.name, shown);
+    }
+    for (ticket, person, app) in [
+        ("a\0b", "ada\0@example.com\n", "sh\0op"),
+        (long, long, long),
+        ("c", " ", ""),
+    ] {
+        let fields = [
+            ("id", "loaf-1"),
+            ("passphrase", PASSPHRASE),
+            ("ticket", ticket),
+            ("person", person),
+            ("context_app", app),
+        ];
+        let form = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let url = format!("{}/corner/enter", service.base);
+        let entered = Dashboard::enter(&service.base, &url, &form).await;
+        let mut ada = entered.unwrap_or_else(|page| panic!("{ticket:?}: {}", page.status));
+        let text = visible_text(&ada.page().await);
+        assert!(text.contains("bakery"), "{text}");
+        if ticket == "a\0b" {
+            assert!(text.contains("ada@example.com"), "{text}");
+            assert!(text.contains("opened from shop"), "{text}");
+        }
+        let replayed = Dashboard::enter(&service.base, &url, &form).await;
+        let status = replayed.map(|_| ()).unwrap_err().status;
+        assert_eq!(status, StatusCode::FORBIDDEN, "good once: {ticket:?}");
+    }
+    store.close().await;
     service.stop().await;
 }
 

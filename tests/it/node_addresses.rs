@@ -1,19 +1,32 @@
 //! Ids and addresses of machines that join, and reports of processes that were replaced.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use larder::cluster::link::wire::Report;
-use larder::cluster::{EventBuffer, LinkError, LocalLink, NodeAgent};
+use larder::cluster::{EventBuffer, LinkError, LocalLink, NodeAgent, NodeSettings};
 use larder::domain::{Clock as _, NodeId, NodePhase, Revision};
 use larder::store::fleet::nodes::{Heartbeat, NodeRecord};
 
 use crate::support::control_plane::{ControlPlane, FakePlane, node_settings};
 use crate::support::db::on_each;
 
-async fn join(control: &ControlPlane, dir: &std::path::Path, host: &str) -> Result<NodeId, String> {
-    let mut settings = node_settings(dir);
-    settings.proxy_hostname = host.to_owned();
+async fn join(control: &ControlPlane, dir: &Path, host: &str) -> Result<NodeId, String> {
+    join_in(control, dir, "c1", host).await
+}
+
+async fn join_in(
+    control: &ControlPlane,
+    dir: &Path,
+    cluster: &str,
+    host: &str,
+) -> Result<NodeId, String> {
+    let settings = NodeSettings {
+        cluster: cluster.parse().expect("a name"),
+        proxy_hostname: host.to_owned(),
+        ..node_settings(dir)
+    };
     let link = Arc::new(LocalLink(control.cluster.clone()));
     let event_buffer = Arc::new(EventBuffer::default());
     let plane = FakePlane::new(event_buffer.clone());
@@ -99,6 +112,45 @@ async fn no_machine_takes_the_address_of_a_node_that_lives() {
                 assert!(refused.contains("is announced by node node_other"), "{refused}");
             }
             () = beating => {}
+        }
+    })
+    .await;
+}
+
+/// Nor in another cluster or in other letters: customers of the one would reach the other. Of a node that is gone only a
+/// machine of its own cluster takes the place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_is_one_in_all_clusters_and_in_all_letters() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let serving = NodePhase::Serving;
+        let other = other_machine(&control, "node_other", "p8.example.net", serving).await;
+        for (cluster, host) in [
+            ("c2", "p8.example.net"),
+            ("c2", "P8.EXAMPLE.NET"),
+            ("c1", "P8.Example.net"),
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let joining = join_in(&control, dir.path(), cluster, host);
+            if !db.is_postgres() {
+                let joined = joining.await.expect("nobody else can be heard of");
+                assert_eq!(joined == other.id, cluster == "c1", "{cluster} {host}");
+                continue;
+            }
+            let beating = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    beat(&control, &other, serving).await;
+                }
+            };
+            tokio::select! {
+                joined = joining => {
+                    let refused = joined.expect_err("it lives");
+                    let why = format!("{host}:11211 is announced by node node_other of cluster c1");
+                    assert!(refused.contains(&why), "{refused}");
+                }
+                () = beating => {}
+            }
         }
     })
     .await;

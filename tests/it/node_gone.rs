@@ -214,6 +214,42 @@ async fn the_caches_of_a_retired_machine_begin_anew() {
     .await;
 }
 
+/// Support looks a customer's cache up by its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_caches_tells_whose_machine_is_away() {
+    on_both(async |database| {
+        let old = Machine::new(&database, "node-a.example");
+        let stopped = old.start().await;
+        old.order("r-1", false).await.is_on(&old);
+        let list = old.admin("caches acme-r-1").await;
+        assert!(
+            !list.contains("(NODE") && !list.contains("nodes retire"),
+            "{list}"
+        );
+        let id = old.node_id();
+        assert!(stopped.terminate().await.success());
+
+        let new = Machine::new(&database, "node-b.example");
+        let serving = new.start().await;
+        new.order("r-2", false).await.is_on(&new);
+        let list = new.admin("caches acme-r-1").await;
+        assert!(list.contains("c1 (NODE AWAY)"), "{list}");
+        let named = format!("! {id} ({}): not heard of since 20", old.server);
+        assert!(list.contains(&named), "{list}");
+        assert!(
+            list.contains("; 1 cache listed here cannot be reached"),
+            "{list}"
+        );
+        let way_out = format!("`larder admin nodes retire {id}`");
+        assert!(list.contains(&way_out), "{list}");
+        let list = new.admin("caches acme-r-2").await;
+        assert!(!list.contains("AWAY") && !list.contains(&id), "{list}");
+        serving.kill().await;
+        database.drop().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_not_there_is_named() {
     on_both(async |database| {

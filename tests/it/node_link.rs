@@ -163,6 +163,8 @@ async fn a_flood_of_flushes_adds_up() {
             12,
             "provisioned, ten flushes, and one for the rest"
         );
+        let of_flushes = events.iter().filter(|event| event.id.starts_with("fl_"));
+        assert_eq!(of_flushes.count(), 11, "each has the id of its flushes");
         let mut details = events.iter().map(|event| event.detail());
         let summed = details.find(|detail| detail.contains("repeated"));
         let line = summed.expect("one for the rest");

@@ -73,22 +73,56 @@ async fn a_spent_code_is_replaced_by_a_fresh_one() {
         let fixture = OutboxFixture::start(db).await;
         fixture.provider.give_codes(true);
         let owner = fixture.cache("r-1").await;
-        // The old code, then trouble with the request for a new one, for longer than the old code lives.
+        // The old code, then trouble with the request for a new one, for longer than the old code lives. The old one is
+        // spent, so it is not sent again.
         let refused = CallErrorKind::Refused;
-        fixture.provider.fail([refused, RETRY, refused, RETRY]);
+        fixture.provider.fail([refused, RETRY, RETRY]);
         fixture.work().await;
         fixture.pass(600);
         fixture.work().await;
         fixture.pass(2);
-        fixture.provider.fail([refused]);
         fixture.work().await;
         let grant = fixture.control.store.grant(owner.cache()).await;
         let grant = grant.expect("read").expect("a grant");
         assert_eq!(grant.state, GrantState::Active);
-        let (old, fresh) = (Call::Exchange, Call::FreshCode);
-        let expected = [old.clone(), fresh.clone(), old.clone(), fresh.clone()];
-        let expected = [&expected[..], &[old.clone(), fresh, old]].concat();
+        let (exchange, fresh) = (Call::Exchange, Call::FreshCode);
+        let expected = [
+            exchange.clone(),
+            fresh.clone(),
+            fresh.clone(),
+            fresh,
+            exchange,
+        ];
         assert_eq!(*fixture.provider.calls.lock(), expected);
+    })
+    .await;
+}
+
+/// A provider in trouble is asked for a fresh code for a day, not for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_code_is_asked_for_a_day() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        fixture.provider.give_codes(true);
+        let owner = fixture.cache("r-1").await;
+        let state = async || {
+            let grant = fixture.control.store.grant(owner.cache()).await;
+            grant.expect("read").expect("a grant").state
+        };
+        fixture.provider.fail([CallErrorKind::Refused]);
+        for (secs, expected) in [
+            (0, GrantState::Pending),
+            (86_400, GrantState::Pending),
+            (600, GrantState::Broken),
+        ] {
+            fixture.pass(secs);
+            fixture.provider.fail([RETRY]);
+            fixture.work().await;
+            assert_eq!(state().await, expected, "{secs} s later");
+        }
+        let fresh = |call: &Call| *call == Call::FreshCode;
+        assert_eq!(fixture.provider.count(fresh), 3);
+        assert_eq!(fixture.provider.calls.lock().len(), 4, "and one exchange");
     })
     .await;
 }

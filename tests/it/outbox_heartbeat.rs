@@ -1,12 +1,12 @@
 //! A process that dies with calls under way: what it had leased holds nobody else up.
 
 use larder::access::Owner;
-use larder::outbox::Outbox;
+use larder::outbox::{Outbox, OutboxSettings};
 use larder::store::outbox::grants::GrantState;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::outbox_fixture::{Call, OutboxFixture, outbox_in};
+use crate::outbox_fixture::{Call, LOG_URL, OutboxFixture, outbox_in};
 use crate::support::control_plane::eventually;
 use crate::support::db::{TestDb, on_each};
 
@@ -30,13 +30,33 @@ async fn busy(fixture: &OutboxFixture, process: &Outbox) -> (Vec<Owner>, JoinHan
     for count in 0..CAP {
         owners.push(fixture.cache(&format!("old-{count}")).await);
     }
-    process.beat().await.expect("entered");
-    let process = process.clone();
-    let running = tokio::spawn(async move {
-        process.run_due().await.expect("the store answers");
-    });
+    let running = begin(process).await;
     eventually("all are under way", async || exchanges(fixture) == CAP).await;
     (owners, running)
+}
+
+/// Lets a process attempt what is due.
+async fn begin(process: &Outbox) -> JoinHandle<()> {
+    process.beat().await.expect("entered");
+    let process = process.clone();
+    tokio::spawn(async move {
+        process.run_due().await.expect("the store answers");
+    })
+}
+
+/// Caches whose grants are exchanged and whose lines are sent.
+async fn settled(fixture: &OutboxFixture, count: usize) -> Vec<Owner> {
+    let mut owners = Vec::new();
+    for number in 0..count {
+        owners.push(fixture.cache(&format!("r-{number}")).await);
+    }
+    while fixture.work().await > 0 {}
+    owners
+}
+
+async fn is_pushed(fixture: &OutboxFixture, owner: &Owner) -> bool {
+    let state = fixture.state(owner.cache()).await;
+    state.applied == state.desired
 }
 
 async fn state(fixture: &OutboxFixture, owner: &Owner) -> GrantState {
@@ -77,6 +97,77 @@ async fn a_process_that_stops_beating_holds_up_only_what_it_had_under_way() {
         for owner in &old {
             assert_eq!(state(&fixture, owner).await, GrantState::Active);
         }
+    })
+    .await;
+}
+
+/// The same of pushes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_gone_holds_up_no_pushes_of_others() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let dying = process(&fixture, db, Some("a")).await;
+        let other = process(&fixture, db, Some("b")).await;
+        let mut owners = settled(&fixture, CAP + 1).await;
+        let new = owners.pop().expect("one more than the cap");
+        let _never = fixture.provider.hold();
+        for owner in &owners {
+            fixture.promote_new(owner).await;
+        }
+        let running = begin(&dying).await;
+        let pushes = || fixture.provider.pushes().len();
+        eventually("all are under way", async || pushes() == CAP).await;
+        running.abort();
+        fixture.provider.go_on();
+        fixture.promote_new(&new).await;
+        other.run_due().await.expect("the store answers");
+        assert!(!is_pushed(&fixture, &new).await, "no room");
+
+        beats(&other, 7).await;
+        other.run_due().await.expect("the store answers");
+        assert!(is_pushed(&fixture, &new).await);
+        assert_eq!(pushes(), CAP + 1, "the others' calls may still arrive");
+
+        fixture.pass(16);
+        other.run_due().await.expect("the store answers");
+        for owner in &owners {
+            assert!(is_pushed(&fixture, owner).await);
+        }
+    })
+    .await;
+}
+
+/// The same of lines to one host of log inputs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_gone_holds_up_no_log_lines_of_others() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let dying = process(&fixture, db, Some("a")).await;
+        let other = process(&fixture, db, Some("b")).await;
+        let per_host = OutboxSettings::default().per_log_host as usize;
+        let mut owners = settled(&fixture, per_host + 1).await;
+        let new = owners.pop().expect("one more than the cap");
+        let before = fixture.provider.logs().len();
+        let sent = || fixture.provider.logs().len() - before;
+        let _never = fixture.provider.hold_log(LOG_URL);
+        for owner in &owners {
+            fixture.flush(owner, "p1").await;
+        }
+        let running = begin(&dying).await;
+        eventually("all are under way", async || sent() == per_host).await;
+        running.abort();
+        fixture.provider.go_on();
+        fixture.flush(&new, "p1").await;
+        other.run_due().await.expect("the store answers");
+        assert_eq!(sent(), per_host, "no room");
+
+        beats(&other, 7).await;
+        other.run_due().await.expect("the store answers");
+        assert_eq!(sent(), per_host + 1, "the others' calls may still arrive");
+
+        fixture.pass(16);
+        other.run_due().await.expect("the store answers");
+        assert_eq!(sent(), 2 * per_host + 1);
     })
     .await;
 }

@@ -343,6 +343,30 @@ async fn an_inventory_is_taken_by_one_of_several_processes() {
     .await;
 }
 
+/// An id of some kilobytes does not fit into an index of PostgreSQL, and into one of SQLite it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_s_id_is_cut_where_it_is_too_long() {
+    on_each(async |db| {
+        let fixture = OutboxFixture::start(db).await;
+        let owner = fixture.cache("r-1").await;
+        fixture.work().await;
+        let digest = |n: u32| larder::domain::secret::digest_hex(&n.to_be_bytes());
+        let id: String = (0..200).map(digest).collect();
+        *fixture.provider.apps.lock() = vec![app("mine", true, LOG_URL), app(&id, false, LOG_URL)];
+        assert_eq!(fixture.outbox.reconcile_due().await.expect("read"), 1);
+        let store = &fixture.control.store;
+        let apps = store.attached_apps(owner.cache()).await.expect("read");
+        let mut expected = [&id[..128], "mine"];
+        expected.sort_unstable();
+        assert_eq!(apps, expected);
+        let backlog = store
+            .reconciles_backlog(&heroku(), fixture.control.clock.now())
+            .await;
+        assert_eq!(backlog.expect("read").due, 0, "it is done");
+    })
+    .await;
+}
+
 /// Whatever a provider's texts hold, both databases take the same of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_characters_in_a_provider_s_texts_are_left_out() {

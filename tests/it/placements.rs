@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use larder::cluster::{Cluster, ClusterSettings};
+use larder::domain::credential::LastUse;
 use larder::domain::{Clock as _, Identity, NodeId, NodePhase, ResourceState, Revision};
-use larder::provisioning::Provisioned;
+use larder::provisioning::{Provisioned, ProvisioningError};
 use larder::store::Tx;
+use larder::store::caches::last_used::Use;
 use larder::store::fleet::nodes::NodeRecord;
 use larder::store::service::audit::AuditRecord;
 
 use crate::outbox_fixture::code;
 use crate::support::HEROKU;
 use crate::support::claims::terms;
-use crate::support::control_plane::{ControlPlane, plans, request};
+use crate::support::control_plane::{ControlPlane, eventually, plans, request};
 use crate::support::db::on_each;
 
 /// Of two processes that would tell the same, one does.
@@ -172,6 +174,53 @@ async fn an_order_that_no_node_answers_is_set_up_later() {
         drop(tx);
         control.go_on();
         assert!(control.cluster.find_room(cache).await.expect("answers"));
+    })
+    .await;
+}
+
+/// The node of a cache in use is away and has not heard of the latest change. A repeat of its order is answered as before,
+/// unless the app is to have other values, which are in force nowhere yet (P3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_about_a_cache_in_use_needs_only_what_the_provider_holds() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let made = control.provision("r-1").await;
+        let (cache, values) = (made.resource.cache, made.values);
+        let owner = control.owner(cache, "visit").await;
+        let last = LastUse {
+            at: control.clock.now(),
+            from: "10.0.0.1".to_owned(),
+        };
+        let login = Use {
+            cache,
+            username: &values.username,
+            last: &last,
+        };
+        let mut tx = control.store.begin().await.expect("a transaction");
+        tx.record_last_used(&[login]).await.expect("noted");
+        tx.commit().await.expect("a commit");
+
+        control.hang();
+        let added = control.access.create(&owner).await;
+        let (added, _) = added.expect("a credential");
+        control.stop.cancel();
+        eventually("its node is away", async || {
+            control.cluster.is_any_away(cache).await.expect("answers")
+        })
+        .await;
+        let again = control.provision("r-1").await;
+        assert!(!again.created);
+        assert_eq!(again.values.servers, values.servers);
+        assert_eq!(again.values.username, values.username);
+        assert_eq!(again.values.password.expose(), values.password.expose());
+
+        let promoted = control.access.promote(&owner, &added.username).await;
+        promoted.expect("a promotion");
+        let again = control.provisioning.provision(request("r-1")).await;
+        assert!(
+            matches!(again, Err(ProvisioningError::NodeBehind)),
+            "{again:?}"
+        );
     })
     .await;
 }

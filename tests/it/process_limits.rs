@@ -11,7 +11,7 @@ use crate::support::plain::Plain;
 use crate::support::process::Process;
 
 /// The line of `/proc/PID/limits` on core dumps: the soft and the hard limit.
-fn core_limits(process: u32) -> (String, String) {
+pub fn core_limits(process: u32) -> (String, String) {
     let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).expect("Linux has it");
     let line = limits
         .lines()
@@ -108,26 +108,32 @@ async fn no_setting_opens_a_udp_socket() {
     database.drop().await;
 }
 
+pub const NOBODY: u32 = 65_534;
+/// What stands before a program that root starts as nobody, without any capability or a way to one.
+pub const WITHOUT_RIGHTS: [&str; 7] = [
+    "/usr/bin/setpriv",
+    "--no-new-privs",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--bounding-set=-all",
+    "--inh-caps=-all",
+];
+
 /// As nobody, without any capability or a way to one, and with one folder that it may write to (security.md OP-8).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_runs_without_any_right() {
-    const NOBODY: u32 = 65_534;
-    let setpriv = std::path::Path::new("/usr/bin/setpriv");
-    let is_root = std::fs::metadata("/proc/self").expect("Linux has it").uid() == 0;
-    let Some(setpriv) = needs(setpriv.exists().then_some(setpriv), "setpriv") else {
+    let setpriv = std::path::Path::new(WITHOUT_RIGHTS[0]).exists();
+    if needs(setpriv.then_some(()), "setpriv").is_none() {
         return;
-    };
+    }
+    let is_root = std::fs::metadata("/proc/self").expect("Linux has it").uid() == 0;
     let data = tempfile::tempdir().expect("a folder");
-    let mut words = vec![setpriv.to_str().expect("a plain path"), "--no-new-privs"];
+    let mut words = WITHOUT_RIGHTS.to_vec();
     if is_root {
-        words.extend([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--bounding-set=-all",
-            "--inh-caps=-all",
-        ]);
         std::os::unix::fs::chown(data.path(), Some(NOBODY), Some(NOBODY)).expect("given away");
+    } else {
+        words.truncate(2);
     }
     let base = format!("http://127.0.0.1:{}", free_port());
     let database = Database::sqlite();

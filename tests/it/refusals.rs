@@ -37,7 +37,8 @@ async fn with_metrics(database: Database) -> (FullService, String) {
     (service, format!("http://{addr}/metrics"))
 }
 
-async fn metric(url: &str, series: &str) -> u64 {
+/// The value of a series, whose name and labels it begins with.
+pub async fn metric(url: &str, series: &str) -> u64 {
     let text = reqwest::get(url).await.expect("answered").text().await;
     let text = text.expect("text");
     let line = text.lines().find_map(|line| line.strip_prefix(series));

@@ -14,6 +14,7 @@ use crate::support::db::Database;
 use crate::support::full_service::setting;
 use crate::support::machine::{Answer, Machine, on_both};
 use crate::support::process::larder;
+use crate::support::process_log::ProcessLog;
 
 /// Three batches of `larder admin rekey` for each of the columns that an order fills.
 const CACHES: usize = 248;
@@ -53,6 +54,7 @@ async fn orders(machine: &Machine, numbers: std::ops::Range<usize>) -> Vec<Answe
 /// Runs `larder admin rekey` and kills it once it has sealed something. False when it ended before.
 async fn kill_after_progress(machine: &Machine, database: &Database) -> bool {
     let before = left(database).await;
+    let log = ProcessLog::of_our_own();
     let mut rekey = Command::new(env!("CARGO_BIN_EXE_larder"))
         .args(["admin", "rekey"])
         .env_clear()
@@ -60,7 +62,7 @@ async fn kill_after_progress(machine: &Machine, database: &Database) -> bool {
         .current_dir(machine.folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log.writer())
         .kill_on_drop(true)
         .spawn()
         .expect("larder starts");

@@ -5,20 +5,11 @@ use larder::sandbox::ProvisionOptions;
 
 use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
-use crate::support::db::Database;
+use crate::support::db::{Database, grants};
 use crate::support::full_service::{FullService, Wishes, free_port, settings};
 use crate::support::needs;
 use crate::support::plain::Plain;
 use crate::support::process::larder;
-
-/// What the README tells an operator to run as the owner of the database, for the role `larder_run`.
-fn grants(role: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let (_, behind) = readme.split_once("```sql\n").expect("the statements");
-    let (sql, _) = behind.split_once("```").expect("their end");
-    assert!(sql.contains("larder_run"), "{sql}");
-    sql.replace("larder_run", role)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_runs_as_a_role_that_cannot_change_the_schema() {

@@ -1,6 +1,7 @@
 //! What grows, and what bounds it: each table is bounded by its parent, by retention, or for a reason that stands here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use larder::access::AccessSettings;
@@ -9,6 +10,7 @@ use larder::store::service::sessions::SESSIONS_MAX;
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
+use crate::outbox_fixture::OutboxFixture;
 use crate::support::control_plane::ControlPlane;
 use crate::support::db::{TestDb, on_each};
 
@@ -53,7 +55,7 @@ const TABLES: &[(&str, Bound, &str)] = &[
     (
         "credentials",
         Parent,
-        "the plan's number per cache; a removed one keeps its user name, which is never given out again",
+        "the plan's number per cache, and a hundred a day; a removed one keeps its name, which is given once",
     ),
     (
         "deliveries",
@@ -62,8 +64,10 @@ const TABLES: &[(&str, Bound, &str)] = &[
     ),
     (
         "deliveries_done",
-        Reason,
-        "the outbox drops them after a week",
+        Age("INSERT INTO deliveries_done \
+             (id, cache_id, kind, order_key, payload, attempt, outcome, created_at, done_at) \
+             VALUES ('dlv_old', {cache}, 'x', 'x', '{}', 0, 'delivered', 1, 1)"),
+        "thirty days, and the newest ten thousand of a cache",
     ),
     (
         "early_deprovisions",
@@ -77,7 +81,7 @@ const TABLES: &[(&str, Bound, &str)] = &[
         Age(
             "INSERT INTO events (id, cache_id, at, kind, fields) VALUES ('evt_old', {cache}, 1, 'x', '{}')",
         ),
-        "LARDER_EVENTS_DAYS",
+        "LARDER_EVENTS_DAYS, and the newest ten thousand of a cache",
     ),
     ("flush_reports", Parent, "one per node and flush"),
     (
@@ -86,7 +90,7 @@ const TABLES: &[(&str, Bound, &str)] = &[
             "INSERT INTO flushes (id, cache_id, origin, times, ordered_at, done_at) \
              VALUES ('fl_old', {cache}, 'web interface', 1, 1, 1)",
         ),
-        "LARDER_EVENTS_DAYS; orders that wait are withdrawn with their cache",
+        "as their events; orders that wait are withdrawn with their cache",
     ),
     ("grants", Parent, "one per resource"),
     ("inventories", Reason, "one per marketplace"),
@@ -119,17 +123,17 @@ const TABLES: &[(&str, Bound, &str)] = &[
     (
         "sso_uses",
         Age("INSERT INTO sso_uses (digest, used_at) VALUES ('old', 1)"),
-        "a quarter of an hour",
+        "two days",
     ),
     (
         "webhook_events",
-        Reason,
-        "the outbox drops them after eight days",
+        Age("INSERT INTO webhook_events (id, seen_at) VALUES ('old', 1)"),
+        "eight days",
     ),
 ];
 
-/// The numbers that a query gives, read beside the service.
-async fn names(db: &TestDb, sql: String) -> Vec<String> {
+/// The texts that a query gives, read beside the service.
+pub async fn names(db: &TestDb, sql: String) -> Vec<String> {
     let url = db.settings.url.expose_secret();
     let query = sqlx::query_scalar(AssertSqlSafe(sql.clone()));
     if db.is_postgres() {
@@ -142,7 +146,7 @@ async fn names(db: &TestDb, sql: String) -> Vec<String> {
     }
 }
 
-async fn by_hand(db: &TestDb, sql: String) {
+pub async fn by_hand(db: &TestDb, sql: String) {
     let url = db.settings.url.expose_secret();
     if db.is_postgres() {
         let mut c = PgConnection::connect(url).await.expect("connects");
@@ -184,7 +188,8 @@ async fn schema(db: &TestDb) -> BTreeMap<String, Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_is_bounded() {
     on_each(async |db| {
-        let control = ControlPlane::start(db).await;
+        let fixture = OutboxFixture::start(db).await;
+        let control = &fixture.control;
         let cache = control.provision("r-1").await.resource.cache;
         let schema = schema(db).await;
         let listed: Vec<&str> = TABLES.iter().map(|(table, ..)| *table).collect();
@@ -203,16 +208,19 @@ async fn every_table_is_bounded() {
         control.cluster.tidy().await.expect("tidied");
         control.access.tidy().await.expect("tidied");
         control.provisioning.tidy().await.expect("tidied");
+        fixture.outbox.tidy().await.expect("tidied");
         let old = "SELECT CAST(count(*) AS TEXT) FROM ";
         for (table, place) in [
             ("audit", "at < 1000"),
             ("certificates", "expires_at < 1000"),
+            ("deliveries_done", "done_at < 1000"),
             ("early_deprovisions", "ended_at < 1000"),
             ("events", "at < 1000"),
             ("flushes", "ordered_at < 1000"),
             ("node_reports", "seen_at < 1000"),
             ("sessions", "created_at < 1000"),
             ("sso_uses", "used_at < 1000"),
+            ("webhook_events", "seen_at < 1000"),
         ] {
             let left = names(db, format!("{old}{table} WHERE {place}")).await;
             assert_eq!(left, ["0"], "{table} keeps what is old");
@@ -298,7 +306,36 @@ async fn audit_and_timeline_go_back_as_far_as_is_set() {
     .await;
 }
 
-/// What a deleted row held is not in the file any more.
+/// Whoever has one address of an IPv6 network of 64 bits has all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_addresses_of_one_network_are_one_row_of_the_audit() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let hash = control.store.sso_secret(cache).await.expect("answers");
+        let hash = hash.expect("a hash");
+        let host =
+            |network: u16, host: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, host]);
+        for number in 1..=20 {
+            for network in [7, 8] {
+                let from = Some(host(network, number));
+                let opened = control.access.open_by_link(&hash, |_| None, from).await;
+                opened.expect("answers").expect("a session");
+            }
+        }
+        let audit = control.store.audit_of(cache, 100).await.expect("an audit");
+        let opened = audit.iter().rev();
+        let opened = opened.filter(|row| row.entry.action == "session.open.link");
+        let rows: Vec<_> = opened
+            .map(|row| (row.entry.actor.remote, row.times))
+            .collect();
+        // Each has the address that came first.
+        assert_eq!(rows, [(Some(host(7, 1)), 20), (Some(host(8, 1)), 20)]);
+    })
+    .await;
+}
+
+/// What a deleted row held is not in the files any more, while the service runs on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_is_overwritten() {
     let db = crate::support::db::sqlite().await;
@@ -312,12 +349,11 @@ async fn what_is_deleted_is_overwritten() {
         let file = std::fs::read(dir.path().join(name)).unwrap_or_default();
         file.windows(15).any(|part| part == b"ann@example.com")
     };
-    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)".to_owned();
-    by_hand(&db, checkpoint.clone()).await;
-    assert!(holds("larder.db"), "the person's address is in the file");
+    assert!(holds("larder.db-wal"), "the person's address is in the log");
+    control.access.tidy().await.expect("tidied");
+    assert!(holds("larder.db"), "it is in the database");
     control.clock.advance(Duration::from_secs(500 * 86_400));
     control.access.tidy().await.expect("tidied");
-    by_hand(&db, checkpoint).await;
     assert!(!holds("larder.db") && !holds("larder.db-wal"));
     control.stop.cancel();
 }

@@ -418,7 +418,7 @@ impl ResourceReader for Scripted {
         Box::pin(async {
             self.call(Call::Resource)?;
             Ok(ResourceNow {
-                name: self.name.lock().clone(),
+                name: Some(self.name.lock().clone()),
                 state: *self.state.lock(),
             })
         })

@@ -1,18 +1,18 @@
-//! P9: no secret in a log, an error body, a metric, a process list, or a copy of the database without its key.
+//! P9: no secret in a log, an error body, a metric, a process list, or a copy of the database without its key; nor in
+//! what is sent to a PostgreSQL server, whose own log may have every statement (security.md G-1).
 //!
 //! The service runs as its own process at trace level, with secrets that can be recognised, and everything it has is
 //! used: provisioning, sign-on, reveal, promotion, flush, failed logins, a provider in trouble, deprovisioning. Then
 //! every place that somebody may get to see is searched for every secret, in several disguises. Where a secret has to
 //! be, because that is what the place is for, is said by name with [`Sweep::permit`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use larder::domain::Timestamp;
-use larder::domain::secret::random_bytes;
 use larder::sandbox::{
     AddonId, AppId, EndpointGroup, Fault, ProvisionOptions, Sandbox, SandboxSettings, User,
 };
@@ -30,9 +30,11 @@ use crate::engine_tls::make_certificate;
 use crate::support::authority::{Identity, TlsClient};
 use crate::support::control_plane::eventually;
 use crate::support::dashboard::Dashboard;
-use crate::support::db::Database;
+use crate::support::database_wire::DatabaseWire;
+use crate::support::db::{Database, grants};
 use crate::support::full_service::{
-    CLIENT_SECRET, PASSWORD, PATIENCE, SALT, free_port, sandbox_settings, setting, settings,
+    CLIENT_SECRET, MASTER_KEY, PASSWORD, PATIENCE, SALT, free_port, sandbox_settings, setting,
+    settings,
 };
 use crate::support::markers::Markers;
 use crate::support::on_both_databases;
@@ -40,6 +42,10 @@ use crate::support::plain::Plain;
 use crate::support::process::Process;
 
 on_both_databases!(no_secret_is_found_where_it_must_not_be);
+
+/// The service's role at PostgreSQL, and its password.
+const ROLE: &str = "larder_test_secrets";
+const DATABASE_PASSWORD: &str = "marker-database-password";
 
 async fn no_secret_is_found_where_it_must_not_be(database: Database) {
     let mut fixture = SecretsFixture::start(database).await;
@@ -52,14 +58,18 @@ async fn no_secret_is_found_where_it_must_not_be(database: Database) {
     fixture.search("at work").await;
     fixture.part(addon).await;
     fixture.search("at the end").await;
-    fixture.judge().await;
+    fixture.judge(addon).await;
 }
 
 /// Everything that takes part, and everything seen so far.
 struct SecretsFixture {
     process: Process,
+    /// What the operator gave to the process in its environment.
+    settings: Vec<(String, String)>,
     sandbox: Sandbox,
     database: Database,
+    /// Between the process and PostgreSQL.
+    wire: Option<DatabaseWire>,
     base: String,
     metrics: String,
     master_key: MasterKey,
@@ -85,6 +95,16 @@ impl Sweep {
         place.push(b'\n');
     }
 
+    /// What was sent to PostgreSQL. The add-on's id is no secret and has to be there, or the search is blind.
+    fn place_statements(&mut self, sent: &[Vec<u8>], addon: AddonId) {
+        let id = addon.to_string();
+        let has_id = |bytes: &Vec<u8>| bytes.windows(id.len()).any(|part| part == id.as_bytes());
+        assert!(sent.iter().any(has_id), "statements are recorded");
+        for (number, bytes) in sent.iter().enumerate() {
+            self.place(format!("sent to PostgreSQL on connection {number}"), bytes);
+        }
+    }
+
     /// This place exists to hold secrets of this kind. It must: otherwise the search sees nothing.
     fn permit(&mut self, place: &str, kind: &str) {
         self.permitted.push(format!("{place}: {kind} (plain)"));
@@ -107,40 +127,33 @@ impl SecretsFixture {
         );
 
         let mut sweep = Sweep::default();
-        let key = random_bytes::<32>();
-        sweep.markers.add("master key", key);
+        sweep.markers.add("master key", MASTER_KEY);
         sweep.markers.add("manifest password", PASSWORD);
         sweep.markers.add("sso salt", SALT);
         sweep.markers.add("client secret", CLIENT_SECRET);
-        sweep
-            .markers
-            .add("database password", "marker-database-password");
+        sweep.markers.add("database password", DATABASE_PASSWORD);
 
         make_certificate(folder.path(), "server");
         let tls = free_port();
         let mut all = settings(&base, sandbox.url(), &database, &folder);
         all.extend(tls_settings(folder.path(), tls));
-        let all = setting(&all, "LARDER_MASTER_KEY", &STANDARD.encode(key));
         let all = setting(&all, "LARDER_METRICS_ADDR", &metrics);
         let all = setting(&all, "LARDER_LOG", "trace");
-        let url = database
-            .url()
-            .replace("//larder@", "//larder:marker-database-password@");
+        // Whoever is not root reads the environment of a process only if it may be dumped.
+        let all = setting(&all, "LARDER_ALLOW_DUMPS", "on");
+        let (url, wire) = way_to(&database).await;
         let all = setting(&all, "LARDER_DATABASE_URL", &url);
         let log = folder.path().join("log");
         let process = Process::start_logging(&base, &all, &log).await;
-        let command_line = format!("/proc/{}/cmdline", process.id());
-        sweep.place(
-            "process list",
-            std::fs::read(command_line).expect("our own process"),
-        );
         SecretsFixture {
             process,
+            settings: all,
             sandbox,
             database,
+            wire,
             base,
             metrics,
-            master_key: MasterKey::from_base64(&STANDARD.encode(key)).expect("32 bytes"),
+            master_key: MasterKey::from_base64(&STANDARD.encode(MASTER_KEY)).expect("32 bytes"),
             tls,
             http: client(),
             log,
@@ -489,6 +502,7 @@ impl SecretsFixture {
 
     /// Takes a copy of what a thief, an operator or a neighbour could see now.
     async fn search(&mut self, when: &str) {
+        self.search_process();
         for (name, bytes) in self.database.contents().await {
             self.sweep.place(format!("database {name} {when}"), bytes);
         }
@@ -524,7 +538,30 @@ impl SecretsFixture {
         }
     }
 
-    async fn judge(mut self) {
+    /// What the system shows of the process: its command line, and its environment, where the operator put settings and
+    /// nobody anything else.
+    fn search_process(&mut self) {
+        let process = self.process.id();
+        let read = |file: &str| {
+            let bytes = std::fs::read(format!("/proc/{process}/{file}"));
+            bytes.expect("our own process")
+        };
+        let command_line = read("cmdline");
+        assert!(command_line.ends_with(b"\0serve\0"), "{command_line:?}");
+        self.sweep.place("process list", command_line);
+        let settings = self.settings.iter();
+        let settings = settings.map(|(name, value)| format!("{name}={value}").into_bytes());
+        let settings: BTreeSet<Vec<u8>> = settings.collect();
+        let environment = read("environ");
+        let entries = environment.split(|byte| *byte == 0).map(<[u8]>::to_vec);
+        let entries: BTreeSet<Vec<u8>> = entries.filter(|entry| !entry.is_empty()).collect();
+        assert!(entries.is_superset(&settings), "the environment is there");
+        for more in entries.difference(&settings) {
+            self.sweep.place("environment", more);
+        }
+    }
+
+    async fn judge(mut self, addon: AddonId) {
         assert!(self.process.terminate().await.success());
         let log = std::fs::read(&self.log).expect("the log");
         let text = String::from_utf8_lossy(&log);
@@ -535,6 +572,9 @@ impl SecretsFixture {
             );
         }
         self.sweep.place("log", &log);
+        if let Some(wire) = &self.wire {
+            self.sweep.place_statements(&wire.sent(), addon);
+        }
         self.sandbox.stop().await;
         self.database.drop().await;
 
@@ -566,6 +606,26 @@ impl SecretsFixture {
             excerpt(&found, &log, markers)
         );
     }
+}
+
+/// The service's address of its database. That of PostgreSQL has a password that can be recognised, and leads over a wire
+/// that records what is sent.
+async fn way_to(database: &Database) -> (String, Option<DatabaseWire>) {
+    if !database.url().starts_with("postgres") {
+        return (database.url().to_owned(), None);
+    }
+    // It stays for the next run.
+    let role = format!(
+        "DO $$ BEGIN CREATE ROLE {ROLE} LOGIN PASSWORD '{DATABASE_PASSWORD}'; \
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    );
+    for sql in [role, grants(ROLE)] {
+        let done = database.try_execute(&sql).await;
+        done.expect("the owner may give rights");
+    }
+    let (_, place) = database.url().split_once('@').expect("a role");
+    let wire = DatabaseWire::to(&format!("postgres://{ROLE}:{DATABASE_PASSWORD}@{place}")).await;
+    (wire.url.clone(), Some(wire))
 }
 
 /// The number that makes a P-256 key, as it stands in PKCS#8 behind what is the same in all of them.

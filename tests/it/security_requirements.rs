@@ -88,6 +88,7 @@ fn the_systemd_unit_takes_away_what_the_service_does_not_need() {
         "LimitCORE=0",
         "LockPersonality=yes",
         "MemoryDenyWriteExecute=yes",
+        "MemorySwapMax=0",
         "NoNewPrivileges=yes",
         "PrivateDevices=yes",
         "PrivateTmp=yes",
@@ -105,6 +106,16 @@ fn the_systemd_unit_takes_away_what_the_service_does_not_need() {
         "User=larder",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+}
+
+/// What the unit does about swap, an operator without systemd does by hand (security.md ST-11).
+#[test]
+fn the_readme_says_how_to_keep_cached_values_off_the_swap_device() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the page");
+    for part in ["without systemd", "swapoff -a", "encrypt"] {
+        assert!(readme.contains(part), "{part}");
     }
 }
 

@@ -49,15 +49,26 @@ async fn of_an_ended_cache_no_sealed_copy_is_left() {
         assert!(gone.len() > 4, "only {} of them went away", gone.len());
         control.store.close().await;
         for (place, bytes) in db.contents().await {
-            let left = gone.iter().filter(|value| {
-                bytes
-                    .windows(value.len())
-                    .any(|part| part == value.as_slice())
-            });
-            assert_eq!(left.count(), 0, "sealed copies in {place}");
+            assert_eq!(found(&gone, &bytes), 0, "sealed copies in {place}");
         }
+        // What PostgreSQL's tables held before stays in their files until its owner compacts them, as README says.
+        let files = db.files_of_compacted_tables().await;
+        let (gone_left, kept) = files.values().fold((0, 0), |(left, kept), bytes| {
+            (left + found(&gone, bytes), kept + found(&still, bytes))
+        });
+        assert_eq!(gone_left, 0, "sealed copies in the files of PostgreSQL");
+        assert_eq!(kept > 0, db.is_postgres(), "the files were searched");
     })
     .await;
+}
+
+/// How many of these values are in there.
+fn found<'a>(values: impl IntoIterator<Item = &'a Vec<u8>>, bytes: &[u8]) -> usize {
+    let is_there = |value: &&Vec<u8>| {
+        let mut parts = bytes.windows(value.len());
+        parts.any(|part| part == value.as_slice())
+    };
+    values.into_iter().filter(is_there).count()
 }
 
 /// Every value of every column whose name says that it is sealed.

@@ -2,7 +2,6 @@
 //! the next start, and a client that has begun a conversation sees its end, not a broken line.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,7 +42,7 @@ async fn a_termination_ends_a_start_in_good_order() {
     let database = Database::sqlite();
     let all = settings(&base, "http://127.0.0.1:9", &database, &folder);
     let all = setting(&all, "LARDER_DATABASE_URL", &url);
-    let process = Process::launch(&base, &all, folder.path(), Stdio::null());
+    let process = Process::launch(&base, &all, folder.path());
     let _connection = mute.accept().await.expect("the service connects");
     assert!(process.terminate().await.success(), "it ends with success");
     database.drop().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::sandbox::{ProvisionOptions, User};
+use larder::sandbox::{AddonId, ProvisionOptions, User};
 use reqwest::header::{COOKIE, HeaderName, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
@@ -13,8 +13,11 @@ use crate::support::full_service::{FullService, Wishes};
 use crate::support::on_both_databases;
 
 on_both_databases!(the_stronger_token_decides_and_a_removed_cache_has_no_session);
+on_both_databases!(one_form_is_one_login);
+on_both_databases!(a_form_of_another_generation_is_no_other_form);
 
 const STRONGER: &str = "user_scoped_resource_token";
+const WEAKER: &str = "resource_token";
 
 /// The cache belongs to Shop; its owner comes from Jobs, which it is attached to as well.
 async fn the_stronger_token_decides_and_a_removed_cache_has_no_session(database: Database) {
@@ -99,6 +102,104 @@ async fn the_stronger_token_decides_and_a_removed_cache_has_no_session(database:
     assert_eq!(late.status(), StatusCode::NOT_FOUND);
     assert!(!late.headers().contains_key(SET_COOKIE));
     service.stop().await;
+}
+
+/// Whatever is cut from a form, and whichever part comes first.
+async fn one_form_is_one_login(database: Database) {
+    let service = FullService::start(database, Wishes::default()).await;
+    let addon = provision(&service).await;
+    let statuses = async |forms: &[Vec<(String, String)>]| {
+        let mut statuses = Vec::new();
+        for form in forms {
+            statuses.push(post(&service, form).await.status().as_u16());
+        }
+        statuses
+    };
+    let whole = new_form(&service, addon);
+    let forms = [
+        whole.clone(),
+        without(&whole, STRONGER),
+        without(&whole, WEAKER),
+    ];
+    assert_eq!(statuses(&forms).await, [303, 403, 403]);
+    let whole = new_form(&service, addon);
+    let forms = [
+        without(&whole, WEAKER),
+        whole.clone(),
+        without(&whole, STRONGER),
+    ];
+    assert_eq!(statuses(&forms).await, [303, 403, 403]);
+    let whole = new_form(&service, addon);
+    let forms = [without(&whole, STRONGER), without(&whole, WEAKER), whole];
+    assert_eq!(statuses(&forms).await, [303, 403, 403]);
+    service.stop().await;
+}
+
+/// Where marketplaces of the first generation are served, a form of the third can be written as one of the first: their
+/// tokens are of the same parts.
+async fn a_form_of_another_generation_is_no_other_form(database: Database) {
+    let wishes = Wishes {
+        settings: vec![("LARDER_HEROKU_LEGACY".to_owned(), "on".to_owned())],
+        ..Wishes::default()
+    };
+    let service = FullService::start(database, wishes).await;
+    let addon = provision(&service).await;
+    let linked = async |form: &[(String, String)]| {
+        let url = format!("{}/heroku/resources/{addon}", service.base);
+        let form = without(form, "id");
+        let sent = client().get(url).query(&form).send().await;
+        sent.expect("an answer").status().as_u16()
+    };
+    let posted = async |form: &[(String, String)]| post(&service, form).await.status().as_u16();
+
+    let third = new_form(&service, addon);
+    assert_eq!(posted(&third).await, 303);
+    assert_eq!(posted(&as_first(&third)).await, 403);
+    assert_eq!(linked(&as_first(&third)).await, 403);
+
+    let third = new_form(&service, addon);
+    assert_eq!(
+        linked(&as_first(&third)).await,
+        303,
+        "it is a form of the first generation"
+    );
+    assert_eq!(posted(&as_first(&third)).await, 403);
+    assert_eq!(posted(&third).await, 403);
+    assert_eq!(posted(&without(&third, STRONGER)).await, 403);
+    service.stop().await;
+}
+
+/// The same proof in the words of the first generation.
+fn as_first(third: &[(String, String)]) -> Vec<(String, String)> {
+    let kept = third.iter().filter_map(|(name, value)| {
+        let name = match name.as_str() {
+            "resource_id" => "id",
+            WEAKER => "token",
+            known @ ("timestamp" | "nav-data" | "email") => known,
+            _ => return None,
+        };
+        Some((name.to_owned(), value.clone()))
+    });
+    kept.collect()
+}
+
+fn without(form: &[(String, String)], name: &str) -> Vec<(String, String)> {
+    let others = form.iter().filter(|(known, _)| known != name);
+    others.cloned().collect()
+}
+
+async fn provision(service: &FullService) -> AddonId {
+    let shop = service.sandbox.create_app("shop").expect("a new app");
+    let options = ProvisionOptions::default();
+    let made = service.sandbox.provision(shop, "dev", options).await;
+    made.expect("a cache").id
+}
+
+/// A proof is good once per cache and second, so each form is of a second of its own.
+fn new_form(service: &FullService, addon: AddonId) -> Vec<(String, String)> {
+    service.sandbox.advance_clock(Duration::from_secs(2));
+    let form = service.sandbox.sso_form(addon, &User::default());
+    form.expect("a form").1
 }
 
 fn field<'a>(form: &'a mut [(String, String)], name: &str) -> &'a mut (String, String) {

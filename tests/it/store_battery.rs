@@ -16,7 +16,7 @@ use larder::store::caches::credentials::NewCredential;
 use larder::store::caches::last_used::Use;
 use larder::store::caches::resources::NewResource;
 use larder::store::fleet::changes::CacheChange;
-use larder::store::fleet::nodes::{Heartbeat, NodeRecord};
+use larder::store::fleet::nodes::{Heartbeat, NodeAt, NodeRecord, Registered};
 use larder::store::service::audit::{AuditEntry, AuditRecord};
 use larder::store::service::sessions::{NewSessionRow, OpenedBy};
 use larder::store::{Store, StoreError, Tx};
@@ -291,9 +291,21 @@ async fn nodes() {
             .map(|n| (n.proxy_hostname.as_str(), n.applied.0))
             .collect();
         assert_eq!(seen, [("p0", 0), ("p1", 7)], "in the order of SERVERS");
+        let between = store.placed_between(CacheId(0), cache).await.unwrap();
+        let second: NodeId = "node_2".parse().unwrap();
+        assert_eq!(between, [(cache, node_id()), (cache, second)]);
+        let behind = store.placed_between(cache, CacheId(cache.0 + 9)).await;
+        assert!(behind.unwrap().is_empty());
 
-        let at = async |port| store.node_at("c1", "p1", port).await.unwrap();
-        assert_eq!((at(11211).await, at(11212).await), (Some(node_id()), None));
+        let at = async |host, port| store.nodes_at(host, port).await.unwrap();
+        let there = NodeAt {
+            id: node_id(),
+            cluster: "c1".parse().unwrap(),
+        };
+        assert_eq!(at("p1", 11211).await, std::slice::from_ref(&there));
+        assert_eq!(at("P1", 11211).await, [there]);
+        assert_eq!(at("p1", 11212).await, []);
+        assert_eq!(at("p", 11211).await, []);
 
         let loads = store.node_loads().await.unwrap();
         assert_eq!(loads.len(), 2);
@@ -306,7 +318,6 @@ async fn nodes() {
         // The same node starts again, on another port: it knows nothing any more.
         let moved = NodeRecord {
             proxy_port: 11999,
-            region: "eu".to_owned(),
             ..node("node_1", "p1")
         };
         let mut tx = store.begin().await.unwrap();
@@ -319,11 +330,46 @@ async fn nodes() {
             (11999, Revision(0))
         );
         let loads = store.node_loads().await.unwrap();
-        assert_eq!(loads[0].region, "eu");
         assert!(
             loads.iter().all(|load| load.caches.is_empty()),
             "the dead take no room"
         );
+    })
+    .await;
+}
+
+/// The region of a cluster follows its only node, and no node takes the others along.
+#[tokio::test]
+async fn a_cluster_is_in_one_region() {
+    on_each(async |db| {
+        let store = &db.store;
+        let in_eu = |id, host| NodeRecord {
+            region: "eu".to_owned(),
+            ..node(id, host)
+        };
+        let register = async |node: &NodeRecord| {
+            let mut tx = store.begin().await.unwrap();
+            let registered = tx.register_node(node, START).await.unwrap();
+            tx.commit().await.unwrap();
+            registered
+        };
+        let regions = async || store.regions_served().await.unwrap();
+        assert_eq!(register(&node("node_1", "p1")).await, Registered::Done);
+        assert_eq!(register(&in_eu("node_1", "p1")).await, Registered::Done);
+        assert_eq!(regions().await, ["eu"], "it was alone");
+        let us = node("node_2", "p2");
+        let refused = Registered::ClusterIsIn("eu".to_owned());
+        assert_eq!(register(&us).await, refused);
+        assert_eq!(store.node_run(&us.id).await.unwrap(), None);
+        assert_eq!(register(&in_eu("node_2", "p2")).await, Registered::Done);
+        assert_eq!(register(&us).await, refused, "node 1 is still there");
+        assert_eq!(regions().await, ["eu"]);
+
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.retire_node(&node_id(), START).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(register(&us).await, Registered::Done);
+        assert_eq!(regions().await, ["us"]);
     })
     .await;
 }
@@ -522,7 +568,7 @@ async fn a_retired_node_is_no_node_any_more() {
         assert!(!tx.set_drained(&node_id(), false).await.unwrap());
         tx.commit().await.unwrap();
         assert!(store.is_retired(&node_id()).await.unwrap());
-        assert_eq!(store.node_at("c1", "p1", 11211).await.unwrap(), None);
+        assert_eq!(store.nodes_at("p1", 11211).await.unwrap(), []);
         let stranded = store.stranded(CacheId(0), 10).await.unwrap();
         assert_eq!(stranded.len(), 1);
         assert_eq!(
@@ -1068,7 +1114,7 @@ async fn everything(db: &TestDb) -> String {
                 );
             }
         }
-        Kind::Postgres => {
+        Kind::Postgres { .. } => {
             let mut c = sqlx::PgConnection::connect(url).await.unwrap();
             let tables: Vec<String> = sqlx::query_scalar(
                 "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'",
@@ -1098,7 +1144,7 @@ pub async fn by_hand(db: &TestDb, sql: &'static str) {
             let mut c = sqlx::SqliteConnection::connect(url).await.unwrap();
             sqlx::query(sql).execute(&mut c).await.unwrap();
         }
-        Kind::Postgres => {
+        Kind::Postgres { .. } => {
             let mut c = sqlx::PgConnection::connect(url).await.unwrap();
             sqlx::query(sql).execute(&mut c).await.unwrap();
         }

@@ -190,7 +190,8 @@ async fn set_up_by(db: &TestDb, last: fn(i64) -> i64) -> StoreSettings {
     const KEYS: &str = "SELECT name, sealed, created_at FROM settings";
     const INSERT: &str = "INSERT INTO settings (name, sealed, created_at) VALUES ($1, $2, $3)";
     type Row = (String, Vec<u8>, i64);
-    let url = db.settings.url.expose_secret();
+    let owner = db.of_owner();
+    let url = owner.url.expose_secret();
     match &db.kind {
         Kind::Sqlite { dir } => {
             let mut c = sqlx::SqliteConnection::connect(url).await.unwrap();
@@ -211,7 +212,7 @@ async fn set_up_by(db: &TestDb, last: fn(i64) -> i64) -> StoreSettings {
                 ..db.settings.clone()
             }
         }
-        Kind::Postgres => {
+        Kind::Postgres { .. } => {
             let mut c = sqlx::PgConnection::connect(url).await.unwrap();
             let keys: Vec<Row> = sqlx::query_as(KEYS).fetch_all(&mut c).await.unwrap();
             for sql in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
@@ -223,7 +224,7 @@ async fn set_up_by(db: &TestDb, last: fn(i64) -> i64) -> StoreSettings {
                 let row = sqlx::query(INSERT).bind(name).bind(sealed).bind(at);
                 row.execute(&mut c).await.unwrap();
             }
-            db.settings.clone()
+            owner
         }
     }
 }

@@ -64,7 +64,7 @@ async fn refuses_from_the_start(machine: &Machine, alice: &Answer, other: &Answe
     }
 }
 
-async fn logged_in(machine: &Machine, who: &Answer) -> Plain {
+pub async fn logged_in(machine: &Machine, who: &Answer) -> Plain {
     let (_, port) = machine.server.rsplit_once(':').expect("a port");
     let mut client = Plain::connect(&format!("127.0.0.1:{port}")).await;
     let answer = client.login(&who.username, &who.password).await;

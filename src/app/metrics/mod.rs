@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::domain::{Clock, NodeStanding};
+use crate::domain::{Clock, NodeStanding, der};
 use crate::engine::{Engine, EngineTotals};
 use crate::store::Store;
 use crate::telemetry::metrics::Recorder;
@@ -94,6 +94,8 @@ fn engine_figures(engine: &Engine, limit_bytes: u64) {
     ] {
         metrics::counter!("larder_engine_stores_refused_total", "reason" => reason).absolute(count);
     }
+    metrics::counter!("larder_engine_connections_refused_total", "reason" => "plan")
+        .absolute(traffic.connections_refused);
     for (name, count) in [
         ("larder_engine_get_hits_total", counters.get_hits),
         ("larder_engine_get_misses_total", counters.get_misses),
@@ -163,20 +165,9 @@ fn boot_secs() -> Option<f64> {
         .ok()
 }
 
-/// The end of a certificate in Unix time: the second of the two times in its validity (RFC 5280, 4.1). `None` for what is
-/// no certificate.
-fn not_after(der: &[u8]) -> Option<i64> {
-    let (certificate, _) = element(der)?;
-    let (mut rest, _) = element(certificate.value)?;
-    let mut fields = Vec::new();
-    while let Some((field, after)) = element(rest.value) {
-        fields.push(field);
-        rest.value = after;
-    }
-    // An explicit version comes first where there is one, then serial number, algorithm, issuer and validity.
-    let at = if fields.first()?.tag == 0xa0 { 4 } else { 3 };
-    let (_, after) = element(fields.get(at)?.value)?;
-    let (end, _) = element(after)?;
+/// The end of a certificate in Unix time. `None` for what is no certificate.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    let end = der::not_after(certificate)?;
     let text = std::str::from_utf8(end.value).ok()?.strip_suffix('Z')?;
     let text = match end.tag {
         // two digits of the year: up to 49 is this century
@@ -191,30 +182,6 @@ fn not_after(der: &[u8]) -> Option<i64> {
             .timestamp()
             .as_second(),
     )
-}
-
-/// A tagged value of DER.
-#[derive(Clone, Copy)]
-struct Element<'a> {
-    tag: u8,
-    value: &'a [u8],
-}
-
-/// The first element and what follows it.
-fn element(der: &[u8]) -> Option<(Element<'_>, &[u8])> {
-    let (&tag, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        let digits = rest.get(..usize::from(first & 0x7f).min(8))?;
-        let length = digits
-            .iter()
-            .fold(0_usize, |sum, digit| (sum << 8) | usize::from(*digit));
-        (length, &rest[digits.len()..])
-    };
-    let value = rest.get(..length)?;
-    Some((Element { tag, value }, &rest[length..]))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessSettings};
+use crate::app::claim::place_of_service;
 use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::Config;
 use crate::domain::Clock;
@@ -13,6 +14,7 @@ use crate::marketplace::{Adapter, Registry, Rooms};
 use crate::outbox::{Outbox, OutboxSettings};
 use crate::provisioning::Provisioning;
 use crate::store::Store;
+use crate::web::health::OutageLines;
 use crate::web::{self, Web, WebSettings};
 
 /// The rooms of the control plane, joined to each other.
@@ -26,7 +28,7 @@ pub(in crate::app) struct Control {
 }
 
 impl Control {
-    /// Joins the rooms. Nothing runs yet.
+    /// Joins the rooms. Nothing runs yet. The caller has claimed the data folder.
     pub(in crate::app) async fn build(
         config: &Config,
         marketplaces: Vec<Arc<dyn Adapter>>,
@@ -35,7 +37,8 @@ impl Control {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Control> {
         let registry = Registry::open(marketplaces, config, store, clock.now()).await?;
-        let outbox = build_outbox(config, &registry, store, cluster, clock)?;
+        let place = place_of_service(&config.data_dir);
+        let outbox = build_outbox(&registry, store, cluster, clock, place)?;
         let abilities = outbox.abilities();
         let plans = Arc::new(config.plans.clone());
         let (store, clock) = (store.clone(), Arc::clone(clock));
@@ -78,6 +81,7 @@ impl Control {
             plans: Arc::new(config.plans.clone()),
             clock: Arc::clone(&self.clock),
             stopping: stopping.clone(),
+            outage_lines: OutageLines::default(),
             settings: Arc::new(WebSettings {
                 marketplaces: self.registry.faces(),
                 consoles: self.registry.consoles(),
@@ -85,6 +89,8 @@ impl Control {
                 tls_ca_file: config.memcached.tls.as_ref().and_then(|tls| tls.ca.clone()),
                 body_bytes_max: config.limits.http_body_bytes,
                 request_timeout: config.limits.http_request,
+                session_idle: config.limits.session_idle,
+                session_age: config.limits.session_age,
                 ..WebSettings::new(
                     config.public_url.clone(),
                     !config.allow_http,
@@ -115,19 +121,13 @@ pub(in crate::app) fn cluster_of(
     Cluster::new(store.clone(), plans, Arc::clone(clock), settings)
 }
 
-/// This machine and data folder, for the outbox to know its predecessor by.
-fn place(config: &Config) -> String {
-    let folder = config.data_dir.canonicalize();
-    let folder = folder.unwrap_or_else(|_| config.data_dir.clone());
-    format!("{} {}", config.memcached.proxy_hostname, folder.display())
-}
-
+/// `place` tells the outbox its predecessor by: no other living process has it.
 pub(in crate::app) fn build_outbox(
-    config: &Config,
     registry: &Registry,
     store: &Store,
     cluster: &Cluster,
     clock: &Arc<dyn Clock>,
+    place: Option<String>,
 ) -> anyhow::Result<Outbox> {
     let providers = registry.providers()?;
     let nodes = Arc::new(cluster.clone());
@@ -140,7 +140,7 @@ pub(in crate::app) fn build_outbox(
             reconcile_every: registry
                 .reconcile_every()
                 .unwrap_or(OutboxSettings::default().reconcile_every),
-            place: Some(place(config)),
+            place,
             ..OutboxSettings::default()
         },
     ))

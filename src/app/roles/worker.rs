@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::control::{build_outbox, cluster_of};
+use crate::access::Access;
+use crate::app::background::record_refused_calls;
+use crate::app::claim::WorkerPlace;
 use crate::app::listeners::open_metrics;
 use crate::app::metrics::Scrape;
 use crate::app::{SystemClock, store_settings, tell_start};
@@ -24,6 +27,7 @@ pub struct Worker {
     stop: CancellationToken,
     tasks: TaskTracker,
     shutdown: Duration,
+    _place: Option<WorkerPlace>,
 }
 
 impl Worker {
@@ -40,14 +44,20 @@ impl Worker {
         let cluster = cluster_of(config, &store, &clock);
         let marketplaces = registry::built_in(config);
         let registry = Registry::open(marketplaces, config, &store, clock.now()).await?;
-        let outbox = build_outbox(config, &registry, &store, &cluster, &clock)?;
+        let place = take_place(config);
+        let name = place.as_ref().map(|place| place.name().to_owned());
+        let outbox = build_outbox(&registry, &store, &cluster, &clock, name)?;
+        let plans = Arc::new(config.plans.clone());
+        let access = Access::new(store.clone(), cluster, plans, Arc::clone(&clock));
         let scrape = Scrape {
             recorder: Recorder::install()?,
             store: store.clone(),
             clock,
             engine: None,
         };
-        open_metrics(config, scrape, &stop, &tasks).await?;
+        let refused = access.refused_calls().clone();
+        open_metrics(config, scrape, refused, &stop, &tasks).await?;
+        tasks.spawn(record_refused_calls(access, stop.clone()));
         let stopping = stop.clone();
         tasks.spawn(async move { outbox.run(stopping).await });
         Ok(Worker {
@@ -55,12 +65,14 @@ impl Worker {
             stop,
             tasks,
             shutdown: config.shutdown,
+            _place: place,
         })
     }
 
     /// Lets the attempts under way end and records them, within the shutdown time.
     pub async fn stop(self) {
         self.stop.cancel();
+        tracing::info!("stopping; attempts under way end first");
         self.tasks.close();
         if tokio::time::timeout(self.shutdown, self.tasks.wait())
             .await
@@ -71,5 +83,18 @@ impl Worker {
             );
         }
         self.store.close().await;
+        tracing::info!("stopped");
     }
+}
+
+/// A worker works without a place too: what it had under way when it was killed is free ten seconds later then.
+fn take_place(config: &Config) -> Option<WorkerPlace> {
+    WorkerPlace::take(&config.data_dir)
+        .inspect_err(|error| {
+            tracing::warn!(
+                "the worker has no place in the data folder, so after a crash others notice later that it is gone: \
+                 {error:#}"
+            );
+        })
+        .ok()
 }

@@ -2,9 +2,11 @@
 
 use super::super::answer::Answer;
 use super::super::table::Table;
+use super::absent_nodes::AbsentNodes;
 use crate::app::operator::Operator;
-use crate::domain::CacheId;
+use crate::domain::{CacheId, NodeState, Username};
 use crate::format;
+use crate::store::StoreError;
 use crate::store::service::overview::{CacheOverview, PushOverview};
 
 /// Caches fetched at a time.
@@ -29,17 +31,20 @@ pub(super) async fn list(
     .with_numbers(&["CACHE", "CREDENTIALS"]);
     let mut remarks = Vec::new();
     let mut elsewhere = 0;
+    let of_user = cache_of_user(operator, text).await?;
+    let mut absent_nodes = AbsentNodes::read(operator).await?;
     let mut after = CacheId(0);
     loop {
         let page = operator.caches(after, PAGE).await?;
         let Some(last) = page.last() else { break };
+        absent_nodes.turn_to(operator, after, last.cache).await?;
         after = last.cache;
-        for cache in page.iter().filter(|cache| is_meant(cache, text)) {
+        for cache in page.iter().filter(|cache| is_meant(cache, text, of_user)) {
             table.row([
                 cache.cache.to_string(),
                 cache.label.clone(),
                 cache.plan.to_string(),
-                cache.cluster.clone(),
+                cluster_words(cache, absent_nodes.count(cache.cache)),
                 region_words(cache),
                 cache.credentials.to_string(),
                 push_state(cache).to_owned(),
@@ -56,21 +61,43 @@ pub(super) async fn list(
         "{}.",
         format::counted(count as u64, "live cache", "live caches")
     ));
+    remarks.extend(absent_nodes.remarks());
     remarks.extend(elsewhere_remark(elsewhere));
     remarks.extend(unknown_installs_remark(
         operator.store.unknown_installs().await?,
     ));
     answer.remarks(remarks);
     if let (0, Some(text)) = (count, text) {
-        anyhow::bail!("no live cache has {text:?} in its number, label, name or external id");
+        anyhow::bail!(
+            "no live cache has {text:?} in its number, label, name or external id, or as a user name"
+        );
     }
     Ok(())
 }
 
-fn is_meant(cache: &CacheOverview, text: Option<&str>) -> bool {
+/// Of a credential that has been deleted too: apps that still use it are what a log tells of.
+async fn cache_of_user(
+    operator: &Operator,
+    text: Option<&str>,
+) -> Result<Option<CacheId>, StoreError> {
+    let username = text.and_then(|text| text.to_ascii_uppercase().parse::<Username>().ok());
+    match username {
+        Some(username) => operator.store.cache_of_username(&username).await,
+        None => Ok(None),
+    }
+}
+
+/// In any case of letters, as people copy it from a log or type it.
+fn is_meant(cache: &CacheOverview, text: Option<&str>, of_user: Option<CacheId>) -> bool {
     let number = cache.cache.to_string();
     let texts = [&number, &cache.label, &cache.name, &cache.external_id];
-    text.is_none_or(|text| texts.iter().any(|held| held.contains(text)))
+    let holds = |text: &str| {
+        let wanted = text.to_lowercase();
+        texts
+            .iter()
+            .any(|held| held.to_lowercase().contains(&wanted))
+    };
+    of_user == Some(cache.cache) || text.is_none_or(holds)
 }
 
 /// A cache without a token has what it was given at first, and nothing newer will reach it.
@@ -87,6 +114,14 @@ fn push_state(cache: &CacheOverview) -> &'static str {
 fn provider_words(cache: &CacheOverview) -> String {
     let unknown = if cache.missed { " (UNKNOWN THERE)" } else { "" };
     format!("{} {}{unknown}", cache.marketplace, cache.external_id)
+}
+
+/// With the state of its node, if that is not there.
+fn cluster_words(cache: &CacheOverview, absent: Option<NodeState>) -> String {
+    match absent {
+        None => cache.cluster.clone(),
+        Some(state) => format!("{} (NODE {})", cache.cluster, state.as_str().to_uppercase()),
+    }
 }
 
 /// The region where it stands.

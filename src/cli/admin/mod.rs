@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Subcommand;
 
+mod absent_nodes;
 mod caches;
 mod nodes;
 mod renew_tokens;
@@ -18,7 +19,7 @@ use super::settings::SettingFlags;
 use super::table::Table;
 use super::{begin, dev, manifest, runtime};
 use crate::app::operator::{AccessError, FlushResult, Operator};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Listens};
 use crate::domain::{CacheId, Plan};
 use crate::format;
 
@@ -32,7 +33,7 @@ const REASON_CHARS_MAX: usize = 200;
 pub(super) enum AdminCommand {
     /// List live caches, and whether their providers hold the current credentials.
     Caches {
-        /// Only those with this text in their number, label, name or external id.
+        /// Only those with this text in their number, label, name or external id, or with this user name.
         text: Option<String>,
     },
     /// List nodes with their state and whether they follow; or close one to new caches, open it, give it up.
@@ -130,6 +131,7 @@ pub(super) fn run(
 /// missing: an operator looks at the database.
 fn config_of(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<Config> {
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
+    layers.listens = Listens::Nothing;
     dev::join(&mut layers)?;
     manifest::leave_secrets_unset(&mut layers);
     Ok(Config::read(layers)?)

@@ -107,7 +107,7 @@ fn silent(operator: &Operator, node: &NodeOverview) -> Duration {
     operator.now().since(node.status.seen_at)
 }
 
-fn state(operator: &Operator, node: &NodeOverview) -> NodeState {
+pub(super) fn state(operator: &Operator, node: &NodeOverview) -> NodeState {
     let status = node.status;
     NodeState::of(
         status.phase,
@@ -117,7 +117,8 @@ fn state(operator: &Operator, node: &NodeOverview) -> NodeState {
     )
 }
 
-/// How many live caches stand on a node, and the bytes that they may grow to.
+/// How many live caches stand on a node, and the bytes that they may grow to: a tenth above their plans, since an operator
+/// compares them with the memory of the node.
 fn promised(load: &NodeLoad, plans: &Plans) -> (u64, u64) {
     let sums = load.caches.iter().map(|(plan, caches)| {
         let limit = plans.find_or_smallest(plan).limit_bytes();

@@ -1,6 +1,6 @@
-//! Which id a machine that joins gets. It keeps the one in its data folder, or the one of the node that announced the
-//! same address: those are what stands in customers' variables. No id is taken from a process that lives: a copied data
-//! folder is another machine.
+//! Which id a machine that joins gets. It keeps the one in its data folder, or the one of the node of its cluster that
+//! announced the same address: those are what stands in customers' variables. No id is taken from a process that lives: a
+//! copied data folder is another machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::cluster::link::wire::{Home, Introduction};
 use crate::domain::node::AWAY_AFTER;
 use crate::domain::secret::{hex_lower, random_bytes};
 use crate::domain::{NodeId, NodePhase};
-use crate::store::fleet::nodes::NodeRun;
+use crate::store::fleet::nodes::{NodeAt, NodeRun};
 use crate::store::{FileLock, StoreError};
 
 /// How often a node that may live is read until it is heard of or counts as away.
@@ -41,7 +41,7 @@ impl Cluster {
         let known: Option<NodeId> =
             known.map_err(|_| LinkError::Refused("the node's id cannot be read".to_owned()))?;
         let mut note = None;
-        let at_address = self.at_address(node).await?;
+        let mut there = self.at_address(node).await?;
         if let Some(known) = known {
             if self.0.store.is_retired(&known).await.map_err(link_error)? {
                 note = Some(format!(
@@ -50,9 +50,8 @@ impl Cluster {
             } else {
                 match self.claim(&known, &node.home).await.map_err(link_error)? {
                     Claim::Free { note } => {
-                        if at_address.as_ref() != Some(&known) {
-                            self.refuse_taken_address(node, at_address.as_ref()).await?;
-                        }
+                        there.retain(|other| other.id != known);
+                        self.free_at_address(node, &there).await?;
                         return Ok((known, note));
                     }
                     Claim::Lives { from } => {
@@ -63,34 +62,43 @@ impl Cluster {
                 }
             }
         }
-        let Some(same) = at_address else {
-            return Ok((fresh_node_id().map_err(link_error)?, note));
-        };
-        match self.claim(&same, &node.home).await.map_err(link_error)? {
-            Claim::Free { note: moved } => Ok((same, note.or(moved))),
-            Claim::Lives { from } => Err(address_taken(node, &same, &from)),
+        match self.free_at_address(node, &there).await? {
+            Some((same, moved)) => Ok((same, note.or(moved))),
+            None => Ok((fresh_node_id().map_err(link_error)?, note)),
         }
     }
 
-    async fn at_address(&self, node: &Introduction) -> Result<Option<NodeId>, LinkError> {
-        let (cluster, host) = (&node.cluster, &node.proxy_hostname);
-        let found = self.0.store.node_at(cluster, host, node.proxy_port).await;
+    async fn at_address(&self, node: &Introduction) -> Result<Vec<NodeAt>, LinkError> {
+        let (host, port) = (&node.proxy_hostname, node.proxy_port);
+        let found = self.0.store.nodes_at(host, port).await;
         found.map_err(link_error)
     }
 
-    /// Two nodes that announce one address would get each other's customers.
-    async fn refuse_taken_address(
+    /// The node of the machine's own cluster that had its address last, with what the operator should know of it.
+    /// Refused while any of those with that address lives, in whatever cluster: two nodes that announce one address
+    /// would get each other's customers.
+    async fn free_at_address(
         &self,
         node: &Introduction,
-        other: Option<&NodeId>,
-    ) -> Result<(), LinkError> {
-        let Some(other) = other else {
-            return Ok(());
-        };
-        match self.claim(other, &node.home).await.map_err(link_error)? {
-            Claim::Free { .. } => Ok(()),
-            Claim::Lives { from } => Err(address_taken(node, other, &from)),
+        there: &[NodeAt],
+    ) -> Result<Option<(NodeId, Option<String>)>, LinkError> {
+        let mut same = None;
+        for other in there {
+            match self
+                .claim(&other.id, &node.home)
+                .await
+                .map_err(link_error)?
+            {
+                Claim::Lives { from } => return Err(address_taken(node, other, &from)),
+                Claim::Free { note } => {
+                    let is_ours = other.cluster.as_str() == node.cluster;
+                    if is_ours && same.is_none() {
+                        same = Some((other.id.clone(), note));
+                    }
+                }
+            }
         }
+        Ok(same)
     }
 
     /// The folder that a node was started from may start it again at once, also after it was killed. For another one
@@ -142,11 +150,11 @@ impl Cluster {
     }
 }
 
-fn address_taken(node: &Introduction, other: &NodeId, from: &str) -> LinkError {
+fn address_taken(node: &Introduction, other: &NodeAt, from: &str) -> LinkError {
     LinkError::Refused(format!(
-        "{}:{} is announced by node {other}, which runs from {from}: give this one a LARDER_PROXY_HOSTNAME or \
+        "{}:{} is announced by node {} of cluster {}, which runs from {from}: give this one a LARDER_PROXY_HOSTNAME or \
          LARDER_PROXY_PORT of its own, or stop the other",
-        node.proxy_hostname, node.proxy_port
+        node.proxy_hostname, node.proxy_port, other.id, other.cluster
     ))
 }
 

@@ -9,7 +9,7 @@ use crate::cluster::link::wire::{Introduction, VERSION, Welcome};
 use crate::domain::node::AWAY_AFTER;
 use crate::domain::{Actor, CacheId, Elsewhere, Identity, NodeId};
 use crate::store::StoreError;
-use crate::store::fleet::nodes::NodeRecord;
+use crate::store::fleet::nodes::{NodeRecord, Registered};
 use crate::store::fleet::placements::Stranded;
 use crate::store::service::audit::AuditEntry;
 
@@ -80,14 +80,17 @@ impl Cluster {
             home_id: node.home.id,
             home_path: node.home.path,
         };
-        self.register(&record).await.map_err(link_error)?;
-        Ok(Welcome::new(&record.id, note))
+        match self.register(&record).await.map_err(link_error)? {
+            Registered::Done => Ok(Welcome::new(&record.id, note)),
+            Registered::ClusterIsIn(region) => Err(in_other_region(&record, &region)),
+        }
     }
 
-    async fn register(&self, record: &NodeRecord) -> Result<(), StoreError> {
+    async fn register(&self, record: &NodeRecord) -> Result<Registered, StoreError> {
         let mut tx = self.0.store.begin().await?;
-        tx.register_node(record, self.0.clock.now()).await?;
-        tx.commit().await
+        let registered = tx.register_node(record, self.0.clock.now()).await?;
+        tx.commit().await?;
+        Ok(registered)
     }
 
     /// Closes a node to new caches.
@@ -182,6 +185,16 @@ impl Cluster {
         let elsewhere = Elsewhere::found(&resource.region, &site.region).is_some();
         Ok(Replaced::Moved { elsewhere })
     }
+}
+
+/// A cluster is in one region. A node that took it along would place all its caches in the wrong one.
+fn in_other_region(node: &NodeRecord, region: &str) -> LinkError {
+    let (cluster, wanted) = (&node.cluster, &node.region);
+    LinkError::Refused(format!(
+        "cluster {cluster} is in the region {region}, and this node has LARDER_REGION={wanted}: give it a LARDER_CLUSTER \
+         of its own, or LARDER_REGION={region}. Only a cluster without any other node can move to {wanted}: \
+         `larder admin nodes` lists them, and `larder admin nodes retire` gives up one that is away"
+    ))
 }
 
 /// The next choice counts what was placed since the nodes were read.

@@ -101,17 +101,39 @@ impl Cluster {
         };
         let mut tx = self.0.store.begin().await?;
         let locked = tx.lock_resource(cache).await?;
-        if !locked.is_some_and(|resource| resource.state.is_live()) {
+        let Some(resource) = locked.filter(|resource| resource.state.is_live()) else {
             return Ok(false);
-        }
+        };
         if tx.is_placed(cache).await? {
             return Ok(true);
         }
+        self.tell_if_elsewhere(&mut tx, &resource, &site).await?;
         self.settle_at(&mut tx, cache, &site, NewServers::Pushed)
             .await?;
         tx.commit().await?;
         self.wake();
         Ok(true)
+    }
+
+    /// Tells a cache's owner that its first node is not where it was ordered, unless the answer to the order said so.
+    async fn tell_if_elsewhere(
+        &self,
+        tx: &mut Tx,
+        resource: &Resource,
+        site: &Site,
+    ) -> Result<(), StoreError> {
+        let there = Elsewhere::found(&resource.region, &site.region);
+        let Some(there) = there.filter(|there| resource.elsewhere().as_ref() != Some(there)) else {
+            return Ok(());
+        };
+        let event = Event::PlacedElsewhere {
+            to: site.address.clone(),
+            region: there.served_from,
+            ordered: there.ordered,
+        };
+        let actor = Actor::local(Identity::Service);
+        let now = self.0.clock.now();
+        outbox::announce(tx, resource.cache, &resource.label, &event, &actor, now).await
     }
 
     /// Puts a cache on another node because those that it is on are away or do not answer (`behind`). Only a cache

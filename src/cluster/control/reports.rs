@@ -9,7 +9,7 @@ use super::{Cluster, link_error};
 use crate::cluster::link::LinkError;
 use crate::cluster::link::wire::{BadMessage, Login, NodeEvent, Report, Taken, UnknownUser};
 use crate::domain::credential::LastUse;
-use crate::domain::{Actor, CacheId, Event, NodeId, Origin, Revision, Timestamp, Username};
+use crate::domain::{Actor, CacheId, Event, NodeId, Origin, Plans, Revision, Timestamp, Username};
 use crate::outbox;
 use crate::store::caches::last_used::Use;
 use crate::store::fleet::nodes::Heartbeat;
@@ -45,7 +45,7 @@ impl Cluster {
             by_cache.entry(event.cache()).or_default().push(event);
         }
         for (cache, events) in by_cache {
-            match take_of_cache(store, node, cache, &events, now).await {
+            match take_of_cache(store, &self.0.plans, node, cache, &events, now).await {
                 Ok(()) => {}
                 Err(ReportError::Store(error @ StoreError::Unavailable(_))) => {
                     return Err(link_error(error));
@@ -136,6 +136,7 @@ async fn find_users(store: &Store, users: &[UnknownUser]) -> Result<Vec<NodeEven
 /// Nothing is written about a cache that is gone: its owner is, too.
 async fn take_of_cache(
     store: &Store,
+    plans: &Plans,
     node: &NodeId,
     cache: CacheId,
     events: &[&NodeEvent],
@@ -146,10 +147,12 @@ async fn take_of_cache(
     let Some(resource) = live.filter(|resource| resource.state.is_live()) else {
         return Ok(());
     };
+    let bought = plans.find_or_smallest(&resource.plan).memory_bytes;
     for (place, event) in (0..).zip(events) {
         // A microsecond apart, so that the history keeps the order in which the node told them.
         let at = now.plus(Duration::from_micros(place));
         if let Some((event, actor)) = settle(&mut tx, node, event.taken()?, at).await? {
+            let event = event.measured_against(bought);
             outbox::announce(&mut tx, cache, &resource.label, &event, &actor, at).await?;
         }
     }

@@ -37,6 +37,7 @@ fn from_engine(figures: engine::EngineFigures) -> CacheFigures {
         ("total_connections", traffic.connections),
         ("auth_cmds", traffic.auth_cmds),
         ("auth_errors", traffic.auth_errors),
+        ("rejected_connections", traffic.connections_refused),
     ];
     let credentials = figures.credentials.into_iter();
     CacheFigures {

@@ -11,14 +11,23 @@ use crate::cluster::link::wire::Home;
 use crate::domain::NodeId;
 use crate::domain::secret::hex_lower;
 
-/// The data folder, told apart from every other one and from its own copies. A folder that is moved within its disk
-/// stays the same.
+/// Tells a data folder apart from every other one, on whatever machine, and from its own copies. A folder that is moved
+/// within its disk stays the same.
+pub fn folder_id(data_dir: &Path) -> io::Result<String> {
+    let folder = data_dir.metadata()?;
+    Ok(format!(
+        "{}:{:x}:{:x}",
+        machine(),
+        folder.dev(),
+        folder.ino()
+    ))
+}
+
 pub(super) fn home(data_dir: &Path) -> Result<Home, JoinError> {
     let read = || -> io::Result<Home> {
-        let (path, folder) = (data_dir.canonicalize()?, data_dir.metadata()?);
         Ok(Home {
-            id: format!("{}:{:x}:{:x}", machine(), folder.dev(), folder.ino()),
-            path: path.display().to_string(),
+            id: folder_id(data_dir)?,
+            path: data_dir.canonicalize()?.display().to_string(),
         })
     };
     read().map_err(|source| JoinError::IdFile {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::event_buffer::EventBuffer;
+pub use self::identity::folder_id;
 use crate::cluster::CacheFigures;
 use crate::cluster::link::wire::{Introduction, VERSION};
 use crate::cluster::link::{ControlLink, LinkError};
@@ -30,7 +31,7 @@ pub trait DataPlane: Send + Sync {
     /// Puts a cache's limits and credentials in force for logins and live connections, and carries out the flush
     /// orders in it, each once. When this returns, all of that is so.
     fn apply(&self, spec: &CacheSpec);
-    /// Learns user names of the installation, whose caches may be on other nodes.
+    /// Learns user names of the installation: of caches on other nodes, and of removed credentials.
     fn know_usernames(&self, names: &[Username]);
     /// Believes the client certificates of these CAs, which are all there are.
     fn trust(&self, authorities: &[Authority]);

@@ -82,6 +82,7 @@ impl NodeAgent {
                 node = %self.id,
                 remote = address.remote.map(tracing::field::display),
                 username = address.username,
+                certificate = address.certificate.map(tracing::field::display),
                 cache = address.cache.map(tracing::field::display),
                 refused = address.refused,
                 window_secs = address.window_secs,

@@ -101,12 +101,10 @@ impl Event {
                 credential,
                 write,
                 flush,
-                api,
             } => fields
                 .text("credential", credential)
                 .with("write", *write)
-                .with("flush", *flush)
-                .with("api", *api),
+                .with("flush", *flush),
             Event::CertificateIssued {
                 credential,
                 certificate,
@@ -130,6 +128,14 @@ impl Event {
                 fields.text("plan", plan)
             }
             Event::PlanChanged { from, to } => fields.text("from", from).text("to", to),
+            Event::PlacedElsewhere {
+                to,
+                region,
+                ordered,
+            } => fields
+                .text("to", to)
+                .text("region", region)
+                .text("ordered", ordered),
             Event::PlacedAnew { from, to, region } => fields
                 .text("from", from)
                 .text("to", to)

@@ -42,6 +42,7 @@ kinds! {
     Provisioned = "provisioned",
     PlanChanged = "plan_changed",
     Deprovisioned = "deprovisioned",
+    PlacedElsewhere = "placed_elsewhere",
     PlacedAnew = "placed_anew",
     NodeAway = "node_away",
     NodeBack = "node_back",
@@ -58,6 +59,7 @@ impl EventKind {
             EventKind::Flushed
                 | EventKind::FlushRefused
                 | EventKind::CredentialPromoted
+                | EventKind::PlacedElsewhere
                 | EventKind::PlacedAnew
                 | EventKind::NodeAway
                 | EventKind::NodeBack
@@ -112,6 +114,7 @@ impl Event {
             Event::Provisioned { .. } => EventKind::Provisioned,
             Event::PlanChanged { .. } => EventKind::PlanChanged,
             Event::Deprovisioned => EventKind::Deprovisioned,
+            Event::PlacedElsewhere { .. } => EventKind::PlacedElsewhere,
             Event::PlacedAnew { .. } => EventKind::PlacedAnew,
             Event::NodeAway { .. } => EventKind::NodeAway,
             Event::NodeBack { .. } => EventKind::NodeBack,

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 
 use super::fields::{Fields, Value};
 use super::{Event, RecordedEvent};
+use crate::domain::printable::in_a_line;
 
 /// Fields that stand before the cache's label.
 const BEFORE_LABEL: [&str; 2] = ["origin", "proxy"];
@@ -45,7 +46,7 @@ impl Display for Fields {
     }
 }
 
-/// Builds `key=value` pairs. Values lose their control characters and are quoted when they hold a blank or a
+/// Builds `key=value` pairs. Values lose what is not printable and are quoted when they hold a blank or a
 /// quote, so that no field can start a line or a field of its own (security.md OB-8).
 #[derive(Default)]
 struct Pairs(String);
@@ -62,11 +63,7 @@ impl Pairs {
     }
 
     fn pair(&mut self, key: &str, value: impl Display) {
-        let value: String = value
-            .to_string()
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
+        let value = in_a_line(&value.to_string());
         if !self.0.is_empty() {
             self.0.push(' ');
         }

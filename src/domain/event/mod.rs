@@ -41,11 +41,11 @@ pub enum Event {
     CredentialRemoved {
         credential: Username,
     },
+    /// Of the rights that something asks for; nothing asks for `api` yet.
     CapabilitiesChanged {
         credential: Username,
         write: bool,
         flush: bool,
-        api: bool,
     },
     CertificateIssued {
         credential: Username,
@@ -76,6 +76,13 @@ pub enum Event {
         to: String,
     },
     Deprovisioned,
+    /// Its first node, as in SERVERS, is in another region than was ordered, and the answer to the order could not say so:
+    /// it came before there was room.
+    PlacedElsewhere {
+        to: String,
+        region: String,
+        ordered: String,
+    },
     /// The cache begins empty on another node: the one it was on is gone. Both as in SERVERS.
     PlacedAnew {
         from: String,
@@ -133,6 +140,30 @@ pub struct RecordedEvent {
 }
 
 impl Event {
+    /// An event that a node reports, as the cache's owner reads it: with the memory that was bought, as the plan and the
+    /// dashboard have it. The node holds the cache to a tenth more, since it counts its own bookkeeping too.
+    #[must_use]
+    pub fn measured_against(self, bought_bytes: u64) -> Event {
+        match self {
+            Event::MemoryFull {
+                used,
+                evictions,
+                window_secs,
+                ..
+            } => Event::MemoryFull {
+                used,
+                limit: bought_bytes,
+                evictions,
+                window_secs,
+            },
+            Event::Repeated { event, times } => Event::Repeated {
+                event: Box::new(event.measured_against(bought_bytes)),
+                times,
+            },
+            other => other,
+        }
+    }
+
     /// Who is behind an event that a node reports: the client that presented a credential, else the service.
     pub fn actor_on_node(&self) -> Actor {
         let client = |credential: &Username, remote: Option<IpAddr>| Actor {
@@ -225,5 +256,11 @@ mod tests {
         let line = Event::Flushed(sly).line("4F2A90");
         assert!(!line.contains(['\r', '\n']));
         assert!(line.contains("reason=\"x??<134>1 proxy='evil'\""), "{line}");
+        let turned = FlushEvent {
+            reason: Some("a\u{2028}event=flush\u{202e}\u{85}\u{9b}".to_owned()),
+            ..flush(Origin::AdminOperation)
+        };
+        let line = Event::Flushed(turned).line("4F2A90");
+        assert!(line.contains("reason=\"a?event=flush???\""), "{line}");
     }
 }

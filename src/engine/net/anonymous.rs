@@ -9,12 +9,10 @@
 //! unfinished TLS handshake and an unfinished login, would take more than the ceiling of a small node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
+use crate::domain::network_of;
 use crate::engine::protocol::Limits;
-
-/// Bits of an IPv6 address that name a network. Whoever has one address has all of its network.
-const IPV6_NETWORK_BITS: u32 = 64;
 
 /// A connection's place among those that are anonymous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +54,7 @@ impl AnonymousConnections {
 
     /// The connection that has to go before a further one from `address` may come.
     pub fn one_too_many(&self, address: IpAddr) -> Option<usize> {
-        let same = self.by_address.get(&source_of(address));
+        let same = self.by_address.get(&network_of(address));
         let oldest = match same {
             Some(same) if same.len() >= self.per_address_max => same.first(),
             _ if self.by_age.len() >= self.max => self.by_age.keys().next(),
@@ -90,7 +88,7 @@ impl AnonymousConnections {
             serial: self.next_serial,
         };
         self.next_serial += 1;
-        let source = source_of(address);
+        let source = network_of(address);
         self.by_age.insert(place, (number, source));
         self.by_address.entry(source).or_default().insert(place);
         place
@@ -112,16 +110,6 @@ impl AnonymousConnections {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.by_age.len()
-    }
-}
-
-fn source_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS;
-            Ipv6Addr::from(network).into()
-        }
     }
 }
 

@@ -20,8 +20,10 @@ use super::exchange::Exchange;
 use super::transport::{TlsMode, Transport};
 use super::visit::{AfterVisit, Scratch, Visit};
 use crate::domain::Fingerprint;
+use crate::engine::client_verifier::{RefusedCertificate, take_refused};
 use crate::engine::fairness::work_of_visit;
 use crate::engine::protocol::ProtocolError;
+use crate::engine::refused_logins::CertificateRefusal;
 use crate::engine::session::{ClientSession, Fed, Next};
 use crate::engine::state::{EngineState, OpenSocket, TooManyConnections};
 
@@ -200,11 +202,17 @@ impl Connection {
 
     #[cold]
     fn handshake(&mut self, visit: &mut Visit<'_>) -> io::Result<AfterVisit> {
-        self.transport.handshake()?;
+        if let Err(error) = self.transport.handshake() {
+            if let Some(refused) = take_refused() {
+                let session = self.exchange.session();
+                session.certificate_refused(visit.engine, &refused);
+            }
+            return Err(error);
+        }
         self.state = ConnectionState::Serving;
         if let Some(certificate) = self.transport.peer_certificate()
             && let Err(refusal) =
-                log_in_by_certificate(self.exchange.session_mut(), visit, &certificate)
+                log_in_by_certificate(self.exchange.session_mut(), visit, certificate)
         {
             self.exchange.push_unsent(refusal);
             self.next = Next::Close;
@@ -361,9 +369,13 @@ impl Connection {
 fn log_in_by_certificate(
     session: &mut ClientSession,
     visit: &Visit<'_>,
-    certificate: &Fingerprint,
+    certificate: &[u8],
 ) -> Result<(), &'static [u8]> {
-    let account = visit.engine.certified(certificate).ok_or(&b""[..])?;
+    let Some(account) = visit.engine.certified(&Fingerprint::of(certificate)) else {
+        let refused = RefusedCertificate::of(certificate, CertificateRefusal::Unknown);
+        session.certificate_refused(visit.engine, &refused);
+        return Err(&[]);
+    };
     session
         .admit(visit.engine, account)
         .map_err(|TooManyConnections| ProtocolError::TooManyConnections.text())

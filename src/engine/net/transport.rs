@@ -14,7 +14,6 @@ use mio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::domain::Fingerprint;
 use crate::engine::protocol::Output;
 
 /// The most unsent bytes that a TLS session buffers, unless it is told otherwise.
@@ -94,12 +93,10 @@ impl Transport {
         }
     }
 
-    /// The fingerprint of the peer's certificate, if it has presented one.
-    pub fn peer_certificate(&self) -> Option<Fingerprint> {
+    /// The peer's certificate as DER, if it has presented one.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
         let chain = self.tls.as_ref()?.session.peer_certificates()?;
-        chain
-            .first()
-            .map(|certificate| Fingerprint::of(certificate))
+        chain.first().map(|certificate| certificate.as_ref())
     }
 
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{ClientSession, Next, Stop};
 use crate::domain::CacheId;
 use crate::engine::auth::{Account, Verdict, sasl_plain_parts};
+use crate::engine::client_verifier::RefusedCertificate;
 use crate::engine::events::EngineEvent;
 use crate::engine::execute::Principal;
 use crate::engine::protocol::binary::{self, BinaryForm, SaslParsed, SaslRequest};
@@ -299,6 +300,15 @@ impl ClientSession {
         }
         self.principal = Some(Principal::new(slot, self.remote));
         Ok(())
+    }
+
+    /// Counts a client certificate that was refused.
+    pub(in crate::engine) fn certificate_refused(
+        &self,
+        engine: &EngineState,
+        refused: &RefusedCertificate,
+    ) {
+        engine.certificate_refused(refused, self.remote, usize::from(self.thread));
     }
 
     /// Counts an attempt that is so malformed that it names nobody.

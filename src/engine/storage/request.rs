@@ -204,6 +204,8 @@ pub enum ArithOutcome {
 pub struct DeleteRequest {
     /// Delete only if the item's CAS value is this one.
     pub cas: Option<u64>,
+    /// Another CAS value counts as a miss. In memcached it does for `md`; a binary DELETE is neither hit nor miss then.
+    pub mismatch_is_miss: bool,
     /// Keep the item, stale, for the next reader to win (meta `I`).
     pub mark_stale: bool,
     /// Keep the item with an empty value and new flags (meta `x`). Without `exptime` it then never expires.

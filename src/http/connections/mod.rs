@@ -2,8 +2,9 @@
 //!
 //! Each takes a file descriptor, and a process without one left can neither answer a health check nor let an app log in.
 //! A connection that does nothing costs its client nothing, so the one that has waited longest is closed when a new one
-//! comes beyond the bound: with its first head not read yet, or idle since its last answer. Connections that have a request
-//! under way are bounded below that, so that a new one always finds one to take the place of.
+//! comes beyond the bound: with its first head not read yet, idle since its last answer, or with a request whose body has
+//! not come. Requests under way are bounded below that, so that a new connection always finds one to take the place of. Nor
+//! does a body that is withheld cost its client anything, so at the bound of requests the oldest such request makes room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::closing::Closing;
+use crate::domain::network_of;
 
 /// A warning about bounds is not repeated within this time.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ pub struct Bounds {
     pub connections_max: usize,
     /// Of one address. An IPv6 network of 64 bits is one: whoever has one of its addresses has all of them.
     pub per_address_max: usize,
-    /// With a request under way.
+    /// With a request under way, those whose body has not come included.
     pub requests_max: usize,
     /// Paths whose requests are served beyond that: what load balancers ask for.
     pub always: &'static [&'static str],
@@ -74,8 +76,30 @@ struct Table {
     open: usize,
     requests: usize,
     waiting: BTreeMap<u64, Waiting>,
+    /// Keys of `waiting`: those that have a request whose body has not come. `requests` counts them too.
+    half_sent: BTreeSet<u64>,
     by_address: HashMap<IpAddr, OfAddress>,
-    warned: Option<Instant>,
+    warned: LastWarning,
+    /// Requests that were refused since a line told so.
+    refused: u64,
+    refusals_told: LastWarning,
+}
+
+/// When something was told that is not to be repeated within [`WARN_EVERY`].
+#[derive(Debug, Default)]
+struct LastWarning(Option<Instant>);
+
+impl LastWarning {
+    /// Whether it may be told now; then it counts as told.
+    fn may_warn(&mut self) -> bool {
+        let now = Instant::now();
+        let is_new = |warned: Instant| now.duration_since(warned) >= WARN_EVERY;
+        let may = self.0.is_none_or(is_new);
+        if may {
+            self.0 = Some(now);
+        }
+        may
+    }
 }
 
 #[derive(Debug)]
@@ -105,6 +129,8 @@ pub(super) struct Slot {
 enum State {
     /// Under this number.
     Waiting(u64),
+    /// It waits for the body of its request, under this number.
+    HalfSent(u64),
     Request,
 }
 
@@ -159,7 +185,7 @@ impl Connections {
     /// Tells that nothing can be accepted.
     pub fn tell_failed(&self, error: &io::Error) {
         let mut table = self.0.table.lock();
-        if table.may_warn() {
+        if table.warned.may_warn() {
             tracing::warn!(%error, open = table.open, "cannot accept a connection");
         }
     }
@@ -188,11 +214,36 @@ impl Table {
         Some(waiting)
     }
 
+    /// Begins the wait for a request's body.
+    fn begin_half_sent(&mut self, address: IpAddr, close: CancellationToken) -> u64 {
+        let number = self.begin_wait(address, close);
+        self.half_sent.insert(number);
+        number
+    }
+
+    /// Ends it; false when the connection has been told to close, and its request counts no more.
+    fn end_half_sent(&mut self, number: u64) -> bool {
+        self.end_wait(number);
+        self.half_sent.remove(&number)
+    }
+
     fn close(&mut self, number: u64, why: Closing) {
         if let Some(waiting) = self.end_wait(number) {
+            self.requests -= usize::from(self.half_sent.remove(&number));
             why.count();
             waiting.close.cancel();
         }
+    }
+
+    /// False when there was no request.
+    fn end_request(&mut self, state: State) -> bool {
+        let counted = match state {
+            State::Waiting(_) => return false,
+            State::HalfSent(number) => self.end_half_sent(number),
+            State::Request => true,
+        };
+        self.requests -= usize::from(counted);
+        true
     }
 
     fn close_oldest(&mut self, why: Closing) {
@@ -202,42 +253,74 @@ impl Table {
     }
 
     fn warn(&mut self, peer: IpAddr, why: &str) {
-        if self.may_warn() {
+        if self.warned.may_warn() {
             tracing::warn!(open = self.open, %peer, "{why}, so those that have waited longest are closed");
         }
     }
 
-    fn may_warn(&mut self) -> bool {
-        let now = Instant::now();
-        let is_new = |warned: Instant| now.duration_since(warned) >= WARN_EVERY;
-        let may = self.warned.is_none_or(is_new);
-        if may {
-            self.warned = Some(now);
+    /// Overload has one line a minute, however much is refused.
+    fn note_refused(&mut self) {
+        self.refused += 1;
+        if self.refusals_told.may_warn() {
+            let (refused, requests) = (std::mem::take(&mut self.refused), self.requests);
+            tracing::warn!(
+                refused,
+                requests,
+                "as many requests are under way as there may be, so new ones are refused with 503"
+            );
         }
-        may
     }
 }
 
 impl Slot {
-    /// A request has come. False when too many are under way: it is to be refused.
-    pub fn begin_request(&self, path: &str) -> bool {
+    /// The head of a request has come, with its body or without. False when too many requests are under way: it is to be
+    /// refused.
+    pub fn begin_request(&self, path: &str, is_whole: bool) -> bool {
         let mut state = self.state.lock();
         let bounds = self.connections.0.bounds;
         let mut table = self.connections.0.table.lock();
         if let State::Waiting(number) = *state {
             table.end_wait(number);
             table.requests += 1;
+            *state = match is_whole {
+                true => State::Request,
+                false => State::HalfSent(table.begin_half_sent(self.address, self.close.clone())),
+            };
+        }
+        if table.requests <= bounds.requests_max || bounds.always.contains(&path) {
+            return true;
+        }
+        let oldest = table.half_sent.first().copied();
+        let is_taken = match (oldest, *state) {
+            (None, _) => false,
+            (Some(oldest), State::HalfSent(own)) if oldest == own => false,
+            (Some(oldest), _) => {
+                table.close(oldest, Closing::TooMany);
+                table.warn(self.address, "there are as many requests as there may be");
+                true
+            }
+        };
+        if !is_taken {
+            table.note_refused();
+        }
+        is_taken
+    }
+
+    /// The body of the request has come to its end. From now on the connection is not closed for others.
+    pub fn body_came(&self) {
+        let mut state = self.state.lock();
+        if let State::HalfSent(number) = *state
+            && self.connections.0.table.lock().end_half_sent(number)
+        {
             *state = State::Request;
         }
-        table.requests <= bounds.requests_max || bounds.always.contains(&path)
     }
 
     /// The request is answered.
     pub fn end_request(&self) {
         let mut state = self.state.lock();
-        if matches!(*state, State::Request) {
-            let mut table = self.connections.0.table.lock();
-            table.requests -= 1;
+        let mut table = self.connections.0.table.lock();
+        if table.end_request(*state) {
             *state = State::Waiting(table.begin_wait(self.address, self.close.clone()));
         }
     }
@@ -247,10 +330,10 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let state = *self.state.lock();
         let mut table = self.connections.0.table.lock();
-        match state {
-            State::Waiting(number) => _ = table.end_wait(number),
-            State::Request => table.requests -= 1,
+        if let State::Waiting(number) = state {
+            table.end_wait(number);
         }
+        table.end_request(state);
         table.open -= 1;
         if let Some(own) = table.by_address.get_mut(&self.address) {
             own.open -= 1;
@@ -260,14 +343,6 @@ impl Drop for Slot {
         }
         drop(table);
         self.connections.0.gone.notify_waiters();
-    }
-}
-
-/// What counts as one address.
-fn network_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-        address => address,
     }
 }
 

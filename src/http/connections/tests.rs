@@ -24,7 +24,7 @@ fn the_one_that_waited_longest_makes_room() {
     let table = bounds(3, 3, 3);
     let [a, b, c] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|peer| enter(&table, peer));
     // The first one had a request since, and waits less long than the second.
-    assert!(a.begin_request("/"));
+    assert!(a.begin_request("/", true));
     a.end_request();
     let d = enter(&table, "10.0.0.4");
     assert_eq!(closed(&[&a, &b, &c, &d]), [false, true, false, false]);
@@ -37,7 +37,7 @@ fn the_one_that_waited_longest_makes_room() {
 fn a_request_under_way_is_not_cut() {
     let table = bounds(2, 2, 2);
     let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|peer| enter(&table, peer));
-    assert!(a.begin_request("/") && b.begin_request("/"));
+    assert!(a.begin_request("/", true) && b.begin_request("/", true));
     let late = enter(&table, "10.0.0.3");
     assert_eq!(closed(&[&a, &b, &late]), [false, false, true]);
     drop(late);
@@ -71,13 +71,53 @@ fn requests_leave_room_for_health() {
     let slots: Vec<Slot> = (1..=3)
         .map(|host| enter(&table, &format!("10.0.0.{host}")))
         .collect();
-    assert!(slots[0].begin_request("/") && slots[1].begin_request("/"));
-    assert!(!slots[2].begin_request("/caches/1"));
+    assert!(slots[0].begin_request("/", true) && slots[1].begin_request("/", true));
+    assert!(!slots[2].begin_request("/caches/1", true));
     slots[2].end_request();
-    assert!(slots[2].begin_request("/healthz"));
+    assert!(slots[2].begin_request("/healthz", true));
     slots[2].end_request();
     slots[0].end_request();
-    assert!(slots[2].begin_request("/"));
+    assert!(slots[2].begin_request("/", true));
+}
+
+/// Who withholds the body of a request has not begun to use us.
+#[test]
+fn a_request_whose_body_has_not_come_makes_room_the_oldest_first() {
+    let table = bounds(10, 10, 2);
+    let [a, b, c, d] =
+        ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"].map(|peer| enter(&table, peer));
+    assert!(a.begin_request("/", false) && b.begin_request("/", false));
+    assert!(c.begin_request("/", false));
+    assert_eq!(closed(&[&a, &b, &c]), [true, false, false]);
+    // One whose body came is not cut, nor is a whole one; the next that waits goes instead.
+    b.body_came();
+    assert!(d.begin_request("/", true));
+    assert_eq!(closed(&[&a, &b, &c, &d]), [true, false, true, false]);
+    // Two are at work, and nobody is left to make room.
+    let late = enter(&table, "10.0.0.5");
+    assert!(!late.begin_request("/", true));
+    late.end_request();
+    assert!(!late.begin_request("/", false), "it does not close itself");
+    late.end_request();
+    b.end_request();
+    assert!(late.begin_request("/", true));
+    for slot in [a, b, c, d, late] {
+        slot.body_came();
+        slot.end_request();
+    }
+    assert_eq!(table.0.table.lock().requests, 0);
+}
+
+#[test]
+fn a_new_connection_takes_the_place_of_a_request_whose_body_has_not_come() {
+    let table = bounds(2, 2, 2);
+    let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|peer| enter(&table, peer));
+    assert!(a.begin_request("/", false) && b.begin_request("/", true));
+    let late = enter(&table, "10.0.0.3");
+    assert_eq!(closed(&[&a, &b, &late]), [true, false, false]);
+    assert_eq!(table.0.table.lock().requests, 1);
+    drop(a);
+    assert_eq!(table.0.table.lock().requests, 1);
 }
 
 #[tokio::test]
@@ -109,8 +149,11 @@ fn a_table_that_everybody_left_is_empty() {
         let slots: Vec<Slot> = (0..9)
             .map(|host| enter(&table, &format!("10.0.{round}.{}", host % 4)))
             .collect();
-        for slot in &slots {
-            slot.begin_request("/");
+        for (number, slot) in slots.iter().enumerate() {
+            slot.begin_request("/", number % 2 == 0);
+            if number % 3 == 0 {
+                slot.body_came();
+            }
         }
         for slot in slots.iter().skip(3) {
             slot.end_request();
@@ -118,7 +161,8 @@ fn a_table_that_everybody_left_is_empty() {
     }
     let table = table.0.table.lock();
     assert_eq!((table.open, table.requests), (0, 0));
-    assert!(table.waiting.is_empty() && table.by_address.is_empty());
+    assert!(table.waiting.is_empty() && table.half_sent.is_empty());
+    assert!(table.by_address.is_empty());
 }
 
 #[test]

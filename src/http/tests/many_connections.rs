@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -21,20 +21,30 @@ struct Server {
     addr: SocketAddr,
     /// A permit ends one request for `/slow`.
     slow: Arc<Semaphore>,
+    /// Has a permit for each form at `/slow` that came.
+    came: Arc<Semaphore>,
     _stop: DropGuard,
 }
 
 impl Server {
     async fn start(bounds: Bounds) -> Server {
         let slow = Arc::new(Semaphore::new(0));
-        let waits = Arc::clone(&slow);
+        let came = Arc::new(Semaphore::new(0));
+        let (waits, form_waits) = (Arc::clone(&slow), Arc::clone(&slow));
+        let form_came = Arc::clone(&came);
         let routes = Router::new()
             .route("/", get(async || "hello"))
             .route("/healthz", get(async || "ok"))
+            .route("/form", post(async |_: String| "hello"))
             .route(
                 "/slow",
                 get(async move || {
                     waits.acquire().await.unwrap().forget();
+                    "slow"
+                })
+                .post(async move |_: String| {
+                    form_came.add_permits(1);
+                    form_waits.acquire().await.unwrap().forget();
                     "slow"
                 }),
             );
@@ -51,6 +61,7 @@ impl Server {
         Server {
             addr,
             slow,
+            came,
             _stop: stop.drop_guard(),
         }
     }
@@ -73,6 +84,12 @@ impl Server {
 async fn begin(socket: &mut TcpStream, path: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nhost: larder\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
+}
+
+/// Sends the head of a form and nothing of its five bytes.
+async fn begin_form(socket: &mut TcpStream) {
+    let head = "POST /form HTTP/1.1\r\nhost: larder\r\ncontent-length: 5\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
 }
 
 async fn ask_on(socket: &mut TcpStream, path: &str) -> String {
@@ -190,4 +207,59 @@ async fn requests_beyond_the_bound_are_refused_and_health_is_not() {
     }
     let (_, answer) = server.ask(1, "/").await;
     assert!(answer.ends_with("hello"), "{answer}");
+}
+
+/// Two addresses, since one may not have all connections. Each form is begun anew as soon as it is closed.
+#[tokio::test]
+async fn withheld_bodies_do_not_keep_others_out() {
+    let server = Server::start(bounds(8, 4, 7)).await;
+    let mut withheld = Vec::new();
+    for number in 0..400 {
+        let mut socket = server.connect(2 + (number % 2) as u8).await;
+        begin_form(&mut socket).await;
+        withheld.push(socket);
+        if number % 20 == 19 {
+            for (path, body) in [("/healthz", "ok"), ("/", "hello")] {
+                let (_, answer) = server.ask(1, path).await;
+                assert!(answer.ends_with(body), "{answer}");
+            }
+            let mut form = server.connect(1).await;
+            begin_form(&mut form).await;
+            form.write_all(b"whole").await.unwrap();
+            let answer = timeout(PATIENCE, answer(&mut form)).await;
+            let answer = answer.expect("an answer");
+            assert!(answer.ends_with("hello"), "{answer}");
+        }
+    }
+    // Its body comes late, but it comes.
+    let last = withheld.last_mut().unwrap();
+    last.write_all(b"whole").await.unwrap();
+    let told = timeout(PATIENCE, answer(last)).await.expect("an answer");
+    assert!(told.ends_with("hello"), "{told}");
+    for socket in withheld.iter_mut().rev().skip(8) {
+        is_closed(socket).await;
+    }
+}
+
+/// A handler that has the whole body is at work: nobody takes its place.
+#[tokio::test]
+async fn a_form_that_came_is_not_cut() {
+    let server = Server::start(bounds(4, 4, 2)).await;
+    let mut busy = server.connect(2).await;
+    let head = "POST /slow HTTP/1.1\r\nhost: larder\r\ncontent-length: 5\r\n\r\nwhole";
+    busy.write_all(head.as_bytes()).await.unwrap();
+    let came = timeout(PATIENCE, server.came.acquire()).await;
+    came.expect("it is at work").unwrap().forget();
+    let mut withheld = Vec::new();
+    for _ in 0..40 {
+        let mut socket = server.connect(3).await;
+        begin_form(&mut socket).await;
+        withheld.push(socket);
+    }
+    let (_, other) = server.ask(1, "/").await;
+    assert!(other.ends_with("hello"), "{other}");
+    server.slow.add_permits(1);
+    let told = timeout(PATIENCE, answer(&mut busy)).await;
+    let told = told.expect("an answer");
+    assert!(told.ends_with("slow"), "{told}");
 }

@@ -3,6 +3,7 @@
 mod framing;
 mod large_heads;
 mod many_connections;
+mod rebinding;
 mod slow_heads;
 mod told_calls;
 mod unread_bodies;

@@ -8,11 +8,11 @@ use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserializer as _, Serialize};
 use serde_json::Value;
 
-use super::wire::Message;
+use super::wire::{Expected, Message};
 use crate::domain::{Elsewhere, PlanSlug};
 use crate::provisioning::ProvisioningError;
 
@@ -26,11 +26,11 @@ pub(super) async fn not_a_method() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "There is no such action.")
 }
 
-/// Reads a JSON object with these texts in it. A refusal names the member that is wrong. The parser's own message may
-/// quote the body, which holds secrets, so it is not repeated.
+/// Reads a JSON object with these members. A refusal names the one that is wrong. The parser's own message may quote the
+/// body, which holds secrets, so it is not repeated.
 pub(super) fn read<T: DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
-    texts: &[(&str, bool)],
+    members: &[(&str, Expected)],
 ) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
@@ -41,61 +41,83 @@ pub(super) fn read<T: DeserializeOwned>(
         }
         _ => Refusal::new(StatusCode::BAD_REQUEST, "The request broke off."),
     })?;
+    let not_an_object =
+        || Refusal::new(StatusCode::BAD_REQUEST, "The request is not a JSON object.");
+    // serde reads a list, too, where a struct is expected.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(not_an_object());
+    }
     serde_json::from_slice(&body).map_err(|error| {
-        let object = body.trim_ascii_start().starts_with(b"{");
-        if error.to_string().starts_with("recursion limit") {
-            unprocessable("The request is nested too deeply.")
-        } else if error.is_data() && object {
-            unprocessable(what_is_wrong(&body, texts))
-        } else {
-            Refusal::new(StatusCode::BAD_REQUEST, "The request is not a JSON object.")
-        }
+        let is_json = error.is_data() || is_too_deep(&error);
+        let why = is_json.then(|| what_is_wrong(&body, members)).flatten();
+        why.map_or_else(not_an_object, unprocessable)
     })
 }
 
-/// Which member an object lacks, repeats or has of the wrong type.
-fn what_is_wrong(body: &[u8], texts: &[(&str, bool)]) -> String {
-    let Ok(Members(members)) = serde_json::from_slice(body) else {
-        return "The request is nested too deeply.".to_owned();
+/// serde_json has no other sign of it.
+fn is_too_deep(error: &impl fmt::Display) -> bool {
+    error.to_string().starts_with("recursion limit")
+}
+
+/// Which member an object lacks, repeats, nests too deeply or has of the wrong type. `None` when it is no object to its end.
+fn what_is_wrong(body: &[u8], members: &[(&str, Expected)]) -> Option<String> {
+    let (mut found, mut too_deep) = (Vec::new(), None);
+    let collect = Collect {
+        members,
+        found: &mut found,
+        too_deep: &mut too_deep,
     };
-    for (name, required) in texts {
-        let of_name = members.iter().filter(|(member, _)| member == name);
+    let read = serde_json::Deserializer::from_slice(body).deserialize_map(collect);
+    if let Some(name) = too_deep {
+        return Some(format!("The member \"{name}\" is nested too deeply."));
+    }
+    read.ok()?;
+    for (name, expected) in members {
+        let of_name = found.iter().filter(|(member, _)| member == name);
         let values: Vec<&Value> = of_name.map(|(_, value)| value).collect();
-        match values.as_slice() {
-            [] if *required => return format!("The request lacks the member \"{name}\"."),
-            [] | [Value::String(_)] => {}
-            [Value::Null] if !*required => {}
-            [_] => return format!("The member \"{name}\" must be a text."),
-            _ => return format!("The member \"{name}\" is given more than once."),
-        }
+        let wrong = match (values.as_slice(), expected) {
+            ([], Expected::TextOrNone | Expected::Anything)
+            | ([_], Expected::Anything)
+            | ([Value::String(_)], _)
+            | ([Value::Null], Expected::TextOrNone) => continue,
+            ([], Expected::Text) => format!("The request lacks the member \"{name}\"."),
+            ([_], _) => format!("The member \"{name}\" must be a text."),
+            ([_, _, ..], _) => format!("The member \"{name}\" is given more than once."),
+        };
+        return Some(wrong);
     }
-    "The request repeats a member.".to_owned()
+    Some("The request is nested too deeply.".to_owned())
 }
 
-/// The members of an object in order, repeated ones too.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members, D::Error> {
-        from.deserialize_map(Collect)
-    }
+/// Collects the members that are read, in order, repeated ones too, up to one that is nested too deeply.
+struct Collect<'a> {
+    members: &'a [(&'a str, Expected)],
+    found: &'a mut Vec<(String, Value)>,
+    too_deep: &'a mut Option<String>,
 }
 
-struct Collect;
-
-impl<'de> Visitor<'de> for Collect {
-    type Value = Members;
+impl<'de> Visitor<'de> for Collect<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            if !self.members.iter().any(|(member, _)| *member == name) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            match map.next_value() {
+                Ok(value) => self.found.push((name, value)),
+                Err(error) => {
+                    *self.too_deep = is_too_deep(&error).then_some(name);
+                    return Err(error);
+                }
+            }
         }
-        Ok(Members(members))
+        Ok(())
     }
 }
 

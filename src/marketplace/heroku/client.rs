@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::logplex;
 use super::settings::HerokuSettings;
@@ -88,7 +89,8 @@ impl HerokuClient {
             (field, secret.expose_secret()),
             ("client_secret", client_secret.expose_secret()),
         ]);
-        let answer = outbound::send(what, request).await?;
+        // A code that was answered is spent, though the answer may not arrive whole.
+        let answer = outbound::send_once(what, request).await?;
         if !answer.status.is_success() {
             return Err(token_error(what, &answer));
         }
@@ -176,13 +178,14 @@ impl HerokuClient {
             };
         }
         // Not quoted: the text may hold the code.
-        let grant: OauthGrant = serde_json::from_slice(&answer.body).map_err(|_| {
+        let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let grant = OauthGrant::in_value(&told).ok_or_else(|| {
             CallError::new(
                 CallErrorKind::Refused,
                 format!("{what}: the answer holds no code"),
             )
         })?;
-        Ok(Some(grant.code).filter(|code| !code.expose_secret().is_empty()))
+        Ok(Some(grant.code))
     }
 
     pub(super) async fn list_attachments(
@@ -282,7 +285,8 @@ impl HerokuClient {
         };
         let path = format!("addons/{resource}/webhooks");
         let known: Vec<Subscribed> = self.list("list of webhooks", &path, token).await?;
-        if known.iter().any(|known| known.url == webhooks.url) {
+        let is_ours = |known: &Subscribed| known.url.as_ref() == Some(&webhooks.url);
+        if known.iter().any(is_ours) {
             return Ok(());
         }
         let what = "webhook subscription";

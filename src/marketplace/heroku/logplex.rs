@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::domain::printable::in_a_line;
 use crate::outbox::ports::LogLine;
 
 /// Compared as a whole by logplex: a charset behind it makes it unknown.
@@ -42,13 +43,9 @@ fn header_part(text: &str) -> String {
     }
 }
 
-/// One line without control characters, cut at a character boundary.
+/// One line of what is printable, cut at a character boundary.
 fn message(text: &str) -> String {
-    let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
-    text[..end]
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    in_a_line(&text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)])
 }
 
 #[cfg(test)]
@@ -108,6 +105,9 @@ mod tests {
         assert_eq!(frames.len(), 2);
         assert!(frames[0].ends_with("app mcaddon - - a?17 <134>1 - - - - - evil???"));
         assert!(frames[1].ends_with(" - - next"));
+        let turned = [line(0, "a\u{2028}b\u{202e}c\u{9b}d")];
+        let frames = read_back(body(HOST, "p", &turned).as_bytes());
+        assert!(frames[0].ends_with(" - - a?b?c?d"), "{}", frames[0]);
     }
 
     #[test]

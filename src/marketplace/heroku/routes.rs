@@ -24,7 +24,7 @@ use super::auth;
 use super::settings::NAME;
 use super::state::HerokuRoutes;
 use super::wire::{
-    AcceptedReply, PLAN_CHANGE_TEXTS, PROVISION_TEXTS, PlanChangeBody, ProvisionBody,
+    AcceptedReply, PLAN_CHANGE_MEMBERS, PROVISION_MEMBERS, PlanChangeBody, ProvisionBody,
     ProvisionReply,
 };
 use crate::domain::ExternalId;
@@ -36,7 +36,6 @@ use crate::web::guard::Remote;
 /// Heroku gives up after 25 s, and the pages' own limit ends every request after 20 s: we answer before both, so
 /// that the refusal is one that Heroku can read.
 const DEADLINE: Duration = Duration::from_secs(18);
-const NAME_CHARS_MAX: usize = 128;
 
 /// The routes under `/heroku/resources`, with and without a slash at the end.
 pub(super) fn router(routes: HerokuRoutes) -> Router {
@@ -95,7 +94,7 @@ async fn provision(
     State(routes): State<HerokuRoutes>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let body: ProvisionBody = read(body, PROVISION_TEXTS)?;
+    let body: ProvisionBody = read(body, PROVISION_MEMBERS)?;
     let plan = body.plan.clone();
     let request = routes.request(body)?;
     let ready = match routes.provisioning.provision(request).await? {
@@ -125,7 +124,7 @@ async fn change_plan(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let id = routes.path_id(id)?;
-    let body: PlanChangeBody = read(body, PLAN_CHANGE_TEXTS)?;
+    let body: PlanChangeBody = read(body, PLAN_CHANGE_MEMBERS)?;
     let change = routes
         .provisioning
         .change_plan(NAME, &id, &body.plan)
@@ -159,13 +158,6 @@ impl HerokuRoutes {
         let region = body.region.or(legacy.then(|| "us".to_owned()));
         let region =
             region.ok_or_else(|| unprocessable("The request lacks the member \"region\"."))?;
-        let name = body
-            .name
-            .unwrap_or_else(|| external_id.as_str().to_owned())
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(NAME_CHARS_MAX)
-            .collect();
         let now = self.clock.now();
         let grant = body.oauth_grant.map(|grant| GrantCode {
             expires_at: grant.expires_at(now),
@@ -187,13 +179,10 @@ impl HerokuRoutes {
         Ok(ProvisionRequest {
             marketplace: NAME,
             external_id,
-            name,
+            name: body.name.unwrap_or_default(),
             plan: body.plan,
             region,
-            // PostgreSQL takes no NUL in a text. It is kept for support only, so an odd one refuses nobody.
-            callback_url: body
-                .callback_url
-                .filter(|url| !url.contains(char::is_control)),
+            callback_url: body.callback_url,
             grant,
             log_url,
         })

@@ -23,8 +23,6 @@ use crate::web::RefusedCall;
 use crate::web::guard::Remote;
 
 const SIGNATURE: &str = "heroku-webhook-hmac-sha256";
-/// An id is a uuid; whatever is longer is not one.
-const EVENT_CHARS_MAX: usize = 128;
 
 /// The one route.
 pub(super) fn router(routes: HerokuRoutes) -> Router {
@@ -52,13 +50,9 @@ async fn on_event(
         return Err(not_signed());
     }
     let message: WebhookBody = read(body, &[])?;
-    let (Some(event), Some(resource)) = (message.event(), message.addon()) else {
+    let resource = message.addon().and_then(|id| routes.external_id(id));
+    let (Some(event), Some(id)) = (message.event(), resource) else {
         // Signed, so it is Heroku's: an event of something that we did not ask for.
-        return Ok(StatusCode::NO_CONTENT);
-    };
-    let id = routes.external_id(resource);
-    let is_id = event.len() <= EVENT_CHARS_MAX && !event.contains(char::is_control);
-    let (Some(id), true) = (id, is_id) else {
         return Ok(StatusCode::NO_CONTENT);
     };
     let requested = routes.provisioning.on_event(NAME, &id, event).await?;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::{ExternalId, Timestamp};
 
-/// How long a grant code lives, when its end cannot be read.
+/// How long a grant code lives at least, whatever is told of its end (heroku.md §3).
 const CODE_LIVES: Duration = Duration::from_secs(300);
 
 /// Body of `POST /heroku/resources`.
@@ -27,56 +28,74 @@ pub struct ProvisionBody {
     #[serde(default, deserialize_with = "grant")]
     pub oauth_grant: Option<OauthGrant>,
     /// One that is no text counts as none: the app gets no lines.
-    #[serde(default, deserialize_with = "secret_text")]
+    #[serde(default, deserialize_with = "if_sound")]
     pub log_input_url: Option<SecretString>,
 }
 
-/// The members of an order that are read as texts, and whether it needs them: for telling what is wrong with one.
-pub const PROVISION_TEXTS: &[(&str, bool)] = &[
-    ("plan", true),
-    ("uuid", false),
-    ("heroku_id", false),
-    ("region", false),
-    ("name", false),
-    ("callback_url", false),
+/// What a member of a call may be, for telling what is wrong with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Text,
+    /// A text, or nothing.
+    TextOrNone,
+    /// Anything, once.
+    Anything,
+}
+
+/// The members of an order that are read.
+pub const PROVISION_MEMBERS: &[(&str, Expected)] = &[
+    ("plan", Expected::Text),
+    ("uuid", Expected::TextOrNone),
+    ("heroku_id", Expected::TextOrNone),
+    ("region", Expected::TextOrNone),
+    ("name", Expected::TextOrNone),
+    ("callback_url", Expected::TextOrNone),
+    ("oauth_grant", Expected::Anything),
+    ("log_input_url", Expected::Anything),
 ];
 
 /// The same of a plan change.
-pub const PLAN_CHANGE_TEXTS: &[(&str, bool)] = &[("plan", true)];
+pub const PLAN_CHANGE_MEMBERS: &[(&str, Expected)] = &[("plan", Expected::Text)];
 
-/// The grant, if the value is an object with a code.
 fn grant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OauthGrant>, D::Error> {
-    let value = Value::deserialize(from)?;
-    let code = value.get("code").and_then(Value::as_str);
-    let expires_at = value.get("expires_at").and_then(Value::as_str);
-    Ok(code.filter(|code| !code.is_empty()).map(|code| OauthGrant {
-        code: code.to_owned().into(),
-        expires_at: expires_at.map(str::to_owned),
-    }))
+    Ok(OauthGrant::in_value(&Value::deserialize(from)?))
 }
 
-fn secret_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    let value = Value::deserialize(from)?;
-    Ok(value.as_str().map(|text| text.to_owned().into()))
+/// A member; one of another type than expected counts as missing, so that it spoils nothing beside it.
+fn if_sound<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    Ok(T::deserialize(Value::deserialize(from)?).ok())
 }
 
-#[derive(Debug, Deserialize)]
+/// In an order, and in the answer when another code is asked for.
+#[derive(Debug)]
 pub struct OauthGrant {
     pub code: SecretString,
     pub expires_at: Option<String>,
 }
 
 impl OauthGrant {
-    /// Heroku writes offsets without a colon. An end that cannot be read is taken as five minutes from now: a
-    /// date is no reason to refuse a customer.
+    /// The grant, if the value is an object with a code. The code is good whatever stands beside it.
+    pub fn in_value(value: &Value) -> Option<OauthGrant> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        let code = text("code").filter(|code| !code.is_empty())?;
+        Some(OauthGrant {
+            code: code.to_owned().into(),
+            expires_at: text("expires_at").map(str::to_owned),
+        })
+    }
+
+    /// Heroku writes offsets without a colon. A code lives for five minutes at least, also when its end cannot be read or
+    /// has passed: a date is no reason to refuse a customer, and our clock may be ahead.
     pub fn expires_at(&self, now: Timestamp) -> Timestamp {
         let parsed = |text: &String| text.parse::<jiff::Timestamp>().ok();
-        self.expires_at
-            .as_ref()
-            .and_then(parsed)
-            .map_or(now.plus(CODE_LIVES), |instant| {
-                Timestamp::from_micros(instant.as_microsecond())
-            })
+        let told = self.expires_at.as_ref().and_then(parsed);
+        let told = told.map(|instant| Timestamp::from_micros(instant.as_microsecond()));
+        let least = now.plus(CODE_LIVES);
+        told.map_or(least, |told| told.max(least))
     }
 }
 
@@ -154,11 +173,13 @@ pub struct ApiError {
     pub message: Option<String>,
 }
 
-/// One of `GET /addons/{uuid}/addon-attachments`.
+/// One of `GET /addons/{uuid}/addon-attachments`. Without its app it is nothing: a list that lacks one would detach it.
 #[derive(Debug, Deserialize)]
 pub struct Attachment {
     pub app: AppRef,
+    #[serde(default, deserialize_with = "if_sound")]
     pub addon: Option<AddonRef>,
+    #[serde(default, deserialize_with = "if_sound")]
     pub log_input_url: Option<SecretString>,
 }
 
@@ -176,15 +197,20 @@ pub struct AddonRef {
 /// Of `GET /addons/{uuid}`.
 #[derive(Debug, Deserialize)]
 pub struct AddonNow {
-    pub name: String,
+    #[serde(default, deserialize_with = "if_sound")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "if_sound")]
     pub state: Option<String>,
 }
 
 /// One of the partner portal's list of installs, in the spellings that are known from elsewhere.
 #[derive(Debug, Deserialize)]
 pub struct Install {
+    #[serde(default, deserialize_with = "if_sound")]
     id: Option<String>,
+    #[serde(default, deserialize_with = "if_sound")]
     uuid: Option<String>,
+    #[serde(default, deserialize_with = "if_sound")]
     resource: Option<InstallResource>,
 }
 
@@ -220,51 +246,34 @@ pub struct Subscription<'a> {
 /// One of `GET /addons/{uuid}/webhooks`.
 #[derive(Debug, Deserialize)]
 pub struct Subscribed {
-    pub url: String,
+    #[serde(default, deserialize_with = "if_sound")]
+    pub url: Option<String>,
 }
 
-/// Body of a webhook.
+/// Body of a webhook. Whatever it holds is taken: what is refused comes again for days (heroku.md §13).
 #[derive(Debug, Deserialize)]
-pub struct WebhookBody {
-    pub id: Option<String>,
-    pub resource: Option<String>,
-    pub data: Option<WebhookData>,
-    pub webhook_metadata: Option<WebhookMetadata>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct WebhookData {
-    pub id: Option<String>,
-    /// Of an attachment.
-    pub addon: Option<IdRef>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct WebhookMetadata {
-    pub event: Option<IdRef>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct IdRef {
-    pub id: Option<String>,
-}
+#[serde(transparent)]
+pub struct WebhookBody(Value);
 
 impl WebhookBody {
     /// The same for each try to deliver it.
     pub fn event(&self) -> Option<&str> {
-        let metadata = self.webhook_metadata.as_ref();
-        let event = metadata.and_then(|metadata| metadata.event.as_ref()?.id.as_deref());
-        event.or(self.id.as_deref())
+        self.text("/webhook_metadata/event/id")
+            .or_else(|| self.text("/id"))
     }
 
     /// The add-on that it is about.
     pub fn addon(&self) -> Option<&str> {
-        let data = self.data.as_ref()?;
-        match self.resource.as_deref()? {
-            "addon" => data.id.as_deref(),
-            "addon-attachment" => data.addon.as_ref()?.id.as_deref(),
+        match self.text("/resource")? {
+            "addon" => self.text("/data/id"),
+            "addon-attachment" => self.text("/data/addon/id"),
             _ => None,
         }
+    }
+
+    /// The text in this place, if there is one.
+    fn text(&self, pointer: &str) -> Option<&str> {
+        self.0.pointer(pointer)?.as_str()
     }
 }
 
@@ -295,6 +304,8 @@ mod tests {
             ("2026-11-22T18:35:00+00:00", 1_795_372_500),
             ("2026-11-22T18:35:00Z", 1_795_372_500),
             ("soon", 307),
+            ("1969-12-31T23:59:59Z", 307),
+            ("1970-01-01T00:00:08Z", 307),
         ] {
             let grant = OauthGrant {
                 code: "c".to_owned().into(),

@@ -7,7 +7,8 @@
 //! | `lifecycle`, `releases`, `app_log`, `names`, `grants`, `webhook_queue`, `faults`, `change` | its rules, pure |
 //! | `hub` | the market under its lock, the clock, and a wake-up for each change |
 //! | `recorder` | calls that were made and answered |
-//! | `persist`, `process` | the state file; real processes for apps, restarted on each release |
+//! | `persist` | the state file |
+//! | `process`, `process_group` | real processes for apps, restarted on each release |
 
 pub(in crate::sandbox) mod app_log;
 pub(in crate::sandbox) mod change;
@@ -21,6 +22,7 @@ pub(in crate::sandbox) mod market;
 pub(in crate::sandbox) mod names;
 pub(in crate::sandbox) mod persist;
 pub(in crate::sandbox) mod process;
+pub(in crate::sandbox) mod process_group;
 pub(in crate::sandbox) mod recorder;
 pub(in crate::sandbox) mod refusal;
 pub(in crate::sandbox) mod releases;

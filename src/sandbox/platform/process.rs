@@ -5,7 +5,8 @@
 //! SIGKILL. So a rotation is seen by a client on the old and one on the new credential at the same time.
 //! Releases that follow each other closer than that are joined: only the newest is started.
 //!
-//! Commands run in a process group of their own, so that whatever a shell line starts is stopped as a whole.
+//! Commands run in a process group of their own, so that whatever a shell line starts is stopped as a whole; also when its
+//! first process ends by itself, as a dyno goes with it.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -22,6 +23,7 @@ use crate::sandbox::platform::hub::Hub;
 use crate::sandbox::platform::ids::AppId;
 use crate::sandbox::platform::log_line::LogLine;
 use crate::sandbox::platform::market::{App, ProcessState};
+use crate::sandbox::platform::process_group::ProcessGroup;
 
 /// A longer line is logged in pieces.
 const LONGEST_LINE: u64 = 8 * 1024;
@@ -74,22 +76,17 @@ fn wanted(hub: &Hub, app: AppId) -> Option<Wanted> {
 struct Running {
     wanted: Wanted,
     child: Child,
-    group: u32,
+    group: ProcessGroup,
+    /// Whether all of the group have ended.
+    has_ended: bool,
     output: JoinSet<()>,
 }
 
 /// For a sandbox that is dropped without being stopped: nothing is left behind.
 impl Drop for Running {
     fn drop(&mut self) {
-        // No id means that the process was waited for.
-        if self.child.id().is_some() {
-            let script = kill_script("KILL", self.group);
-            let sent = std::process::Command::new("sh")
-                .args(["-c", &script])
-                .status();
-            if let Err(error) = sent {
-                tracing::warn!(%error, group = self.group, "cannot kill the process of an app");
-            }
+        if !self.has_ended {
+            self.group.kill_now();
         }
     }
 }
@@ -115,8 +112,7 @@ async fn run_app(hub: Arc<Hub>, app: AppId) {
             ended = exit_of(&mut current) => {
                 let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 if let Some(running) = current.take() {
-                    signal("KILL", running.group).await;
-                    finish_output(running).await;
+                    stop_rest(&hub, app, running).await;
                 }
                 crashed(&hub, app, release, &status, pause);
                 pause = match wait_before_restart(&hub, app, release, pause).await {
@@ -183,7 +179,7 @@ fn start(hub: &Arc<Hub>, app: AppId, wanted: &Wanted) -> std::io::Result<Running
         .kill_on_drop(true)
         .spawn()?;
     // The group has the number of its first process, which is alive or not yet waited for.
-    let group = child.id().unwrap_or_default();
+    let pid = child.id().unwrap_or_default();
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
         output.spawn(log_output(hub.clone(), app, stdout));
@@ -192,14 +188,7 @@ fn start(hub: &Arc<Hub>, app: AppId, wanted: &Wanted) -> std::io::Result<Running
         output.spawn(log_output(hub.clone(), app, stderr));
     }
     let release = wanted.release;
-    set_state(
-        hub,
-        app,
-        ProcessState::Up {
-            release,
-            pid: group,
-        },
-    );
+    set_state(hub, app, ProcessState::Up { release, pid });
     let text = format!(
         "Starting process with command `{}` for v{release}",
         wanted.command
@@ -208,7 +197,8 @@ fn start(hub: &Arc<Hub>, app: AppId, wanted: &Wanted) -> std::io::Result<Running
     Ok(Running {
         wanted: wanted.clone(),
         child,
-        group,
+        group: ProcessGroup(pid),
+        has_ended: false,
         output,
     })
 }
@@ -237,8 +227,7 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// SIGTERM to the whole group, then SIGKILL when the grace has passed.
-async fn stop(hub: &Hub, app: AppId, mut running: Running) {
+async fn stop(hub: &Hub, app: AppId, running: Running) {
     let release = running.wanted.release;
     line(
         hub,
@@ -246,7 +235,31 @@ async fn stop(hub: &Hub, app: AppId, mut running: Running) {
         "heroku",
         format!("Stopping the process of v{release} with SIGTERM"),
     );
-    signal("TERM", running.group).await;
+    end_group(hub, app, running).await;
+}
+
+/// What a first process that ended by itself has left of its group: a worker beside it, or the program behind a shell that
+/// somebody ended. It gets the same time as in a stop.
+async fn stop_rest(hub: &Hub, app: AppId, mut running: Running) {
+    if running.group.is_alive() {
+        let release = running.wanted.release;
+        line(
+            hub,
+            app,
+            "heroku",
+            format!("Stopping what the process of v{release} has started with SIGTERM"),
+        );
+        end_group(hub, app, running).await;
+    } else {
+        running.has_ended = true;
+        finish_output(running).await;
+    }
+}
+
+/// SIGTERM to the whole group, then SIGKILL when the grace has passed.
+async fn end_group(hub: &Hub, app: AppId, mut running: Running) {
+    let release = running.wanted.release;
+    running.group.signal("TERM").await;
     if tokio::time::timeout(hub.settings.grace, end_of(&mut running))
         .await
         .is_err()
@@ -258,8 +271,9 @@ async fn stop(hub: &Hub, app: AppId, mut running: Running) {
             format!("Stopping the process of v{release} with SIGKILL"),
         );
     }
-    signal("KILL", running.group).await;
+    running.group.signal("KILL").await;
     let _status = running.child.wait().await;
+    running.has_ended = true;
     finish_output(running).await;
 }
 
@@ -267,42 +281,9 @@ async fn stop(hub: &Hub, app: AppId, mut running: Running) {
 /// that it started still tidies up.
 async fn end_of(running: &mut Running) {
     let _status = running.child.wait().await;
-    while is_alive(running.group) {
+    while running.group.is_alive() {
         tokio::time::sleep(GROUP_POLL).await;
     }
-}
-
-/// Whether the group has a process that still runs. A zombie has ended, also where nobody waits for it, as in a container
-/// without an init: a signal could not tell it from a live one, the process table can.
-fn is_alive(group: u32) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return false;
-    };
-    let stats =
-        entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-    let mut members = stats.filter_map(|stat| state_in(&stat, group));
-    members.any(|state| !matches!(state, 'Z' | 'X'))
-}
-
-/// The state of a process that belongs to the group, from its line in the process table: `PID (NAME) STATE PPID PGRP …`.
-fn state_in(stat: &str, group: u32) -> Option<char> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ');
-    let state = fields.next()?.chars().next()?;
-    (fields.nth(1)?.parse() == Ok(group)).then_some(state)
-}
-
-/// Through the shell, which runs the command anyway; there is no other safe way to a signal in the tree.
-async fn signal(name: &str, group: u32) {
-    let script = kill_script(name, group);
-    let sent = Command::new("sh").arg("-c").arg(script).status().await;
-    if let Err(error) = sent {
-        tracing::warn!(%error, name, group, "cannot signal the process of an app");
-    }
-}
-
-fn kill_script(name: &str, group: u32) -> String {
-    format!("kill -s {name} -- -{group} 2>/dev/null")
 }
 
 /// Lets the last lines arrive; a pipe that another process holds open is not waited for.

@@ -132,6 +132,35 @@ async fn a_program_behind_a_shell_has_the_whole_grace() {
     assert!(lines.iter().all(|line| !line.text.contains("SIGKILL")));
 }
 
+/// Somebody ends the shell, or it ends by itself: what it started is told to end as well, and is given its time for it.
+#[tokio::test]
+async fn what_a_shell_leaves_behind_has_the_whole_grace() {
+    let mut settings = running();
+    settings.app_command = Some(
+        "(trap 'sleep 0.3; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.05; done) & wait"
+            .to_owned(),
+    );
+    let fixture = SandboxFixture::with(settings).await;
+    let (app, _) = fixture.ready_addon("shop").await;
+    said(&fixture, app, "ready").await;
+    let state = fixture
+        .sandbox
+        .read(|market| market.app(app).unwrap().process);
+    let ProcessState::Up { pid, .. } = state else {
+        panic!("it is up: {state:?}");
+    };
+    let ended = std::process::Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status();
+    assert!(ended.unwrap().success());
+    said(&fixture, app, "tidied").await;
+    let over = fixture.sandbox.wait_for_line(app, "Process ended", SOON);
+    over.await.unwrap();
+    fixture.sandbox.stop().await;
+    let lines = fixture.sandbox.log_lines(app);
+    assert!(lines.iter().all(|line| !line.text.contains("SIGKILL")));
+}
+
 #[tokio::test]
 async fn a_crashed_process_is_started_again_at_once_by_a_release() {
     let mut settings = running();

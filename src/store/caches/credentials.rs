@@ -221,6 +221,23 @@ impl Tx {
         number("count of credentials", count)
     }
 
+    /// When the `nth` newest of the credentials was made that a cache got after `since`, removed ones included; `None` when
+    /// there are fewer. What was made after `now`, by a clock that was set back since, does not count.
+    pub async fn nth_newest_credential(
+        &mut self,
+        cache: CacheId,
+        nth: u32,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let made_at: Option<i64> = run!(self, c => sqlx::query_scalar(
+            "SELECT created_at FROM credentials WHERE cache_id = $1 AND created_at > $2 AND created_at <= $3 \
+             ORDER BY created_at DESC LIMIT 1 OFFSET $4")
+            .bind(cache.0).bind(since.micros()).bind(now.micros()).bind(i64::from(nth.saturating_sub(1)))
+            .fetch_optional(c))?;
+        Ok(made_at.map(Timestamp::from_micros))
+    }
+
     /// Moves the primary mark. Two statements, because a unique index is checked for each row as it changes; the
     /// transaction shows others only the end.
     pub async fn move_primary(

@@ -1,6 +1,6 @@
 //! What happened to a cache, as its owner reads it: the timeline.
 
-use crate::domain::{Actor, CacheId, Event, EventId, RecordedEvent, Timestamp};
+use crate::domain::{Actor, CacheId, Event, EventId, FlushId, RecordedEvent, Timestamp};
 use crate::store::db::dialect::{exec, read};
 use crate::store::db::json::{
     fields_from_json, fields_to_json, identity_from_json, identity_to_json,
@@ -49,8 +49,8 @@ pub(in crate::store) const TABLES: &[TableRules] = &[TableRules::of_resource(
 )];
 
 impl Tx {
-    /// Writes down that something happened. A flush is written once per id, however often a node reports it: false
-    /// when it is known already.
+    /// Writes down that something happened. A flush is written once per id, however often a node reports it, and so is
+    /// the sum of many: false when it is known already.
     pub async fn insert_event(
         &mut self,
         cache: CacheId,
@@ -58,9 +58,9 @@ impl Tx {
         actor: &Actor,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let id = match event {
-            Event::Flushed(flush) => flush.id.to_string(),
-            _ => EventId::generate(at).to_string(),
+        let id = match flush_of(event) {
+            Some(flush) => flush.to_string(),
+            None => EventId::generate(at).to_string(),
         };
         let rows = exec!(
             self,
@@ -85,6 +85,15 @@ impl Tx {
             });
         }
         Ok(rows == 1)
+    }
+}
+
+/// The flush, or the sum of flushes, that an event tells of.
+fn flush_of(event: &Event) -> Option<FlushId> {
+    match event {
+        Event::Flushed(flush) => Some(flush.id),
+        Event::Repeated { event, .. } => flush_of(event),
+        _ => None,
     }
 }
 

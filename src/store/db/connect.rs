@@ -1,5 +1,6 @@
 //! Opening a database: the settings that each one needs, and its files.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::SqlitePool;
 use sqlx::migrate::MigrateError;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::time::Instant;
 
@@ -217,6 +218,28 @@ async fn open_postgres(url: &str, connections_max: u32) -> Result<Db, OpenError>
         .connect_with(options)
         .await?;
     Ok(Db::Pg(pool))
+}
+
+/// The host of a PostgreSQL on another machine to which this URL does not insist on TLS. The library says so: the mode has
+/// several names in a URL, `PGSSLMODE` counts as well, and without any the library tries TLS and goes on without.
+pub fn plain_text_host(url: &SecretString) -> Option<String> {
+    let url = url.expose_secret();
+    if url.starts_with("sqlite:") {
+        return None;
+    }
+    let options = PgConnectOptions::from_str(url).ok()?;
+    let host = options.get_host();
+    let is_here = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        // a socket is a file
+        Err(_) => host == "localhost" || host.starts_with('/'),
+    };
+    let insists = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull
+    );
+    let is_plain = !is_here && options.get_socket().is_none() && !insists;
+    is_plain.then(|| host.to_owned())
 }
 
 fn make_parent(path: &Path) -> Result<(), OpenError> {

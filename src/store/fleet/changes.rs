@@ -27,7 +27,8 @@ pub struct Changes {
     pub caches: Vec<CacheChange>,
     /// All CAs whose client certificates are to be believed. They are never taken back.
     pub authorities: Vec<Authority>,
-    /// User names of changed caches that are on other nodes.
+    /// User names of changed caches by which nobody logs in on this node: of caches on other nodes, and those whose
+    /// credential was removed. They are never given out again.
     pub usernames: Vec<String>,
 }
 
@@ -36,8 +37,8 @@ pub struct Changes {
 struct ChangedCredentials {
     /// Of caches on this node.
     here: HashMap<CacheId, Vec<CredentialSpec>>,
-    /// The user names of the others.
-    elsewhere: Vec<String>,
+    /// The user names of the others and of removed credentials.
+    names_only: Vec<String>,
 }
 
 /// The present truth about one cache, for one node.
@@ -62,7 +63,7 @@ row! {
     struct SpecRow {
         cache_id: i64,
         username: String,
-        /// Of a cache on another node, none.
+        /// Of a cache on another node and of a removed credential, none.
         verifier: Option<Vec<u8>>,
         capabilities: i64,
         fingerprint: Option<String>,
@@ -87,7 +88,7 @@ impl ChangedCredentials {
     fn add(&mut self, row: SpecRow) -> Result<(), StoreError> {
         let certificate = row.certificate()?;
         let Some(verifier) = row.verifier else {
-            self.elsewhere.push(row.username);
+            self.names_only.push(row.username);
             return Ok(());
         };
         let of_cache = self.here.entry(CacheId(row.cache_id)).or_default();
@@ -227,7 +228,7 @@ impl Store {
             complete,
             caches,
             authorities: self.authorities().await?,
-            usernames: credentials.elsewhere,
+            usernames: credentials.names_only,
         })
     }
 
@@ -239,11 +240,11 @@ impl Store {
         let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(
             "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
              SELECT k.cache_id, k.username, k.capabilities, f.fingerprint, f.expires_at, \
-             CASE WHEN p.node_id IS NULL THEN NULL ELSE k.verifier END AS verifier FROM h \
+             CASE WHEN p.node_id IS NULL OR k.removed_at IS NOT NULL THEN NULL ELSE k.verifier END AS verifier FROM h \
              JOIN credentials k ON k.cache_id = h.cache_id \
              LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
-             LEFT JOIN certificates f ON f.credential_id = k.id AND p.node_id IS NOT NULL \
-             WHERE k.removed_at IS NULL ORDER BY k.created_at, k.id, f.fingerprint")
+             LEFT JOIN certificates f ON f.credential_id = k.id AND p.node_id IS NOT NULL AND k.removed_at IS NULL \
+             ORDER BY k.created_at, k.id, f.fingerprint")
             .bind(since).bind(node.as_str()).fetch_all(c))?;
         let mut changed = ChangedCredentials::default();
         for row in rows {

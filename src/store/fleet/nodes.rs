@@ -32,6 +32,21 @@ pub struct NodeRun {
     pub home: Option<(String, String)>,
 }
 
+/// A node that announces a certain address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAt {
+    pub id: NodeId,
+    pub cluster: ClusterName,
+}
+
+/// What came of registering a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registered {
+    Done,
+    /// Other nodes of its cluster are in this region. Nothing was written.
+    ClusterIsIn(String),
+}
+
 /// What became of a node's sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
@@ -106,18 +121,27 @@ impl RunRow {
 }
 
 impl Store {
-    /// The node that announced itself under this name before, if any.
-    pub async fn node_at(
+    /// The nodes of all clusters that announce this address and were not retired, the one heard of last first. Letter
+    /// case makes no other host name (RFC 4343); it is compared here, as `lower` follows the database's language.
+    pub async fn nodes_at(
         &self,
-        cluster: &str,
         proxy_hostname: &str,
         proxy_port: u16,
-    ) -> Result<Option<NodeId>, StoreError> {
-        let row: Option<(String,)> = read!(self, c => sqlx::query_as(
-            "SELECT id FROM nodes WHERE cluster = $1 AND proxy_hostname = $2 AND proxy_port = $3 \
-             AND standing <> 'retired' ORDER BY seen_at DESC, id LIMIT 1")
-            .bind(cluster).bind(proxy_hostname).bind(i64::from(proxy_port)).fetch_optional(c))?;
-        row.map(|(id,)| parse("nodes.id", &id)).transpose()
+    ) -> Result<Vec<NodeAt>, StoreError> {
+        let rows: Vec<(String, String, String)> = read!(self, c => sqlx::query_as(
+            "SELECT id, cluster, proxy_hostname FROM nodes WHERE proxy_port = $1 AND standing <> 'retired' \
+             ORDER BY seen_at DESC, id")
+            .bind(i64::from(proxy_port)).fetch_all(c))?;
+        let here = rows
+            .iter()
+            .filter(|(.., host)| host.eq_ignore_ascii_case(proxy_hostname));
+        here.map(|(id, cluster, _)| {
+            Ok(NodeAt {
+                id: parse("nodes.id", id)?,
+                cluster: parse("nodes.cluster", cluster)?,
+            })
+        })
+        .collect()
     }
 
     /// Every node with the caches that stand on it. They are counted before the nodes are joined: SQLite would sort a
@@ -197,22 +221,16 @@ pub(in crate::store) const TABLES: &[TableRules] = &[
 impl Tx {
     /// Writes down a node as it starts. It knows nothing yet, whatever it knew in an earlier life, so its applied
     /// revision begins at zero. When it comes with another address than before, the config vars of its caches are
-    /// due for a push.
+    /// due for a push. It is refused when its cluster is in another region.
     pub async fn register_node(
         &mut self,
         node: &NodeRecord,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        exec!(
-            self,
-            sqlx::query(
-                "INSERT INTO clusters (name, region, created_at) VALUES ($1, $2, $3) \
-                 ON CONFLICT (name) DO UPDATE SET region = excluded.region"
-            )
-            .bind(node.cluster.as_str())
-            .bind(node.region.as_str())
-            .bind(now.micros())
-        )?;
+    ) -> Result<Registered, StoreError> {
+        let region = self.settle_region(node, now).await?;
+        if region != node.region {
+            return Ok(Registered::ClusterIsIn(region));
+        }
         let before: Option<(String, i64)> = run!(self, c => sqlx::query_as(
                 "SELECT proxy_hostname, proxy_port FROM nodes WHERE id = $1")
             .bind(node.id.as_str()).fetch_optional(c))?;
@@ -239,7 +257,38 @@ impl Tx {
         if before.is_some_and(|before| before != address) {
             self.want_config_of_node(&node.id, now).await?;
         }
-        Ok(())
+        Ok(Registered::Done)
+    }
+
+    /// The region of a node's cluster, which follows the node while no other one is in it: all its nodes count as being
+    /// there. The first statement locks the cluster's row, so that of two nodes that join at once one sees the other.
+    async fn settle_region(
+        &mut self,
+        node: &NodeRecord,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
+        let (cluster, wanted) = (node.cluster.as_str(), node.region.as_str());
+        let region: String = run!(self, c => sqlx::query_scalar(
+                "INSERT INTO clusters (name, region, created_at) VALUES ($1, $2, $3) \
+                 ON CONFLICT (name) DO UPDATE SET created_at = clusters.created_at RETURNING region")
+            .bind(cluster).bind(wanted).bind(now.micros()).fetch_one(c))?;
+        if region == wanted {
+            return Ok(region);
+        }
+        let moved = exec!(
+            self,
+            sqlx::query(
+                "UPDATE clusters SET region = $2 WHERE name = $1 AND NOT EXISTS ( \
+                     SELECT 1 FROM nodes WHERE cluster = $1 AND id <> $3 AND standing <> 'retired')"
+            )
+            .bind(cluster)
+            .bind(wanted)
+            .bind(node.id.as_str())
+        )?;
+        Ok(match moved {
+            0 => region,
+            _ => wanted.to_owned(),
+        })
     }
 
     /// Notes that a node was heard of, and how far it is. A report of a start that is over by now changes no phase:

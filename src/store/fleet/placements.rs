@@ -115,6 +115,22 @@ impl Store {
         rows.into_iter().map(PlacedRow::into_domain).collect()
     }
 
+    /// The caches behind `after` up to `last`, each with a node that it is on, for a list.
+    pub async fn placed_between(
+        &self,
+        after: CacheId,
+        last: CacheId,
+    ) -> Result<Vec<(CacheId, NodeId)>, StoreError> {
+        let rows: Vec<(i64, String)> = read!(self, c => sqlx::query_as(
+            "SELECT cache_id, node_id FROM placements WHERE cache_id > $1 AND cache_id <= $2 \
+             ORDER BY cache_id, node_id")
+            .bind(after.0).bind(last.0).fetch_all(c))?;
+        let placed = |(cache, node): (i64, String)| {
+            Ok((CacheId(cache), parse("placements.node_id", &node)?))
+        };
+        rows.into_iter().map(placed).collect()
+    }
+
     /// Live caches on nodes that were retired, at most `most`.
     pub async fn stranded(&self, after: CacheId, most: u32) -> Result<Vec<Stranded>, StoreError> {
         let rows: Vec<(i64, String, String, i64)> = read!(self, c => sqlx::query_as(

@@ -1,8 +1,8 @@
 //! The provider's tokens, one pair per resource, sealed.
 //!
 //! A grant begins as a one-time code (`pending`), becomes a token pair (`active`), or ends `broken`, when only a
-//! new code or a working refresh token brings it back. The lease makes exchange and refresh single-flight over
-//! all processes.
+//! new code or a working refresh token brings it back. A pending one whose code is spent waits for a fresh code. The
+//! lease makes exchange and refresh single-flight over all processes.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -21,7 +21,8 @@ pub struct CodeClaim {
     pub cache: CacheId,
     pub marketplace: Marketplace,
     pub external_id: ExternalId,
-    pub code: SecretString,
+    /// `None` once it is spent: only a fresh one can bring tokens.
+    pub code: Option<SecretString>,
     /// When the provider stops taking the code.
     pub expires_at: Timestamp,
     pub fence: i64,
@@ -142,13 +143,13 @@ impl Tx {
             let (marketplace, external_id): (String, String) = run!(self, c => sqlx::query_as(
                     "SELECT marketplace, external_id FROM resources WHERE cache_id = $1")
                 .bind(cache).fetch_one(c))?;
-            let sealed = row.code_sealed.unwrap_or_default();
             let row_name = cache.to_string();
+            let place = place("code_sealed", &row_name);
+            let code = row
+                .code_sealed
+                .map(|sealed| self.keys.open_text(place, &sealed));
             // One that does not open must not hold up the others.
-            let Ok(code) = self
-                .keys
-                .open_text(place("code_sealed", &row_name), &sealed)
-            else {
+            let Ok(code) = code.transpose() else {
                 let error = "the stored code does not open with the master keys given";
                 self.record_grant_failed(CacheId(cache), row.fence, error, None, terms.now)
                     .await?;
@@ -235,6 +236,19 @@ impl Tx {
             )?,
         };
         Ok(rows == 1)
+    }
+
+    /// Forgets a code that is spent, so that nobody sends it again: from here on only a fresh one is asked for.
+    pub async fn forget_code(&mut self, cache: CacheId, fence: i64) -> Result<(), StoreError> {
+        exec!(
+            self,
+            sqlx::query(
+                "UPDATE grants SET code_sealed = NULL WHERE cache_id = $1 AND fence = $2 AND state = 'pending'"
+            )
+            .bind(cache.0)
+            .bind(fence)
+        )?;
+        Ok(())
     }
 
     /// Takes the lease for a refresh, if nobody holds it and nothing happened since `seen`. Gives the new fence.

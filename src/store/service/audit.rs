@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Actor, CacheId, Timestamp};
+use crate::domain::{Actor, CacheId, Timestamp, network_of};
 use crate::store::db::dialect::{exec, read};
 use crate::store::db::json::{identity_from_json, identity_to_json};
 use crate::store::db::row::{number, row};
@@ -23,7 +23,8 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
-/// A row of the audit: a deed, and how often it was done from `at` on within a minute.
+/// A row of the audit: a deed, and how often it was done from `at` on within a minute, from the address that the deed has or
+/// another one of the same network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
     pub at: Timestamp,
@@ -90,7 +91,7 @@ impl Store {
 /// its cost does not grow with what others did in the same minute.
 pub const COUNT_ONCE_MORE: &str = "UPDATE audit SET times = times + $8 WHERE seq = \
      (SELECT max(seq) FROM audit WHERE at > $1 AND at <= $2 AND coalesce(cache_id, 0) = $3 AND actor = $4 \
-     AND action = $5 AND detail = $6 AND coalesce(remote, '') = $7)";
+     AND action = $5 AND detail = $6 AND coalesce(network, '') = $7)";
 
 pub(in crate::store) const TABLES: &[TableRules] = &[TableRules::of_resource(
     "audit",
@@ -98,8 +99,8 @@ pub(in crate::store) const TABLES: &[TableRules] = &[TableRules::of_resource(
 )];
 
 impl Tx {
-    /// Writes a deed down. What the same actor does again from the same address within a minute is counted in one
-    /// row, so that nobody can fill the table by repeating it.
+    /// Writes a deed down. What the same actor does again from the same network within a minute is counted in one
+    /// row, so that nobody can fill the table by repeating it. An IPv6 network of 64 bits is one, as [`network_of`] has it.
     pub async fn audit(&mut self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
         self.audit_times(entry, 1, now).await
     }
@@ -113,7 +114,7 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let times = i64::try_from(times).unwrap_or(i64::MAX);
         let actor = identity_to_json(&entry.actor.identity);
-        let remote = entry.actor.remote.map(|address| address.to_string());
+        let network = network(entry);
         let counted = exec!(
             self,
             sqlx::query(COUNT_ONCE_MORE)
@@ -123,7 +124,7 @@ impl Tx {
                 .bind(actor.as_str())
                 .bind(entry.action.as_str())
                 .bind(entry.detail.as_str())
-                .bind(remote.as_deref().unwrap_or(""))
+                .bind(network.as_deref().unwrap_or(""))
                 .bind(times)
         )?;
         if counted > 0 {
@@ -150,7 +151,8 @@ impl Tx {
         exec!(
             self,
             sqlx::query(
-                "INSERT INTO audit (cache_id, at, actor, action, detail, remote, times) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+                "INSERT INTO audit (cache_id, at, actor, action, detail, remote, times, network) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
             )
             .bind(entry.cache.map(|cache| cache.0))
             .bind(now.micros())
@@ -159,6 +161,7 @@ impl Tx {
             .bind(entry.detail.as_str())
             .bind(entry.actor.remote.map(|address| address.to_string()))
             .bind(times)
+            .bind(network(entry))
         )?;
         Ok(())
     }
@@ -170,4 +173,10 @@ impl Tx {
             sqlx::query("DELETE FROM audit WHERE at < $1").bind(before.micros())
         )?)
     }
+}
+
+/// Where a deed came from, as far as it counts for what is one row.
+fn network(entry: &AuditEntry) -> Option<String> {
+    let remote = entry.actor.remote?;
+    Some(network_of(remote).to_string())
 }

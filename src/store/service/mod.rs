@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod clock_jump;
+pub mod newest;
 pub mod overview;
 mod resource_end;
 pub mod sessions;

@@ -2,11 +2,34 @@
 
 use crate::domain::Timestamp;
 use crate::domain::ids::EventId;
-use crate::store::db::dialect::{exec, run};
+use crate::store::db::dialect::{Db, exec, run};
 use crate::store::service::tables::TableRules;
-use crate::store::{StoreError, Tx};
+use crate::store::{Store, StoreError, Tx};
 
 pub(in crate::store) const TABLES: &[TableRules] = &[TableRules::apart("node_reports")];
+
+impl Store {
+    /// Empties SQLite's log of changes (`larder.db-wal`) into the database: what was deleted stands there as it was, until
+    /// later changes happen to take its place, while the pages of the database are overwritten. A log that somebody reads
+    /// just then is left for the next time. PostgreSQL keeps its own.
+    pub async fn empty_wal(&self) -> Result<(), StoreError> {
+        let Db::Lite { write, .. } = self.db() else {
+            return Ok(());
+        };
+        let (busy, frames, moved): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(write)
+                .await?;
+        if busy != 0 {
+            tracing::debug!(
+                frames,
+                moved,
+                "the log of changes is in use and stays for now"
+            );
+        }
+        Ok(())
+    }
+}
 
 impl Tx {
     /// True the first time an id is seen: what a node reports at least once is acted on once.

@@ -56,6 +56,24 @@ async fn a_new_credential_shows_its_password_only_when_asked() {
 }
 
 #[tokio::test]
+async fn after_a_hundred_credentials_a_day_the_owner_is_told_when_to_go_on() {
+    let fixture = WebFixture::build().await;
+    let (cache, mut owner) = shop(&fixture).await;
+    let me = fixture.access.for_operator(cache).await.unwrap();
+    for _ in 2..=100 {
+        let (made, _) = fixture.access.create(&me).await.unwrap();
+        fixture.access.remove(&me, &made.username).await.unwrap();
+    }
+    let refused = owner.act(cache, "credentials", "").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    // The clock of these tests stands at half past six.
+    let told = "Try again at 2026-11-23 18:30:01 UTC or later.";
+    assert!(refused.body.contains(told), "{}", refused.body);
+    assert!(refused.body.contains("Back to the dashboard"));
+    assert_eq!(owner.usernames(cache).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_full_plan_adds_no_more() {
     let fixture = WebFixture::build().await;
     let (cache, mut owner) = shop(&fixture).await;
@@ -84,10 +102,19 @@ async fn ticked_boxes_are_what_a_credential_may_do() {
     assert!(row.contains("name=\"flush\" value=\"on\" checked"));
     assert!(row.contains("name=\"write\" value=\"on\">"));
     assert!(!page.contains("name=\"api\""), "there is no API to allow");
-    assert!(
-        page.contains("write=false flush=true api=true"),
-        "what has no box stays as it is"
-    );
+    assert!(page.contains("write=false flush=true"), "{page}");
+    assert!(!page.contains("api="), "nor one to tell of");
+    let rights = rights(&fixture, cache, &name).await;
+    let without_write = Capabilities::ALL.with(Capabilities::WRITE, false);
+    assert_eq!(rights, without_write, "what has no box stays as it is");
+}
+
+async fn rights(fixture: &WebFixture, cache: CacheId, username: &str) -> Capabilities {
+    let all = fixture.store.credentials(cache).await.unwrap();
+    let mut named = all
+        .into_iter()
+        .filter(|credential| credential.username.as_str() == username);
+    named.next().unwrap().capabilities
 }
 
 /// The rights that have no box are those of the credential itself, not of another one.
@@ -106,7 +133,9 @@ async fn boxes_leave_the_other_rights_of_that_credential() {
     let action = format!("credentials/{second}/capabilities");
     owner.act(cache, &action, "write=on").await;
     let page = owner.page(cache).await;
-    assert!(page.contains("write=true flush=false api=false"));
+    assert!(page.contains("write=true flush=false"), "{page}");
+    let write_only = Capabilities::NONE.with(Capabilities::WRITE, true);
+    assert_eq!(rights(&fixture, cache, &second).await, write_only);
 }
 
 #[tokio::test]

@@ -1,11 +1,51 @@
 //! What is answered while the store cannot say who is there: nobody is let in (security.md G-4).
 
+use std::io;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::StatusCode;
+use parking_lot::Mutex;
 
 use super::browser::{Browser, FORM};
 use super::fixture::{ORIGIN, WebFixture};
 use crate::web::router::table;
+
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Anybody may ask, as often as they like.
+#[tokio::test]
+async fn that_the_store_is_away_is_told_once_however_many_ask() {
+    let printed = Printed::default();
+    let into = printed.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || into.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fixture = WebFixture::build().await;
+    fixture.store.close().await;
+    let mut balancer = Browser::new(&fixture.app);
+    for _ in 0..100 {
+        let answer = balancer.get("/readyz").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = String::from_utf8(printed.0.lock().clone()).unwrap();
+    assert_eq!(log.matches("not ready").count(), 1, "{log}");
+}
 
 #[tokio::test]
 async fn without_the_store_nobody_is_let_in() {

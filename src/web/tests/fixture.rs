@@ -28,6 +28,7 @@ use crate::provisioning::{ProvisionRequest, Provisioned, Provisioning};
 use crate::store::db::seal::MasterKey;
 use crate::store::{Schema, Store, StoreSettings};
 use crate::web::error::PageError;
+use crate::web::health::OutageLines;
 use crate::web::{Console, MarketplaceFace, SignOn, Visitor, Web, WebSettings, app};
 
 pub const ORIGIN: &str = "https://cache.example.com";
@@ -73,6 +74,7 @@ impl WebFixture {
                 .with_abilities(abilities.clone());
         let web = Web {
             stopping: CancellationToken::new(),
+            outage_lines: OutageLines::default(),
             access: Access::new(store.clone(), cluster, plans.clone(), times.clone())
                 .with_abilities(abilities),
             provisioning: provisioning.clone(),

@@ -5,6 +5,7 @@ use axum::http::{Method, StatusCode};
 
 use super::browser::{Browser, FORM};
 use super::fixture::{ORIGIN, WebFixture};
+use crate::domain::secret::BearerSecret;
 use crate::domain::{CacheId, Resource};
 use crate::web::router::{Route, Who, table};
 
@@ -291,9 +292,20 @@ async fn what_the_guard_refuses_is_audited() {
     let (resource, mut owner, _) = shop(&fixture).await;
     let blog = fixture.provision("blog").await;
     let mut eve = Browser::signed_in(&fixture, &blog).await;
+    let mut guesser = Browser::new(&fixture.app);
+    guesser.cookies = owner.cookies.clone();
+    guesser
+        .cookies
+        .values_mut()
+        .for_each(|value| *value = "guess".to_owned());
     for _ in 0..3 {
-        let page = eve.get(&format!("/caches/{}", resource.cache)).await;
-        assert_eq!(page.status, StatusCode::NOT_FOUND);
+        for (visitor, status) in [
+            (&mut eve, StatusCode::NOT_FOUND),
+            (&mut guesser, StatusCode::UNAUTHORIZED),
+        ] {
+            let page = visitor.get(&format!("/caches/{}", resource.cache)).await;
+            assert_eq!(page.status, status);
+        }
         let flush = format!("/caches/{}/flush", resource.cache);
         let forged = owner.post(&flush, "csrf=guess&confirmed=yes", &[]).await;
         assert_eq!(forged.status, StatusCode::FORBIDDEN);
@@ -302,11 +314,20 @@ async fn what_the_guard_refuses_is_audited() {
             .post(&flush, "csrf=guess&confirmed=yes", &foreign)
             .await;
         assert_eq!(forged.status, StatusCode::FORBIDDEN);
+        for headers in [&[][..], &foreign] {
+            let forged = owner.post("/logout", "csrf=guess", headers).await;
+            assert_eq!(forged.status, StatusCode::FORBIDDEN);
+        }
     }
-    // Nobody is told of who has no sign-in at all, and of who acts as they may.
-    Browser::new(&fixture.app)
-        .get(&format!("/caches/{}", resource.cache))
-        .await;
+    // Nobody is told of who has no sign-in at all or one that has ended, and of who acts as they may.
+    let page = format!("/caches/{}", resource.cache);
+    Browser::new(&fixture.app).get(&page).await;
+    let ended = BearerSecret::generate();
+    guesser
+        .cookies
+        .values_mut()
+        .for_each(|value| *value = ended.expose().to_owned());
+    assert_eq!(guesser.get(&page).await.status, StatusCode::UNAUTHORIZED);
     owner.page(resource.cache).await;
     fixture.access.record_last_refused_calls().await.unwrap();
     let audit = fixture.store.audit_of_none(100).await.unwrap();
@@ -314,7 +335,7 @@ async fn what_the_guard_refuses_is_audited() {
         let rows = audit.iter().filter(|row| row.entry.action == action);
         rows.map(|row| row.times).sum::<u64>()
     };
-    assert_eq!((times("session.refused"), times("form.refused")), (3, 6));
+    assert_eq!((times("session.refused"), times("form.refused")), (6, 12));
     assert!(
         audit
             .iter()

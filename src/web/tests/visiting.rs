@@ -238,6 +238,26 @@ async fn whoever_has_only_the_service_s_address_finds_a_way() {
     assert!(out.body.contains("You signed out") && out.body.contains(console));
 }
 
+/// Each session cookie costs a read of the database, and the head of a request has room for hundreds.
+#[tokio::test]
+async fn of_hundreds_of_session_cookies_a_few_are_looked_up() {
+    let fixture = WebFixture::build().await;
+    let shop = fixture.provision("shop").await;
+    let mut ada = Browser::signed_in(&fixture, &shop).await;
+    let link = format!("<a href=\"/caches/{}\">shop</a>", shop.cache);
+    for (forged, is_found) in [(31, true), (32, false), (500, false)] {
+        for number in 1..=forged {
+            let name = format!("__Host-larder-{}", shop.cache.0 + number);
+            ada.cookies.insert(name, "forged".to_owned());
+        }
+        let home = ada.get("/").await;
+        assert_eq!(home.status, StatusCode::OK);
+        assert_eq!(home.body.contains(&link), is_found, "{forged}");
+    }
+    // Its own dashboard is found by its own cookie, whatever else is there.
+    ada.page(shop.cache).await;
+}
+
 /// Programs that try out a link, mail scanners and monitors, ask by HEAD.
 #[tokio::test]
 async fn trying_out_the_link_opens_no_session() {

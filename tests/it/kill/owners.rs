@@ -1,7 +1,6 @@
 //! Owners and what they were told.
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::{open, random};
 use crate::support::dashboard::Dashboard;
 use crate::support::db::START;
 use crate::support::full_service::PATIENCE;
+use crate::support::panics;
 
 const CACHES_PER_OWNER: usize = 12;
 
@@ -98,12 +98,11 @@ tokio::task_local! {
 fn hush_owners() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
+        panics::put_hook_before(|usual, panic| {
             if MAY_BE_CUT_OFF.try_with(|()| ()).is_err() {
                 usual(panic);
             }
-        }));
+        });
     });
 }
 

@@ -13,7 +13,7 @@ type Room = (&'static str, u8, &'static [&'static str]);
 
 const ROOMS: &[Room] = &[
     ("domain", 0, &[]),
-    ("telemetry", 0, &[]),
+    ("telemetry", 0, &["domain"]),
     ("format", 0, &["domain"]),
     ("http", 1, &["domain"]),
     ("store", 1, &["domain"]),

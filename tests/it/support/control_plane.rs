@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::HEROKU;
 use super::claims::heroku_can_all;
 use super::db::{START, TestDb};
+use super::panics::NoPanics;
 
 pub struct TestClock(AtomicI64);
 
@@ -212,6 +213,7 @@ pub struct ControlPlane {
     pub stop: CancellationToken,
     link: Arc<GatedLink>,
     _data_dir: tempfile::TempDir,
+    _panics: NoPanics,
 }
 
 impl ControlPlane {
@@ -267,6 +269,7 @@ impl ControlPlane {
             link: gated,
             stop,
             _data_dir: data_dir,
+            _panics: NoPanics::from_now_on(),
         }
     }
 

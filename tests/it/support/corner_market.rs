@@ -51,7 +51,7 @@ impl Adapter for CornerMarket {
                 name: order.name,
                 plan: order.plan,
                 region: order.region.unwrap_or_else(|| "us".to_owned()),
-                callback_url: None,
+                callback_url: order.callback_url,
                 grant: None,
                 log_url: None,
             };
@@ -84,6 +84,7 @@ struct Order {
     name: String,
     plan: String,
     region: Option<String>,
+    callback_url: Option<String>,
 }
 
 fn external_id<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ExternalId, D::Error> {
@@ -108,6 +109,7 @@ struct Entry {
     /// Good for one login.
     ticket: String,
     person: String,
+    context_app: Option<String>,
 }
 
 async fn enter(
@@ -124,7 +126,7 @@ async fn enter(
         proof_digest: format!("corner {}", entry.ticket),
         weaker_digest: None,
         person: Some(entry.person),
-        context_app: None,
+        context_app: entry.context_app,
     };
     rooms.web.enter(visitor, sign_on).await
 }

@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 pub const START: Timestamp = Timestamp::from_secs(1_795_372_200);
 
+/// A store, on PostgreSQL with the rights of a role that serves and no more (security.md ST-7).
 pub struct TestDb {
     pub store: Store,
     pub kind: Kind,
@@ -21,20 +22,25 @@ pub struct TestDb {
 }
 
 pub enum Kind {
-    Sqlite { dir: tempfile::TempDir },
-    Postgres,
+    Sqlite {
+        dir: tempfile::TempDir,
+    },
+    /// The address of the database for its owner.
+    Postgres {
+        owner: String,
+    },
 }
 
 impl TestDb {
     pub fn is_postgres(&self) -> bool {
-        matches!(self.kind, Kind::Postgres)
+        matches!(self.kind, Kind::Postgres { .. })
     }
 
     /// Everything in it, as [`Database::contents`] has it.
     pub async fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         match &self.kind {
             Kind::Sqlite { dir } => files_of(dir.path()),
-            Kind::Postgres => rows_of(self.settings.url.expose_secret()).await,
+            Kind::Postgres { owner } => rows_of(owner).await,
         }
     }
 
@@ -45,9 +51,39 @@ impl TestDb {
             .expect("the database opens a second time")
     }
 
+    /// The files of PostgreSQL's tables after its owner has compacted them; nothing on SQLite, whose files are
+    /// [`TestDb::contents`]. The owner must be allowed to read the server's files.
+    pub async fn files_of_compacted_tables(&self) -> BTreeMap<String, Vec<u8>> {
+        let Kind::Postgres { owner } = &self.kind else {
+            return BTreeMap::new();
+        };
+        let mut connection = PgConnection::connect(owner).await.expect("connects");
+        for sql in ["VACUUM FULL", "CHECKPOINT"] {
+            let done = sqlx::query(sql).execute(&mut connection).await;
+            done.expect("the owner may compact");
+        }
+        let files = "SELECT relname::text, pg_read_binary_file(pg_relation_filepath(oid)) FROM pg_class
+             WHERE relkind IN ('r', 't') AND relnamespace IN ('public'::regnamespace, 'pg_toast'::regnamespace)";
+        let files: Vec<(String, Vec<u8>)> = sqlx::query_as(files)
+            .fetch_all(&mut connection)
+            .await
+            .expect("the owner may read the server's files");
+        files.into_iter().collect()
+    }
+
+    /// The settings of the database's owner, who may change the schema.
+    pub fn of_owner(&self) -> StoreSettings {
+        let mut settings = self.settings.clone();
+        if let Kind::Postgres { owner } = &self.kind {
+            settings.url = owner.clone().into();
+        }
+        settings
+    }
+
     /// Changes something behind the store's back.
     pub async fn execute(&self, sql: &'static str) {
-        execute(self.settings.url.expose_secret(), self.is_postgres(), sql).await;
+        let owner = self.of_owner();
+        execute(owner.url.expose_secret(), self.is_postgres(), sql).await;
     }
 }
 
@@ -77,13 +113,48 @@ pub async fn sqlite() -> TestDb {
     }
 }
 
-async fn postgres(url: String) -> TestDb {
-    let settings = settings(url);
+async fn postgres(owner: String) -> TestDb {
+    opened(&settings(owner.clone())).await.close().await;
+    let settings = settings(restricted(&owner).await);
     TestDb {
         store: opened(&settings).await,
-        kind: Kind::Postgres,
+        kind: Kind::Postgres { owner },
         settings,
     }
+}
+
+/// What the README tells the owner of a database to run for the role `larder_run`.
+pub fn grants(role: &str) -> String {
+    let readme = include_str!("../../../README.md");
+    let (_, behind) = readme.split_once("```sql\n").expect("the statements");
+    let (sql, _) = behind.split_once("```").expect("their end");
+    assert!(sql.contains("larder_run"), "{sql}");
+    sql.replace("larder_run", role)
+}
+
+/// The address of a database that is set up, for a role that can serve from it and not change its schema.
+async fn restricted(owner: &str) -> String {
+    const ROLE: &str = "larder_test_run";
+    let mut connection = PgConnection::connect(owner).await.expect("connects");
+    // Another test may make it at the same time; it stays for the next run.
+    let role = format!(
+        "DO $$ BEGIN CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'; \
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    );
+    for sql in [role, grants(ROLE)] {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await;
+        done.expect("the owner may give rights");
+    }
+    as_role(owner, ROLE)
+}
+
+/// The address for whoever connects as this role, whose password is its name.
+fn as_role(url: &str, role: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let place = rest.split_once('@').map_or(rest, |(_, place)| place);
+    format!("{scheme}://{role}:{role}@{place}")
 }
 
 fn postgres_server() -> Option<String> {
@@ -97,7 +168,11 @@ fn postgres_server() -> Option<String> {
 }
 
 fn settings(url: String) -> StoreSettings {
-    let key = base64::engine::general_purpose::STANDARD.encode([42; 32]);
+    with_key(url, [42; 32])
+}
+
+fn with_key(url: String, key: [u8; 32]) -> StoreSettings {
+    let key = base64::engine::general_purpose::STANDARD.encode(key);
     StoreSettings {
         url: url.into(),
         master_key: MasterKey::from_base64(&key).expect("32 bytes"),
@@ -136,6 +211,8 @@ async fn execute(url: &str, is_postgres: bool, sql: &'static str) {
 /// A database for a whole service: it opens the database itself, so this is only an address.
 pub struct Database {
     url: String,
+    /// Its address for whoever looks at it or changes it behind the service's back.
+    owner: String,
     /// The server to drop it from.
     server: Option<(String, String)>,
     folder: Option<tempfile::TempDir>,
@@ -146,6 +223,7 @@ impl Database {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let url = format!("sqlite:{}", folder.path().join("larder.db").display());
         Database {
+            owner: url.clone(),
             url,
             server: None,
             folder: Some(folder),
@@ -157,9 +235,22 @@ impl Database {
         let server = postgres_server()?;
         let (name, url) = create_on(&server).await;
         Some(Database {
+            owner: url.clone(),
             url,
             server: Some((server, name)),
             folder: None,
+        })
+    }
+
+    /// The same, set up by its owner for a service with this master key, for a role that can serve and not change the
+    /// schema (security.md ST-7).
+    pub async fn postgres_restricted(key: [u8; 32]) -> Option<Database> {
+        let database = Database::postgres().await?;
+        let settings = with_key(database.owner.clone(), key);
+        opened(&settings).await.close().await;
+        Some(Database {
+            url: restricted(&database.owner).await,
+            ..database
         })
     }
 
@@ -169,10 +260,10 @@ impl Database {
 
     /// The same for whoever connects as this role of PostgreSQL, which has to be there.
     pub fn with_role(&self, role: &str) -> Database {
-        let (scheme, rest) = self.url.split_once("://").expect("a URL");
-        let place = rest.split_once('@').map_or(rest, |(_, place)| place);
+        let url = as_role(&self.url, role);
         Database {
-            url: format!("{scheme}://{role}:{role}@{place}"),
+            owner: url.clone(),
+            url,
             server: None,
             folder: None,
         }
@@ -183,14 +274,14 @@ impl Database {
     /// # Errors
     /// When the database refuses them.
     pub async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
-        let mut connection = PgConnection::connect(&self.url).await?;
+        let mut connection = PgConnection::connect(&self.owner).await?;
         let sql = AssertSqlSafe(sql.to_owned());
         sqlx::raw_sql(sql).execute(&mut connection).await.map(drop)
     }
 
     /// Changes something behind the service's back.
     pub async fn execute(&self, sql: &'static str) {
-        execute(&self.url, self.server.is_some(), sql).await;
+        execute(&self.owner, self.server.is_some(), sql).await;
     }
 
     /// Everything in it, to the byte: the files of SQLite, or the rows of every PostgreSQL table as text, with
@@ -198,18 +289,18 @@ impl Database {
     pub async fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         match &self.folder {
             Some(folder) => files_of(folder.path()),
-            None => rows_of(&self.url).await,
+            None => rows_of(&self.owner).await,
         }
     }
 
     /// The first column of a query's one row, read beside the service.
     pub async fn number(&self, sql: &'static str) -> i64 {
         if self.server.is_some() {
-            let mut connection = PgConnection::connect(&self.url).await.expect("connects");
+            let mut connection = PgConnection::connect(&self.owner).await.expect("connects");
             let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
             number.expect("a number")
         } else {
-            let mut connection = SqliteConnection::connect(&self.url)
+            let mut connection = SqliteConnection::connect(&self.owner)
                 .await
                 .expect("connects");
             let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;

@@ -16,6 +16,7 @@ use larder::store::{Schema, Store, StoreSettings};
 use tempfile::TempDir;
 
 use super::db::Database;
+use super::panics::NoPanics;
 
 /// How long a scenario waits for something that must happen. Generous: it only bounds a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ pub struct FullService {
     /// What the service was started with.
     environment: (Vec<(String, String)>, Option<String>),
     data: TempDir,
+    panics: NoPanics,
 }
 
 /// How a test's service differs from the usual one.
@@ -53,6 +55,7 @@ pub struct Wishes {
 impl FullService {
     /// Starts everything on this database.
     pub async fn start(database: Database, wishes: Wishes) -> FullService {
+        let panics = NoPanics::from_now_on();
         let data = tempfile::tempdir().expect("a folder");
         let mut market = sandbox_settings(wishes.app_command);
         market.page_size = wishes.page_size.unwrap_or(market.page_size);
@@ -73,6 +76,7 @@ impl FullService {
             database,
             environment,
             data,
+            panics,
         }
     }
 
@@ -101,6 +105,7 @@ impl FullService {
             base: self.base,
             database: self.database,
             data: self.data,
+            panics: self.panics,
         }
     }
 
@@ -117,12 +122,13 @@ impl FullService {
         store.expect("the database opens a second time")
     }
 
-    /// Winds everything down.
+    /// Winds everything down. Fails the test if the service has panicked.
     pub async fn stop(self) {
         self.sandbox.stop().await;
         self.service.stop().await;
         self.database.drop().await;
         drop(self.data);
+        drop(self.panics);
     }
 
     /// Lines that Larder wrote into this app's log, in order.
@@ -179,8 +185,11 @@ pub fn sandbox_settings(app_command: Option<String>) -> SandboxSettings {
 }
 
 /// The master key of services in tests, as their settings hold it.
+/// The master key of every service in a test.
+pub const MASTER_KEY: [u8; 32] = [7; 32];
+
 pub fn master_key() -> String {
-    base64::engine::general_purpose::STANDARD.encode([7; 32])
+    base64::engine::general_purpose::STANDARD.encode(MASTER_KEY)
 }
 
 /// Settings of a service in a test, as environment variables. The first of equal names wins.
@@ -249,13 +258,18 @@ price_cents = 0
 /// A port nobody listens on, and none of those that the system gives to connections on their way out: one of them
 /// could have it before we do. It is given once; should another process take it, the test says so.
 pub fn free_port() -> u16 {
+    first_of_free_ports(1)
+}
+
+/// The same, and nobody is given the ports that follow it: of so many this is the first.
+pub fn first_of_free_ports(count: u32) -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 20_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     // Test processes that run side by side begin apart from each other.
     let begin = std::process::id().wrapping_mul(997);
     loop {
-        let step = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let step = GIVEN.fetch_add(count, Ordering::Relaxed);
         let port = (FIRST + begin.wrapping_add(step) % COUNT) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;

@@ -1,4 +1,4 @@
-//! `larder serve` as a process of its own, to be killed.
+//! `larder serve` as a process of its own, to be killed. Its log tells in the end whether it has panicked.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,11 +9,14 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::full_service::PATIENCE;
+use super::panics;
+use super::process_log::ProcessLog;
 
-/// A running `larder serve`.
+/// A running `larder serve`. The test fails in the end if it has panicked.
 pub struct Process {
     child: Child,
     base: String,
+    _log: ProcessLog,
 }
 
 impl Process {
@@ -24,23 +27,22 @@ impl Process {
 
     /// The same in a folder that may hold a `larder.toml`.
     pub async fn start_in(base: &str, settings: &[(String, String)], folder: &Path) -> Process {
-        Process::start_with(base, settings, folder, Stdio::inherit()).await
+        Process::start_with(base, settings, folder, ProcessLog::of_our_own()).await
     }
 
     /// The same, with its log in a file.
     pub async fn start_logging(base: &str, settings: &[(String, String)], log: &Path) -> Process {
-        let log = File::create(log).expect("a new file");
-        Process::start_with(base, settings, &std::env::temp_dir(), log.into()).await
+        let log = ProcessLog::in_new_file(log);
+        Process::start_with(base, settings, &std::env::temp_dir(), log).await
     }
 
     /// The same on a full disk: nothing that it logs or prints can be written.
     pub async fn start_on_full_disk(base: &str, settings: &[(String, String)]) -> Process {
-        let full = || {
-            let device = File::options().write(true).open("/dev/full");
-            Stdio::from(device.expect("Linux has it"))
-        };
+        let full = File::options().write(true).open("/dev/full");
+        let full = full.expect("Linux has it");
+        let log = ProcessLog::unreadable(full.try_clone().expect("a second handle"));
         let folder = std::env::temp_dir();
-        let mut process = Process::spawn(base, settings, &folder, full(), full());
+        let mut process = Process::spawn(base, settings, &folder, full.into(), log);
         process.wait_ready().await;
         process
     }
@@ -49,9 +51,9 @@ impl Process {
         base: &str,
         settings: &[(String, String)],
         folder: &Path,
-        log: Stdio,
+        log: ProcessLog,
     ) -> Process {
-        let mut process = Process::launch(base, settings, folder, log);
+        let mut process = Process::spawn(base, settings, folder, Stdio::null(), log);
         process.wait_ready().await;
         process
     }
@@ -63,14 +65,14 @@ impl Process {
         log: &Path,
         (soft, hard): (u32, u32),
     ) -> Process {
-        let log = File::create(log).expect("a new file");
+        let log = ProcessLog::in_new_file(log);
         let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" serve");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &limits, env!("CARGO_BIN_EXE_larder")])
             .env_clear();
         let folder = std::env::temp_dir();
-        let mut process = Process::run(shell, base, settings, &folder, Stdio::null(), log.into());
+        let mut process = Process::run(shell, base, settings, &folder, Stdio::null(), log);
         process.wait_ready().await;
         process
     }
@@ -93,15 +95,24 @@ impl Process {
             settings,
             folder,
             Stdio::null(),
-            Stdio::inherit(),
+            ProcessLog::of_our_own(),
         );
         process.wait_ready().await;
         process
     }
 
     /// Starts it and does not wait for anything.
-    pub fn launch(base: &str, settings: &[(String, String)], folder: &Path, log: Stdio) -> Process {
+    pub fn launch(base: &str, settings: &[(String, String)], folder: &Path) -> Process {
+        let log = ProcessLog::of_our_own();
         Process::spawn(base, settings, folder, Stdio::null(), log)
+    }
+
+    /// `larder serve --role worker`, with its log in a file. It has no address to be asked at, so nothing is waited for.
+    pub fn worker(settings: &[(String, String)], log: &Path) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.args(["serve", "--role", "worker"]).env_clear();
+        let (folder, log) = (std::env::temp_dir(), ProcessLog::in_new_file(log));
+        Process::run(command, "", settings, &folder, Stdio::null(), log)
     }
 
     fn spawn(
@@ -109,11 +120,11 @@ impl Process {
         settings: &[(String, String)],
         folder: &Path,
         stdout: Stdio,
-        stderr: Stdio,
+        log: ProcessLog,
     ) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
         command.arg("serve").env_clear();
-        Process::run(command, base, settings, folder, stdout, stderr)
+        Process::run(command, base, settings, folder, stdout, log)
     }
 
     fn run(
@@ -122,20 +133,21 @@ impl Process {
         settings: &[(String, String)],
         folder: &Path,
         stdout: Stdio,
-        stderr: Stdio,
+        log: ProcessLog,
     ) -> Process {
         let child = command
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(stderr)
+            .stderr(log.writer())
             .kill_on_drop(true)
             .spawn()
             .expect("larder starts");
         Process {
             child,
             base: base.to_owned(),
+            _log: log,
         }
     }
 
@@ -180,7 +192,7 @@ impl Process {
     }
 }
 
-/// How a command ended that was expected to end by itself.
+/// How a command ended that was expected to end by itself, without a panic.
 #[derive(Debug)]
 pub struct Ended {
     pub success: bool,
@@ -202,9 +214,11 @@ pub async fn larder(verb: &str, settings: &[(String, String)], folder: &Path) ->
         .await
         .unwrap_or_else(|_| panic!("larder {verb} does not end"))
         .expect("larder starts");
-    Ended {
+    let ended = Ended {
         success: output.status.success(),
         stdout: String::from_utf8(output.stdout).expect("text"),
         stderr: String::from_utf8(output.stderr).expect("text"),
-    }
+    };
+    panics::none_in(&ended.stderr);
+    ended
 }

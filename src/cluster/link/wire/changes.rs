@@ -15,8 +15,8 @@ pub struct Changes {
     pub caches: Vec<CacheChange>,
     /// All CAs whose client certificates are to be believed. They are never taken back.
     pub authorities: Vec<Authority>,
-    /// User names of changed caches that are on other nodes. All there are, when the list is complete. A node takes a
-    /// `set` of one for a login.
+    /// User names of changed caches that are on other nodes, and those whose credential was removed. All there are, when
+    /// the list is complete. A node takes a `set` of one for a login.
     #[serde(default)]
     pub usernames: Vec<String>,
 }

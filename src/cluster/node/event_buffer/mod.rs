@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::cluster::link::wire::{Login, NodeEvent, Notice, UnknownUser};
 use crate::domain::credential::LastUse;
 use crate::domain::{CacheId, EventId, FlushEvent, Origin, Timestamp, Username};
-use crate::engine::{EngineEvent, EventSink};
+use crate::engine::{CertificateRefusal, EngineEvent, EventSink};
 
 /// Events of one kind and cache that are handed on one by one within a second.
 const SINGLES_PER_SEC: u32 = 10;
@@ -51,6 +51,8 @@ pub(super) struct RefusedAddress {
     pub remote: Option<IpAddr>,
     /// Of the latest: as it was presented, escaped and bounded.
     pub username: String,
+    /// Why the client certificate was refused, if it was one.
+    pub certificate: Option<CertificateRefusal>,
     pub cache: Option<CacheId>,
     pub refused: u64,
     pub window_secs: u32,
@@ -270,6 +272,7 @@ impl EventSink for EventBuffer {
             EngineEvent::AddressRefused {
                 remote,
                 username,
+                certificate,
                 cache,
                 refused,
                 window_secs,
@@ -277,6 +280,7 @@ impl EventSink for EventBuffer {
             } => self.address_refused(RefusedAddress {
                 remote,
                 username,
+                certificate,
                 cache,
                 refused,
                 window_secs,

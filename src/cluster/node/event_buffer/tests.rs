@@ -166,6 +166,7 @@ fn unknown_user_names_are_bounded() {
         buffer.address_refused(RefusedAddress {
             remote: None,
             username: String::new(),
+            certificate: None,
             cache: None,
             refused: 1,
             window_secs: 60,

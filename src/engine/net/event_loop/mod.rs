@@ -356,6 +356,8 @@ impl EventLoop {
             open = self.engine.open_socket();
         }
         let Some(open) = open else {
+            metrics::counter!("larder_engine_connections_refused_total", "reason" => "node")
+                .increment(1);
             return refuse(&mut socket, ProtocolError::TooManyConnections);
         };
         let kind = &self.listeners[listener].kind;

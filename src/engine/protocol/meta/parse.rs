@@ -91,6 +91,7 @@ pub fn parse_delete<'a>(tokens: Tokens<'a>, used: usize) -> Parsed<'a> {
     };
     let request_of = DeleteRequest {
         cas: line.flags.cas,
+        mismatch_is_miss: true,
         mark_stale: line.flags.invalidate,
         empty: line.flags.empty,
         exptime: line.flags.exptime,

@@ -41,7 +41,8 @@ pub enum LoginLine<'a> {
 
 pub fn parse_login<'a>(input: &'a [u8], scan: &mut LineScan, limits: &Limits) -> LoginLine<'a> {
     // Before a login lines of keys are no longer than others.
-    if input.len() > limits.line_bytes_max && !input[..limits.line_bytes_max].contains(&b'\n') {
+    let line_max = limits.line_bytes_max;
+    if input.len() > line_max && !input[..=line_max].contains(&b'\n') {
         return LoginLine::TooLong;
     }
     let (line, used) = match scan.line(input, limits) {

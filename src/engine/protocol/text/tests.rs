@@ -202,6 +202,16 @@ fn clients_before_login_are_kept_in_step() {
     assert_eq!(login(b"quit\r\n"), LoginLine::Close);
     let long = [b"get ", &[b'k'; 2100][..]].concat();
     assert_eq!(login(&long), LoginLine::TooLong);
+    for head in [&b"get "[..], b"x"] {
+        let line = |bytes| {
+            let mut line = head.to_vec();
+            line.resize(bytes, b'k');
+            line.push(b'\n');
+            line
+        };
+        assert_eq!(login(&line(2048)), no_login(2049, 0), "as behind a login");
+        assert_eq!(login(&line(2049)), LoginLine::TooLong);
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl ShardGuard<'_> {
         };
         let old = self.shard.meta(at);
         if request.cas.is_some_and(|wanted| wanted != old.cas) {
-            self.shard.counters.delete_misses += 1;
+            self.shard.counters.delete_misses += u64::from(request.mismatch_is_miss);
             return DeleteOutcome::Exists;
         }
         // Marked is not deleted.

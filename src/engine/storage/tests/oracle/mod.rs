@@ -311,6 +311,7 @@ impl Pair {
         let cas = self.model.cas(key, cas);
         let request = DeleteRequest {
             cas,
+            mismatch_is_miss: true,
             mark_stale: stale,
             empty,
             exptime: exptime.map(exptime_of),
