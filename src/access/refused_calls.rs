@@ -2,8 +2,8 @@
 //!
 //! Whoever is refused does not wait for the database, and gets the same answer in the same time while it is away. So
 //! routes only note a refusal, and a loop writes it down: the first one of a source at once, what follows once a minute,
-//! with a count. Only so many sources are told apart, and an IPv6 network is one of them. What could not be written stays here, as a count per source, until
-//! the database is back.
+//! with a count. Only so many sources are told apart, and an IPv6 network is one of them. What could not be written stays
+//! here, as a count per source, until the database is back.
 
 use std::fmt;
 use std::net::IpAddr;

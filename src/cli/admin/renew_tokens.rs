@@ -70,8 +70,8 @@ pub(super) async fn renew_tokens(
     answer.say(format!("{tokens} been ended, each to be renewed at once."));
     if left > 0 {
         bail!(
-            "{} not renewed yet: their marketplace is slow or away, or no worker runs. They are renewed before they are \
-             used next. `larder admin caches` tells which caches have no token any more; look again with: {same}",
+            "{} not renewed yet: their marketplace is slow or away, gives no other token, or no worker runs. They are \
+             renewed before they are used next, where that is possible. `larder admin caches` tells which caches have no token any more; look again with: {same}",
             counted(left, "token is", "tokens are")
         );
     }
