@@ -2,7 +2,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`server`] | the accept loop of every listener: service, metrics, sandbox |
+//! | [`server`] | the accept loop of every listener: service, metrics, node link, sandbox |
+//! | [`tls`] | the certificate of a listener |
 //! | `closing` | why a connection is closed that did not ask for it |
 //! | `connections` | how many connections a listener has, and which one makes room |
 //! | `framing`, `raw_heads` | requests that another reader may take for others are refused |
@@ -15,6 +16,7 @@
 //! | [`forwarded`] | who a request is from, where proxies of ours stand before us |
 //! | [`outbound`] | the one client for calls to the outside |
 //! | `public_only` | its address guard: names lead to public addresses, or nowhere |
+//! | [`internal`] | the client for addresses that the operator named |
 //!
 //! It knows no route, page or marketplace.
 
@@ -25,11 +27,13 @@ mod connections;
 pub mod forwarded;
 mod framing;
 mod head_timeout;
+pub mod internal;
 pub mod outbound;
 mod public_only;
 mod raw_heads;
 mod refusal;
 pub mod server;
+pub mod tls;
 mod watched_body;
 mod watched_stream;
 

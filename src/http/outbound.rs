@@ -1,4 +1,5 @@
-//! The one client for calls to the outside. Every call to a marketplace goes through it.
+//! The one client for calls to the outside. Every call to a marketplace goes through it. Addresses that the operator
+//! named are called with that of [`internal`](super::internal).
 //!
 //! A URL that came from outside is hostile until checked (security.md §5): https only, known hosts, public
 //! addresses, no redirects, no proxy from the environment, bounded time and size.
@@ -26,8 +27,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client could not be built")]
-pub struct NoClient(#[from] reqwest::Error);
+pub enum NoClient {
+    #[error("the HTTP client could not be built")]
+    Build(#[from] reqwest::Error),
+    #[error("there is no certificate among the authorities that it is to believe")]
+    NoAuthority,
+}
 
 /// Builds the client. `allow_http` lets plain http and addresses that are not public through: for tests and
 /// development.
@@ -87,7 +92,7 @@ pub fn checked_url(
     }
 }
 
-/// An answer, with the first 64 KiB of its body.
+/// An answer. Of a call to the outside it has the first 64 KiB of the body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,

@@ -1,8 +1,8 @@
 //! Serves HTTP on a listener. axum's own loop has no limits on slow and large heads, loses answers that are given
 //! before a body was read, and cannot lose one on purpose.
 //!
-//! HTTP/1 only. What stands in front of us ends TLS and speaks it; HTTP/2 in the clear would bring its own ways to
-//! exhaust us.
+//! HTTP/1 only. What stands in front of the public port ends TLS and speaks it; HTTP/2 in the clear would bring its own
+//! ways to exhaust us. The node link may end TLS here. Everything else holds for what is inside, too.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +18,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::io::Errno;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -32,6 +36,7 @@ use super::framing::{self, Refused};
 use super::head_timeout::ReadTimer;
 use super::raw_heads::{Findings, RawHeads};
 use super::refusal::Refusal;
+use super::tls::ReloadableTls;
 use super::watched_body::WatchedBody;
 use super::watched_stream::WatchedStream;
 
@@ -39,6 +44,8 @@ use super::watched_stream::WatchedStream;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The table of open files may be full for a moment; accepting goes on after this pause.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// From accepting a connection to the end of its TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// More requests are under way than the listener's bounds allow.
 const TOO_MANY_REQUESTS: Refused =
@@ -67,6 +74,29 @@ pub async fn serve(
     bounds: Bounds,
     stop: CancellationToken,
 ) {
+    serve_on(listener, None, router, at_stop, bounds, stop).await;
+}
+
+/// The same behind TLS. A connection counts within the bounds from before its handshake.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<ReloadableTls>,
+    router: Router,
+    at_stop: AtStop,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    serve_on(listener, Some(tls), router, at_stop, bounds, stop).await;
+}
+
+async fn serve_on(
+    listener: TcpListener,
+    tls: Option<Arc<ReloadableTls>>,
+    router: Router,
+    at_stop: AtStop,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
     // The last layer is the outermost: what is refused for its framing is read on like every other request.
     let router = router
         .layer(middleware::from_fn(framing::check))
@@ -87,13 +117,19 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let connection = Connection {
-                    stream,
                     peer,
                     slot: Arc::new(connections.enter(peer.ip())),
                     router: router.clone(),
                     cut: cut.clone(),
+                    builder: builder.clone(),
+                    watcher: graceful.watcher(),
                 };
-                connection.spawn(&builder, &graceful);
+                match &tls {
+                    None => tokio::spawn(connection.serve(stream)),
+                    Some(tls) => {
+                        tokio::spawn(connection.serve_tls(stream, tls.current(), stop.clone()))
+                    }
+                };
             }
             Err(error) => accept_failed(&error, &connections).await,
         }
@@ -124,22 +160,49 @@ async fn accept_failed(error: &io::Error, connections: &Connections) {
 
 /// A connection that was just accepted.
 struct Connection {
-    stream: TcpStream,
     peer: SocketAddr,
     slot: Arc<Slot>,
     router: Router,
     cut: CancellationToken,
+    builder: Builder,
+    /// The server waits for it when it stops.
+    watcher: Watcher,
 }
 
 impl Connection {
-    /// Serves it in a task of its own.
-    fn spawn(self, builder: &Builder, graceful: &GracefulShutdown) {
+    /// Serves it once the client has shaken hands.
+    async fn serve_tls(self, stream: TcpStream, tls: Arc<ServerConfig>, stop: CancellationToken) {
+        let peer = self.peer;
+        let handshake = timeout(HANDSHAKE_MAX, TlsAcceptor::from(tls).accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = self.slot.close.cancelled() => {
+                tracing::debug!(%peer, "a connection makes room for another");
+                return;
+            }
+            // No request has come on it yet.
+            () = stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => {
+                // Its first head has not come in time, either.
+                Closing::SlowHead.count();
+                tracing::debug!(%peer, "a TLS handshake kept us waiting");
+            }
+        }
+    }
+
+    /// Serves requests until the connection ends.
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         let Connection {
-            stream,
             peer,
             slot,
             router,
             cut,
+            builder,
+            watcher,
         } = self;
         let close = slot.close.clone();
         let timer = ReadTimer::new();
@@ -176,23 +239,21 @@ impl Connection {
                 answer
             }
         });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    if let Some(refused) = Refusal::by_hyper(&error) {
-                        refused.count();
-                    }
-                    tracing::debug!(%peer, %error, "a connection ended early");
-                },
-                why = timer.expired() => {
-                    why.count();
-                    tracing::debug!(%peer, why = why.as_str(), "a connection kept us waiting");
+        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                if let Some(refused) = Refusal::by_hyper(&error) {
+                    refused.count();
                 }
-                () = close.cancelled() => tracing::debug!(%peer, "a connection makes room for another"),
-                () = cut.cancelled() => {}
+                tracing::debug!(%peer, %error, "a connection ended early");
+            },
+            why = timer.expired() => {
+                why.count();
+                tracing::debug!(%peer, why = why.as_str(), "a connection kept us waiting");
             }
-        });
+            () = close.cancelled() => tracing::debug!(%peer, "a connection makes room for another"),
+            () = cut.cancelled() => {}
+        }
     }
 }
 

@@ -5,5 +5,6 @@ mod large_heads;
 mod many_connections;
 mod rebinding;
 mod slow_heads;
+mod tls;
 mod told_calls;
 mod unread_bodies;
