@@ -45,6 +45,8 @@ pub enum RefusedCall {
     Form,
     /// A scrape of `/metrics` without its token.
     Metrics,
+    /// A call over the node link without the token of enrolment or of that node.
+    NodeLink,
 }
 
 /// Whose proof did not hold, as far as it can be told.
@@ -104,6 +106,7 @@ impl RefusedCall {
             RefusedCall::Session => "session",
             RefusedCall::Form => "form",
             RefusedCall::Metrics => "metrics",
+            RefusedCall::NodeLink => "node_link",
         }
     }
 }
@@ -232,6 +235,12 @@ impl RefusedCalls {
         kept.unwritten.append(due);
     }
 
+    /// The same for a process that has no audit: once logged, they are forgotten.
+    pub fn log_without_audit(&self, now: Timestamp, all: bool) {
+        self.log(now, all);
+        self.take_unwritten();
+    }
+
     fn take_unwritten(&self) -> Tally {
         std::mem::take(&mut self.0.kept.lock().unwritten)
     }
@@ -355,6 +364,16 @@ mod tests {
         };
         let first: Option<IpAddr> = Some([0x2001_u16, 0xdb8, 0, 7, 0, 0, 0, 1].into());
         assert_eq!((told.times, told.remote), (1_000, first));
+    }
+
+    #[test]
+    fn without_an_audit_nothing_waits() {
+        let refused = RefusedCalls::default();
+        let now = Timestamp::from_secs(1_800_000_000);
+        let remote = source(RefusedCall::NodeLink, 1).network;
+        refused.note(RefusedCall::NodeLink, None, remote, now);
+        refused.log_without_audit(now, true);
+        assert!(refused.take_unwritten().0.is_empty());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Loops beside the requests: scheduled rotations, nodes that are gone, rows that have outlived their use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
+use crate::access::{Access, RefusedCalls};
 use crate::cluster::{Absences, Cluster};
+use crate::domain::Clock;
 use crate::provisioning::Provisioning;
 
 /// How often refused calls are looked for whose minute is over.
@@ -68,6 +70,24 @@ pub(in crate::app) async fn record_refused_calls(access: Access, stop: Cancellat
     if let Err(error) = access.record_last_refused_calls().await {
         tracing::warn!(%error, "refused calls are in the log and could not be audited");
     }
+}
+
+/// Logs calls whose proof did not hold, until `stop`, and then the last of them: for a process without a database, and so
+/// without an audit.
+pub(in crate::app) async fn log_refused_calls(
+    refused: RefusedCalls,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        refused.log_without_audit(clock.now(), false);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = refused.is_due() => {}
+            () = tokio::time::sleep(REFUSED_EVERY) => {}
+        }
+    }
+    refused.log_without_audit(clock.now(), true);
 }
 
 /// Removes what has outlived its use, now and then, until `stop`.

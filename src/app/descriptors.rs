@@ -4,7 +4,7 @@
 use rustix::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, NodeConfig};
 use crate::engine::Limits;
 
 /// Of no use beyond, and some libraries walk over all possible descriptors.
@@ -19,6 +19,8 @@ const METRICS: u64 = 32;
 /// HTTP gets this part of the rest: people and marketplaces hold few connections, apps hold many.
 const HTTP_PART: u64 = 8;
 const HTTP_MAX: u64 = 4096;
+/// A node holds two connections of the node link: one waits for changes, one reports.
+const LINK_MAX: u64 = 4096;
 /// With fewer for memcached the operator is told: fifty caches of two hundred connections each.
 const MEMCACHED_ENOUGH: u64 = 10_000;
 
@@ -33,33 +35,75 @@ pub struct Descriptors {
     pub metrics: u64,
     /// Connections on the HTTP address.
     pub http: u64,
+    /// Connections on the address of the node link.
+    pub link: u64,
     /// Connections on all memcached addresses.
     pub memcached: u64,
 }
 
+/// What a process opens files for. A use that it has not gets no share.
+#[derive(Clone, Copy, Debug)]
+pub struct Uses {
+    database_connections: u64,
+    has_http: bool,
+    has_link: bool,
+    /// `None` without memcached.
+    engine_threads: Option<u64>,
+}
+
+impl From<&Config> for Uses {
+    fn from(config: &Config) -> Uses {
+        let node = config.node.as_ref();
+        Uses {
+            database_connections: config.database_connections.into(),
+            has_http: true,
+            has_link: config.link.is_some(),
+            engine_threads: node.map(|node| node.memcached.threads as u64),
+        }
+    }
+}
+
+impl From<&NodeConfig> for Uses {
+    fn from(config: &NodeConfig) -> Uses {
+        Uses {
+            database_connections: 0,
+            has_http: false,
+            has_link: false,
+            engine_threads: Some(config.node.memcached.threads as u64),
+        }
+    }
+}
+
 impl Descriptors {
     /// The shares under the limit in force.
-    pub fn now(config: &Config) -> Descriptors {
-        Descriptors::of(soft_limit(), config)
+    pub fn now(uses: impl Into<Uses>) -> Descriptors {
+        Descriptors::shared(soft_limit(), uses.into())
     }
 
-    fn of(limit: u64, config: &Config) -> Descriptors {
-        let threads = config.memcached.threads as u64;
-        Descriptors::shared(limit, threads, u64::from(config.database_connections))
-    }
-
-    fn shared(limit: u64, engine_threads: u64, database_connections: u64) -> Descriptors {
-        let needed = OWN_BASE + database_connections + PER_ENGINE_THREAD * engine_threads;
+    fn shared(limit: u64, uses: Uses) -> Descriptors {
+        let engine = uses.engine_threads.unwrap_or(0) * PER_ENGINE_THREAD;
+        let needed = OWN_BASE + uses.database_connections + engine;
         let own = needed.min(limit / 2);
         let rest = limit - own;
-        let metrics = METRICS.min(rest / HTTP_PART);
-        let http = HTTP_MAX.min(rest / HTTP_PART);
-        let memcached = u64::from(Limits::default().connections_max).min(rest - metrics - http);
+        let part_of_http = |most: u64, is_used: bool| match is_used {
+            true => most.min(rest / HTTP_PART),
+            false => 0,
+        };
+        let metrics = part_of_http(METRICS, true);
+        let http = part_of_http(HTTP_MAX, uses.has_http);
+        let link = part_of_http(LINK_MAX, uses.has_link);
+        let memcached = match uses.engine_threads {
+            Some(_) => {
+                u64::from(Limits::default().connections_max).min(rest - metrics - http - link)
+            }
+            None => 0,
+        };
         Descriptors {
             limit,
             own,
             metrics,
             http,
+            link,
             memcached,
         }
     }
@@ -69,6 +113,7 @@ impl Descriptors {
         tracing::info!(
             memcached = self.memcached,
             http = self.http,
+            link = self.link,
             metrics = self.metrics,
             "connections that the limit of open files leaves"
         );
@@ -81,7 +126,8 @@ impl Descriptors {
         let Descriptors {
             limit, memcached, ..
         } = self;
-        (*memcached < MEMCACHED_ENOUGH).then(|| {
+        // A process without memcached needs none.
+        (1..MEMCACHED_ENOUGH).contains(memcached).then(|| {
             format!(
                 "{limit} open files leave {memcached} connections for memcached: set LimitNOFILE=65536 in the service's \
                  unit, or `ulimit -Hn 65536` before the start"
@@ -121,38 +167,72 @@ fn raise_to_hard() -> io::Result<()> {
 }
 
 /// What `check-config` says about the limit that a service started like this would have.
-pub fn advice(config: &Config) -> Option<String> {
+pub fn advice(uses: impl Into<Uses>) -> Option<String> {
     let hard = getrlimit(Resource::Nofile).maximum;
     let most = hard.unwrap_or(FILES_MAX).min(FILES_MAX);
-    Descriptors::of(most, config).advice()
+    Descriptors::shared(most, uses.into()).advice()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn under(limit: u64) -> Descriptors {
-        Descriptors::shared(limit, 2, 16)
+    fn under(limit: u64, has_link: bool) -> Descriptors {
+        let uses = Uses {
+            database_connections: 16,
+            has_http: true,
+            has_link,
+            engine_threads: Some(2),
+        };
+        Descriptors::shared(limit, uses)
     }
 
     #[test]
     fn the_shares_fit_under_every_limit() {
         for limit in (0..2048).chain([65_536, 1 << 20, u64::MAX]) {
-            let shares = under(limit);
-            let sum = shares.own + shares.metrics + shares.http + shares.memcached;
-            assert!(sum <= limit, "{shares:?}");
-            let known = limit < 64 || shares.http > 0 && shares.memcached > shares.http;
-            assert!(known, "{shares:?}");
+            for has_link in [false, true] {
+                let shares = under(limit, has_link);
+                let of_http = shares.metrics + shares.http + shares.link;
+                assert!(
+                    shares.own + of_http + shares.memcached <= limit,
+                    "{shares:?}"
+                );
+                let known = limit < 64 || shares.http > 0 && shares.memcached > shares.http;
+                assert!(known, "{shares:?}");
+                let is_shared = shares.link > 0 && shares.link == shares.http;
+                assert!(limit < 64 || is_shared == has_link, "{shares:?}");
+            }
         }
     }
 
     #[test]
+    fn a_use_that_a_process_has_not_gets_no_share() {
+        let control = Uses {
+            database_connections: 16,
+            has_http: true,
+            has_link: true,
+            engine_threads: None,
+        };
+        let control = Descriptors::shared(1024, control);
+        assert_eq!((control.memcached, control.advice()), (0, None));
+        let node = Uses {
+            database_connections: 0,
+            has_http: false,
+            has_link: false,
+            engine_threads: Some(2),
+        };
+        let node = Descriptors::shared(1024, node);
+        assert_eq!((node.http, node.link), (0, 0));
+        assert!(node.memcached > under(1024, true).memcached);
+    }
+
+    #[test]
     fn few_descriptors_are_advised_against_and_many_are_not() {
-        let few = under(1024).advice().unwrap();
+        let few = under(1024, false).advice().unwrap();
         assert!(
             few.contains("1024 open files") && few.contains("LimitNOFILE"),
             "{few}"
         );
-        assert_eq!(under(65_536).advice(), None);
+        assert_eq!(under(65_536, false).advice(), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | builds |
 //! |---|---|
-//! | `service` | the whole service, for `serve` and `dev` |
+//! | `service` | the whole service, for `serve` and `dev`, or its control plane |
 //! | [`roles`] | its parts, each as a process can have it: control plane, node, worker |
 //! | `background` | loops beside the requests |
 //! | `listeners` | the HTTP listeners |
@@ -28,8 +28,9 @@ pub use service::Service;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::Config;
+use crate::config::{Config, NodeConfig, Process};
 use crate::domain::{Clock, Timestamp};
+use crate::http::outbound::Url;
 use crate::store::{OpenError, Schema, Store, StoreSettings};
 
 /// The commit that this program was made from, where its builder knew.
@@ -82,19 +83,42 @@ fn store_settings(config: &Config) -> StoreSettings {
 /// The first line of a log, by which its reader knows what runs, and the mistakes that are none. Then the limit of open
 /// files, before anything is opened.
 fn tell_start(config: &Config, role: &str) {
+    let node = config.node.as_ref();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         commit = COMMIT,
         role,
         database = %config.database_shown(),
-        memory_mib = config.memcached.memory_bytes >> 20,
-        threads = config.memcached.threads,
-        cluster = %config.cluster,
-        region = %config.region,
+        memory_mib = node.map(|node| node.memcached.memory_bytes >> 20),
+        threads = node.map(|node| node.memcached.threads),
+        cluster = node.map(|node| tracing::field::display(&node.cluster)),
+        region = node.map(|node| tracing::field::display(&node.region)),
         "larder starts"
     );
-    for warning in &config.warnings {
+    tell_warnings(&config.process);
+    descriptors::raise();
+}
+
+/// The same for a node in a process of its own.
+fn tell_node_start(config: &NodeConfig) {
+    let control_urls: Vec<&str> = config.control_urls.iter().map(Url::as_str).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        commit = COMMIT,
+        role = "node",
+        control_urls = control_urls.join(" "),
+        memory_mib = config.node.memcached.memory_bytes >> 20,
+        threads = config.node.memcached.threads,
+        cluster = %config.node.cluster,
+        region = %config.node.region,
+        "larder starts"
+    );
+    tell_warnings(&config.process);
+    descriptors::raise();
+}
+
+fn tell_warnings(process: &Process) {
+    for warning in &process.warnings {
         tracing::warn!("{warning}");
     }
-    descriptors::raise();
 }

@@ -1,28 +1,37 @@
-//! The whole service in one process, for `serve` and `dev`: the order of start and of stop.
+//! The whole service in one process, for `serve` and `dev`, or all of it but the node, for `serve --role control`: the order
+//! of start and of stop.
 
-use std::sync::Arc;
+use std::fmt::Display;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::background::{maintain_nodes, record_refused_calls, rotate, tidy};
-use super::listeners::{open_http, open_metrics};
-use super::metrics::Scrape;
+use super::descriptors::Descriptors;
+use super::listeners::{metrics_routes, node_link_routes, open_http, open_link, open_metrics};
+use super::metrics::{RunningEngine, Scrape};
 use super::roles::control::{Control, cluster_of};
 use super::roles::node::start_node;
 use super::{FolderClaim, SystemClock, store_settings, tell_start};
+use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::domain::{Clock, ExternalId, Marketplace};
 use crate::engine::Engine;
+use crate::http::tls::ReloadableTls;
 use crate::marketplace::{Adapter, registry};
+use crate::provisioning::Provisioning;
 use crate::store::{FileLock, Schema, Store};
 use crate::telemetry::metrics::Recorder;
 
-/// A running service: both planes in one process.
+/// A running service: the control plane, and the data plane where the configuration has a node.
 pub struct Service {
     store: Store,
-    engine: Engine,
+    engine: Option<Engine>,
+    /// The certificate of the node link, where it has one.
+    link_tls: Option<Arc<ReloadableTls>>,
     /// First balancers are told to send their requests elsewhere;
     stopping: CancellationToken,
     /// then the HTTP listeners close, and the outbox begins nothing new;
@@ -30,7 +39,7 @@ pub struct Service {
     http: TaskTracker,
     stop_outbox: CancellationToken,
     outbox: TaskTracker,
-    /// the node goes last: pushes under way wait for it, and it has the last thing to tell.
+    /// the node and the node link go last: pushes under way wait for nodes, which have the last thing to tell.
     stop_background: CancellationToken,
     background: TaskTracker,
     shutdown_delay: Duration,
@@ -51,7 +60,7 @@ impl Service {
         marketplaces: Vec<Arc<dyn Adapter>>,
         schema: Schema,
     ) -> anyhow::Result<Service> {
-        let folder = FolderClaim::take(&config.data_dir, "larder serve")?;
+        let folder = FolderClaim::take(&config.process.data_dir, "larder serve")?;
         Service::run(folder, config, marketplaces, schema).await
     }
 
@@ -71,7 +80,10 @@ impl Service {
         schema: Schema,
     ) -> anyhow::Result<Service> {
         let database = folder.database(config)?;
-        tell_start(config, "all");
+        let role = config.node.as_ref().map_or("control", |_| "all");
+        tell_start(config, role);
+        let files = Descriptors::now(config);
+        files.tell();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&store_settings(config), schema, clock.now()).await?;
         let (stop_http, http) = (CancellationToken::new(), TaskTracker::new());
@@ -81,8 +93,10 @@ impl Service {
 
         let cluster = cluster_of(config, &store, &clock);
         let loops = (&stop_background, &background);
-        let engine = start_node(config, &store, &cluster, &clock, loops).await?;
-
+        let engine = match &config.node {
+            Some(node) => Some(start_node(config, node, &store, &cluster, &clock, loops).await?),
+            None => None,
+        };
         let control = Control::build(config, marketplaces, &store, &cluster, &clock).await?;
         let router = control.router(config, &stopping);
         let Control {
@@ -93,24 +107,29 @@ impl Service {
         } = control;
         let stop = stop_outbox.clone();
         outbox.spawn(async move { attempts.run(stop).await });
-        background.spawn(rotate(access.clone(), stop_background.clone()));
-        background.spawn(maintain_nodes(cluster.clone(), stop_background.clone()));
-        let refused_calls = access.refused_calls().clone();
-        let refused = record_refused_calls(access.clone(), stop_background.clone());
-        background.spawn(refused);
-        background.spawn(tidy(cluster, access, provisioning, stop_background.clone()));
+        let refused = access.refused_calls().clone();
+        let link_tls = match &config.link {
+            Some(link) => {
+                let routes = node_link_routes(link, &cluster, &refused, &clock);
+                open_link(link, files.link, routes, loops).await?
+            }
+            None => None,
+        };
+        spawn_loops(cluster, access, provisioning, loops);
 
         let scrape = Scrape {
             recorder: Recorder::install()?,
-            store: store.clone(),
+            store: Some(store.clone()),
             clock,
-            engine: Some((engine.clone(), config.memcached.memory_bytes)),
+            engine: running(config, engine.as_ref()),
         };
-        open_metrics(config, scrape, refused_calls, &stop_http, &http).await?;
+        let routes = metrics_routes(&config.process, scrape, refused);
+        open_metrics(&config.process, files.metrics, routes, (&stop_http, &http)).await?;
         open_http(config, router, &stop_http, &http).await?;
         Ok(Service {
             store,
             engine,
+            link_tls,
             stopping,
             stop_http,
             http,
@@ -118,8 +137,11 @@ impl Service {
             outbox,
             stop_background,
             background,
-            shutdown_delay: config.shutdown_delay.min(config.shutdown / 2),
-            shutdown: config.shutdown,
+            shutdown_delay: config
+                .process
+                .shutdown_delay
+                .min(config.process.shutdown / 2),
+            shutdown: config.process.shutdown,
             _claims: (folder, database),
         })
     }
@@ -139,9 +161,11 @@ impl Service {
 
     /// Reads the certificate files again.
     pub fn reload_tls(&self) {
-        match self.engine.reload_tls() {
-            Ok(()) => tracing::info!("read the certificate again"),
-            Err(error) => tracing::error!(%error, "the old certificate stays"),
+        if let Some(engine) = &self.engine {
+            tell_reloaded("memcached", engine.reload_tls());
+        }
+        if let Some(tls) = &self.link_tls {
+            tell_reloaded("node link", tls.reload());
         }
     }
 
@@ -162,9 +186,11 @@ impl Service {
         self.stop_outbox.cancel();
         let wind_down = async {
             ended("requests under way", &self.http, shutdown / 4).await;
-            let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
-            if let Err(error) = stopped {
-                tracing::error!(%error, "the engine did not stop cleanly");
+            if let Some(engine) = engine {
+                let stopped = tokio::task::spawn_blocking(move || engine.stop(shutdown / 2)).await;
+                if let Err(error) = stopped {
+                    tracing::error!(%error, "the engine did not stop cleanly");
+                }
             }
             ended("attempts of the outbox", &self.outbox, shutdown / 8).await;
             self.stop_background.cancel();
@@ -178,6 +204,36 @@ impl Service {
         }
         self.store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Starts the loops beside the requests.
+fn spawn_loops(
+    cluster: Cluster,
+    access: Access,
+    provisioning: Provisioning,
+    (stop, tasks): (&CancellationToken, &TaskTracker),
+) {
+    tasks.spawn(rotate(access.clone(), stop.clone()));
+    tasks.spawn(maintain_nodes(cluster.clone(), stop.clone()));
+    tasks.spawn(record_refused_calls(access.clone(), stop.clone()));
+    tasks.spawn(tidy(cluster, access, provisioning, stop.clone()));
+}
+
+/// The engine of this process for whoever reads its figures.
+fn running(config: &Config, engine: Option<&Engine>) -> Arc<OnceLock<RunningEngine>> {
+    let running = engine.zip(config.node.as_ref());
+    let running = running.map(|(engine, node)| RunningEngine {
+        engine: engine.clone(),
+        memory_limit_bytes: node.memcached.memory_bytes,
+    });
+    Arc::new(running.map_or_else(OnceLock::new, OnceLock::from))
+}
+
+fn tell_reloaded(of: &str, reloaded: Result<(), impl Display>) {
+    match reloaded {
+        Ok(()) => tracing::info!(of, "read the certificate again"),
+        Err(error) => tracing::error!(of, %error, "the old certificate stays"),
     }
 }
 

@@ -9,7 +9,7 @@ use super::settings::SettingFlags;
 use super::signals::Signals;
 use super::{begin, dev_tls, keys, output, runtime};
 use crate::app::{self, FolderClaim, Service};
-use crate::config::{Config, Environment, Listens, Tls, settings};
+use crate::config::{Config, Environment, Runs, ShownTls, settings};
 use crate::marketplace::heroku;
 use crate::sandbox::{Addon, Manifest, ProvisionOptions, Sandbox, SandboxSettings};
 use crate::store::Schema;
@@ -24,7 +24,7 @@ pub(super) fn dev(
     command: Option<String>,
 ) -> anyhow::Result<()> {
     let mut layers = Environment::of_process(flags.0, file.as_deref())?;
-    layers.listens = Listens::ServiceAndSandbox;
+    layers.runs = Runs::Dev;
     // A mistake in it is reported below, with all others.
     let data_dir = layers.peek(&settings::DATA_DIR).unwrap_or_default();
     // Before anything is made in it: of two first starts one would go on with keys that the other has replaced.
@@ -33,7 +33,7 @@ pub(super) fn dev(
     layers.dev.extend(defaults(&layers));
     layers.dev.extend(dev_tls::defaults(&data_dir, &layers)?);
     let config = Config::read(layers)?;
-    begin(&config)?;
+    begin(&config.process)?;
     runtime()?.block_on(run(folder, config, command))
 }
 
@@ -120,7 +120,7 @@ fn sandbox_settings(config: &Config, command: Option<String>) -> anyhow::Result<
         .map(|plan| plan.slug.to_string())
         .collect();
     sandbox.app_command = command;
-    sandbox.state_file = Some(config.data_dir.join("sandbox.json"));
+    sandbox.state_file = Some(config.process.data_dir.join("sandbox.json"));
     Ok(sandbox)
 }
 
@@ -192,24 +192,23 @@ fn welcome(config: &Config, sandbox: &Sandbox, cache: &Addon) -> String {
     {line}
 
 ",
-        data_dir = config.data_dir.display(),
+        data_dir = config.process.data_dir.display(),
         sandbox = sandbox.url(),
         service = config.public_url,
-        metrics = config.metrics_addr,
-        tls = config
-            .memcached
-            .tls
-            .as_ref()
-            .map_or_else(String::new, |tls| tls_line(config, tls)),
+        metrics = config.process.metrics_addr,
+        tls = tls_line(config),
         line = paste_line(&servers, &username, &password),
     )
 }
 
 /// What clients must trust is named as in the dashboard's samples.
-fn tls_line(config: &Config, tls: &Tls) -> String {
-    let (host, port) = (&config.memcached.proxy_hostname, tls.addr.port());
-    let trust = tls
-        .ca
+fn tls_line(config: &Config) -> String {
+    let Some((node, ShownTls { port, ca })) = config.node.as_ref().zip(config.shown_tls.as_ref())
+    else {
+        return String::new();
+    };
+    let host = &node.memcached.proxy_hostname;
+    let trust = ca
         .as_ref()
         .map(|file| format!("   trust {file} to connect"));
     format!(

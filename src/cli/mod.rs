@@ -19,16 +19,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use answer::Answer;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use role::Role;
 use settings::SettingFlags;
 use signals::Signals;
 use tokio::runtime::Runtime;
 
+use crate::app::roles::node_process::NodeProcess;
 use crate::app::roles::worker::Worker;
 use crate::app::{self, Service, dumps};
-use crate::config::{self, Config, Environment, Listens, Mistakes};
+use crate::config::{self, Config, Environment, Mistakes, NodeConfig, Process, Runs};
 use crate::domain::printable::in_a_line;
 use crate::store::Schema;
 use crate::telemetry;
@@ -83,6 +84,9 @@ enum CliCommand {
     },
     /// Read the configuration and report every mistake in it.
     CheckConfig {
+        /// The part of the service that the configuration is for.
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
         /// Answer in JSON, for programs.
         #[arg(long)]
         json: bool,
@@ -110,14 +114,16 @@ pub fn run() -> ExitCode {
         CliCommand::Dev { app, settings } => dev::dev(settings, cli.config, app),
         CliCommand::Serve {
             print_config: true,
+            role,
             settings,
-            ..
-        } => check_config::print_config(settings, cli.config),
+        } => check_config::print_config(role, settings, cli.config),
         CliCommand::Serve { role, settings, .. } => serve(role, settings, cli.config),
         CliCommand::Migrate { json, settings } => migrate(settings, cli.config, json),
-        CliCommand::CheckConfig { json, settings } => {
-            check_config::check_config(settings, cli.config, json)
-        }
+        CliCommand::CheckConfig {
+            role,
+            json,
+            settings,
+        } => check_config::check_config(role, settings, cli.config, json),
         CliCommand::Admin {
             command,
             json,
@@ -140,14 +146,19 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    role.check()?;
+    let runs = role.runs()?;
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
-    layers.listens = role.listens();
+    layers.runs = runs;
+    if runs == Runs::Node {
+        let config = NodeConfig::read(layers)?;
+        begin(&config.process)?;
+        return runtime()?.block_on(serve_node(&config));
+    }
     let config = Config::read(layers)?;
-    begin(&config)?;
+    begin(&config.process)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
-        if role == Role::Worker {
+        if runs == Runs::Worker {
             let start = Worker::start(&config);
             if let Some(worker) = signals.unless_ended(start).await {
                 let worker = worker?;
@@ -166,13 +177,33 @@ fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::R
     })
 }
 
+async fn serve_node(config: &NodeConfig) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let Some(node) = signals.unless_ended(NodeProcess::start(config)).await else {
+        return Ok(());
+    };
+    let node = node?;
+    let another = tokio::select! {
+        () = signals.wait(|| node.reload_tls()) => None,
+        id = node.became_another() => Some(id),
+    };
+    node.stop().await;
+    match another {
+        None => Ok(()),
+        Some(id) => bail!(
+            "this node served from its snapshot, and the control plane has placed its caches elsewhere since: start it \
+             again, which makes it the node {id}. A supervisor that restarts what failed does so by itself"
+        ),
+    }
+}
+
 fn migrate(settings: SettingFlags, file: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
-    layers.listens = Listens::Nothing;
+    layers.runs = Runs::Nothing;
     dev::join(&mut layers)?;
     manifest::leave_secrets_unset(&mut layers);
     let config = Config::read(layers)?;
-    begin(&config)?;
+    begin(&config.process)?;
     runtime()?.block_on(app::migrate(&config))?;
     let mut answer = Answer::default();
     answer.say("The database schema is up to date.");
@@ -181,9 +212,9 @@ fn migrate(settings: SettingFlags, file: Option<PathBuf>, json: bool) -> anyhow:
 }
 
 /// Starts the logs, and sees to it that no core dump shows the secrets that this process is about to hold.
-fn begin(config: &Config) -> anyhow::Result<()> {
-    telemetry::start_logs(&config.log_filter, config.log_format)?;
-    if !config.allow_dumps
+fn begin(process: &Process) -> anyhow::Result<()> {
+    telemetry::start_logs(&process.log_filter, process.log_format)?;
+    if !process.allow_dumps
         && let Err(error) = dumps::forbid()
     {
         tracing::warn!(%error, "core dumps cannot be switched off");

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! The arrows between the two are the port [`ControlLink`], called by the node. A node asks the control plane for
-//! nothing while it serves: what it knows stays in force until it hears otherwise.
+//! nothing while it serves: what it knows stays in force until it hears otherwise. A node in a process of its own keeps
+//! that in a sealed file, so that it serves after a restart, too, while the control plane is away.
 //!
 //! | folder | side | holds |
 //! |---|---|---|
-//! | [`link`] | both | the port, its messages (`wire`), and the link inside one process (`local`) |
+//! | [`link`] | both | the port, its messages (`wire`), the link inside one process (`local`) and between machines (`http`) |
 //! | `control` | control | nodes and their liveness, placement, changes, reports, waiting for nodes |
-//! | [`node`] | node | the two loops, who this node is, and what the engine has to tell until it is stored |
+//! | [`node`] | node | who this node is, its loops, its snapshot, and what the engine has to tell until it is stored |
 
 mod control;
 mod figures;
@@ -30,7 +31,11 @@ pub use control::nodes::{Evicted, NodeActionError};
 pub use control::placement::{NewServers, NoSite, PlacedAnew, Site};
 pub use control::{CaughtUp, Cluster, ClusterSettings};
 pub use figures::{CacheFigures, FiguresSource};
+pub use link::http::{EnrolmentTokens, HttpLink, HttpLinkSettings, routes as link_routes};
 pub use link::local::LocalLink;
 pub use link::{ControlLink, LinkError};
 pub use node::event_buffer::EventBuffer;
-pub use node::{DataPlane, JoinError, NodeAgent, NodeSettings, folder_id};
+pub use node::{
+    DataPlane, Entry, JoinError, NodeAgent, NodeSettings, RunEnd, SnapshotError, SnapshotFile,
+    Standing, enter, folder_id, join,
+};

@@ -2,50 +2,14 @@
 
 use std::net::SocketAddr;
 
-use super::setting::Setting;
-use super::settings;
+use super::runs::Runs;
 use super::source::Source;
-
-/// What a command listens with. Settings of listeners that it does not open may name any address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Listens {
-    /// `larder serve`, and what checks its settings.
-    #[default]
-    Service,
-    /// `larder dev`.
-    ServiceAndSandbox,
-    /// `larder serve --role worker`.
-    MetricsOnly,
-    /// Commands that work on the database.
-    Nothing,
-}
-
-impl Listens {
-    fn settings(self) -> Vec<&'static Setting<SocketAddr>> {
-        let mut service = vec![
-            &settings::HTTP_ADDR,
-            &settings::METRICS_ADDR,
-            &settings::MEMCACHED_ADDR,
-            &settings::MEMCACHED_TLS_ADDR,
-            &settings::MEMCACHED_OPEN_ADDR,
-        ];
-        match self {
-            Listens::Service => service,
-            Listens::ServiceAndSandbox => {
-                service.push(&settings::SANDBOX_ADDR);
-                service
-            }
-            Listens::MetricsOnly => vec![&settings::METRICS_ADDR],
-            Listens::Nothing => Vec::new(),
-        }
-    }
-}
 
 /// Notes listeners that cannot be opened side by side. The system would say of the second that another program has its
 /// address, and the operator would look for one in vain.
-pub(super) fn check(source: &mut Source, listens: Listens) {
+pub(super) fn check(source: &mut Source, runs: Runs) {
     let mut taken: Vec<(&'static str, SocketAddr)> = Vec::new();
-    for setting in listens.settings() {
+    for setting in runs.listeners() {
         let Some(addr) = source.get(setting) else {
             continue;
         };
@@ -74,19 +38,19 @@ mod tests {
     use super::super::source::Origin;
     use super::*;
 
-    fn mistakes(listens: Listens, given: &[(&str, &str)]) -> Vec<String> {
+    fn mistakes(runs: Runs, given: &[(&str, &str)]) -> Vec<String> {
         let mut source = Source::default();
         let given = given
             .iter()
             .map(|(name, addr)| ((*name).to_owned(), (*addr).to_owned()));
         source.layer(Origin::Environment, given);
-        check(&mut source, listens);
+        check(&mut source, runs);
         source.into_mistakes()
     }
 
     #[test]
     fn two_settings_with_one_address_are_both_named() {
-        let told = mistakes(Listens::Service, &[("LARDER_HTTP_ADDR", "127.0.0.1:9100")]);
+        let told = mistakes(Runs::All, &[("LARDER_HTTP_ADDR", "127.0.0.1:9100")]);
         assert_eq!(
             told,
             [
@@ -103,7 +67,7 @@ mod tests {
                 ("LARDER_MEMCACHED_ADDR", one),
                 ("LARDER_MEMCACHED_TLS_ADDR", other),
             ];
-            let told = mistakes(Listens::Service, &given);
+            let told = mistakes(Runs::All, &given);
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(
                 told[0].contains("LARDER_MEMCACHED_TLS_ADDR (environment)")
@@ -125,19 +89,33 @@ mod tests {
                 ("LARDER_HTTP_ADDR", given[0]),
                 ("LARDER_METRICS_ADDR", given[1]),
             ];
-            assert!(mistakes(Listens::Service, &given).is_empty(), "{given:?}");
+            assert!(mistakes(Runs::All, &given).is_empty(), "{given:?}");
         }
     }
 
     #[test]
     fn only_what_a_command_listens_on_counts() {
         let at_sandbox = [("LARDER_HTTP_ADDR", "127.0.0.1:8090")];
-        assert!(mistakes(Listens::Service, &at_sandbox).is_empty());
-        let told = mistakes(Listens::ServiceAndSandbox, &at_sandbox);
+        assert!(mistakes(Runs::All, &at_sandbox).is_empty());
+        let told = mistakes(Runs::Dev, &at_sandbox);
         assert_eq!(told.len(), 1, "{told:?}");
         let of_worker = [("LARDER_METRICS_ADDR", "127.0.0.1:8080")];
-        assert_eq!(mistakes(Listens::Service, &of_worker).len(), 1);
-        assert!(mistakes(Listens::MetricsOnly, &of_worker).is_empty());
-        assert!(mistakes(Listens::Nothing, &of_worker).is_empty());
+        assert_eq!(mistakes(Runs::All, &of_worker).len(), 1);
+        assert!(mistakes(Runs::Worker, &of_worker).is_empty());
+        assert!(mistakes(Runs::Nothing, &of_worker).is_empty());
+        assert!(mistakes(Runs::Node, &of_worker).is_empty());
+        let at_memcached = [("LARDER_LINK_ADDR", "127.0.0.1:11211")];
+        assert_eq!(mistakes(Runs::All, &at_memcached).len(), 1);
+        assert!(mistakes(Runs::Control, &at_memcached).is_empty());
+    }
+
+    #[test]
+    fn the_node_link_has_an_address_of_its_own() {
+        let public = [("LARDER_LINK_ADDR", "127.0.0.1:8080")];
+        for runs in [Runs::All, Runs::Dev, Runs::Control] {
+            let told = mistakes(runs, &public);
+            assert!(told[0].starts_with("LARDER_LINK_ADDR"), "{told:?}");
+        }
+        assert!(mistakes(Runs::Node, &public).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Config, exposed_files, sections};
+use super::{Config, NodeConfig, NodePart, exposed_files, sections};
 use crate::domain::region;
 use crate::http::outbound::Url;
 use crate::store;
@@ -20,11 +20,51 @@ pub fn advice(config: &Config, secrets_in: Option<&Path>, regions: &[String]) ->
     let mut advice = Vec::new();
     advice.extend(unserved_regions(config, regions));
     advice.extend(reach(config));
-    advice.extend(memcached_reach(config));
+    if let Some(node) = &config.node {
+        advice.extend(memcached_reach(
+            node,
+            sections::is_local(&config.public_url),
+        ));
+    }
     advice.extend(database_reach(config));
     advice.extend(secrets(config));
+    if let Some(link) = &config.link {
+        advice.extend(previous_token(&link.enrolment));
+    }
     advice.extend(exposed_files::advice(config, secrets_in));
     advice
+}
+
+/// The same for a node in a process of its own.
+pub fn advice_for_node(config: &NodeConfig, secrets_in: Option<&Path>) -> Vec<String> {
+    let is_local = config.control_urls.iter().all(sections::is_loopback);
+    let mut advice = memcached_reach(&config.node, is_local);
+    advice.extend(unknown_control_hosts(config));
+    advice.extend(previous_token(&config.enrolment));
+    advice.extend(exposed_files::advice_for_node(config, secrets_in));
+    advice
+}
+
+fn unknown_control_hosts(config: &NodeConfig) -> impl Iterator<Item = String> {
+    let hosts = config
+        .control_urls
+        .iter()
+        .map(|url| host_of(url.as_str()))
+        .filter(|host| !resolves(host));
+    hosts.map(|host| {
+        format!(
+            "{host}, a host of LARDER_CONTROL_URL, cannot be looked up from here: add it to your DNS"
+        )
+    })
+}
+
+/// `tokens` are the present one and, while that is rotated, the one before.
+fn previous_token(tokens: &[SecretString]) -> Option<String> {
+    (tokens.len() > 1).then(|| {
+        "LARDER_NODE_TOKEN_PREVIOUS is accepted for as long as it is set: take it out as soon as every node and control \
+         process has the new LARDER_NODE_TOKEN"
+            .to_owned()
+    })
 }
 
 /// Whether the outside meets us at the public address.
@@ -77,12 +117,13 @@ fn database_reach(config: &Config) -> Option<String> {
 }
 
 /// Whether apps reach the caches by the name that their config vars hold, without showing their passwords to others.
-fn memcached_reach(config: &Config) -> Vec<String> {
+/// `is_local` says that the whole installation is on this machine.
+fn memcached_reach(node: &NodePart, is_local: bool) -> Vec<String> {
     let mut advice = Vec::new();
-    let (memcached, name) = (&config.memcached, &config.memcached.proxy_hostname);
+    let (memcached, name) = (&node.memcached, &node.memcached.proxy_hostname);
     let here_only = name == "localhost" || name.starts_with("127.");
     if here_only {
-        if !sections::is_local(&config.public_url) {
+        if !is_local {
             advice.push(format!(
                 "config vars announce {name}, which every machine takes for itself: set LARDER_PROXY_HOSTNAME to the name \
                  by which apps reach this one"
@@ -150,7 +191,10 @@ fn secrets(config: &Config) -> Vec<String> {
         ("LARDER_HEROKU_PASSWORD", Some(&heroku.password)),
         ("LARDER_HEROKU_SSO_SALT", Some(&heroku.sso_salt)),
         ("LARDER_HEROKU_CLIENT_SECRET", heroku.client_secret.as_ref()),
-        ("LARDER_METRICS_TOKEN", config.metrics_token.as_ref()),
+        (
+            "LARDER_METRICS_TOKEN",
+            config.process.metrics_token.as_ref(),
+        ),
     ];
     let short = |secret: &SecretString| secret.expose_secret().chars().count() < SECRET_CHARS_MIN;
     for (name, _) in secrets
@@ -180,8 +224,13 @@ fn secrets(config: &Config) -> Vec<String> {
 fn unserved_regions(config: &Config, others: &[String]) -> Option<String> {
     let mut served: Vec<&str> = others.iter().map(String::as_str).collect();
     // Where nobody has chosen a region there may be no node, as on a machine that runs workers.
-    if config.region_is_given || others.is_empty() {
-        served.push(&config.region);
+    let here = config.node.as_ref();
+    served.extend(
+        here.filter(|node| node.region_is_given || others.is_empty())
+            .map(|node| node.region.as_str()),
+    );
+    if served.is_empty() {
+        return None;
     }
     served.sort_unstable();
     served.dedup();

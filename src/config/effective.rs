@@ -15,7 +15,7 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// All settings in the order of the table, whether the configuration is sound or not.
+    /// All settings that have a meaning here, in the order of the table, whether the configuration is sound or not.
     pub fn all(layers: &Environment) -> Vec<Effective> {
         let (source, _) = layers.layered();
         let effective = |about: &About| {
@@ -31,7 +31,9 @@ impl Effective {
             }
         };
         super::settings::all()
-            .map(|setting| effective(setting.about()))
+            .map(|setting| setting.about())
+            .filter(|about| layers.runs.reads(about))
+            .map(effective)
             .collect()
     }
 }
@@ -39,6 +41,7 @@ impl Effective {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Runs;
     use crate::config::setting::Fallback;
     use crate::config::settings::GROUPS;
 
@@ -105,5 +108,34 @@ mod tests {
         assert_eq!(of("LARDER_HTTP_ADDR"), ("127.0.0.1:8080", Origin::Default));
         assert_eq!(of("LARDER_PROXY_PORT"), ("11211", Origin::Default));
         assert_eq!(of("LARDER_TLS_KEY"), ("(unset)", Origin::Default));
+    }
+
+    #[test]
+    fn a_role_has_the_settings_that_it_reads() {
+        let names = |runs| {
+            let layers = Environment {
+                runs,
+                ..Environment::default()
+            };
+            let all = Effective::all(&layers).into_iter();
+            all.map(|effective| effective.name).collect::<Vec<_>>()
+        };
+        let (all, control, node) = (names(Runs::All), names(Runs::Control), names(Runs::Node));
+        assert_eq!(all.len(), crate::config::settings::all().count());
+        for (name, of_control, of_node) in [
+            ("LARDER_DATABASE_URL", true, false),
+            ("LARDER_MASTER_KEY", true, false),
+            ("LARDER_HEROKU_PASSWORD", true, false),
+            ("LARDER_LINK_ADDR", true, false),
+            ("LARDER_CONTROL_URL", false, true),
+            ("LARDER_MEMCACHED_ADDR", false, true),
+            ("LARDER_MEMCACHED_TLS_ADDR", true, true),
+            ("LARDER_NODE_TOKEN", true, true),
+            ("LARDER_DATA_DIR", true, true),
+        ] {
+            assert!(all.contains(&name), "{name}");
+            assert_eq!(control.contains(&name), of_control, "{name}");
+            assert_eq!(node.contains(&name), of_node, "{name}");
+        }
     }
 }

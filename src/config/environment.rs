@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::addresses::Listens;
 use super::plans::PlanRow;
+use super::runs::Runs;
 use super::setting::Setting;
 use super::settings::find;
 use super::source::{Origin, Source};
@@ -37,8 +37,8 @@ pub struct Environment {
     pub file: Option<String>,
     /// What `larder dev` assumes where nothing else is said.
     pub dev: Vec<(String, String)>,
-    /// What the command listens with.
-    pub listens: Listens,
+    /// What the command runs.
+    pub runs: Runs,
 }
 
 impl Environment {
@@ -61,7 +61,7 @@ impl Environment {
             environment,
             file: text,
             dev: Vec::new(),
-            listens: Listens::default(),
+            runs: Runs::default(),
         })
     }
 
@@ -84,7 +84,7 @@ impl Environment {
         let text = self.file.as_deref();
         let plans = text.and_then(|text| read_file(&mut source, text));
         source.layer(Origin::Dev, self.dev.clone());
-        source.check();
+        source.check(self.runs);
         (source, plans)
     }
 }

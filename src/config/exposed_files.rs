@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 
-use super::Config;
+use super::{Config, NodeConfig};
 
 /// In a folder with this bit only its owner removes or renames a file, as in `/tmp`.
 const STICKY: u32 = 0o1000;
 
 /// Advice about them. `secrets_in` is the settings file, where it holds secrets.
 pub(super) fn advice(config: &Config, secrets_in: Option<&Path>) -> Vec<String> {
-    let mut paths = vec![config.data_dir.clone()];
+    let mut paths = vec![config.process.data_dir.clone()];
     let url = config.database_url.expose_secret();
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//");
@@ -22,12 +22,31 @@ pub(super) fn advice(config: &Config, secrets_in: Option<&Path>) -> Vec<String> 
         paths.extend(["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{path}{end}"))));
     }
     paths.extend(config.master_key_file.clone());
-    paths.extend(config.memcached.tls.as_ref().map(|tls| tls.key.clone()));
+    let memcached_tls = config
+        .node
+        .as_ref()
+        .and_then(|node| node.memcached.tls.as_ref());
+    paths.extend(memcached_tls.map(|tls| tls.key.clone()));
+    let link_tls = config.link.as_ref().and_then(|link| link.tls.as_ref());
+    paths.extend(link_tls.map(|tls| tls.key.clone()));
     let manifest = config.manifest.holds_secrets();
     paths.extend(config.manifest.file.clone().filter(|_| manifest));
     paths.extend(secrets_in.map(Path::to_owned));
+    about(&paths)
+}
+
+/// The same for a node in a process of its own.
+pub(super) fn advice_for_node(config: &NodeConfig, secrets_in: Option<&Path>) -> Vec<String> {
+    let mut paths = vec![config.process.data_dir.clone()];
+    let tls = config.node.memcached.tls.as_ref();
+    paths.extend(tls.map(|tls| tls.key.clone()));
+    paths.extend(secrets_in.map(Path::to_owned));
+    about(&paths)
+}
+
+fn about(paths: &[PathBuf]) -> Vec<String> {
     let exposed = paths.iter().filter_map(|path| exposed(path));
-    exposed.chain(replaceable(&paths)).collect()
+    exposed.chain(replaceable(paths)).collect()
 }
 
 /// What others may do with a path, if anything. A file in a folder that is closed to them is out of their reach.

@@ -8,6 +8,8 @@
 //! | `environment`, `source` | the layers, and which of them a value comes from |
 //! | `sections` | what must hold between settings |
 //! | `addresses` | of that, no two listeners at one address |
+//! | `runs` | which settings a role reads, and where it listens |
+//! | `node` | what a node in a process of its own is told |
 //! | `effective`, `advice` | what an operator is told: the values in force, and what will not work as meant |
 //! | `exposed_files` | of that, files that others on the machine reach |
 //! | `manifest`, `plans` | the two documents that settings name |
@@ -21,8 +23,10 @@ mod environment;
 mod exposed_files;
 mod machine;
 mod manifest;
+mod node;
 mod parse;
 mod plans;
+mod runs;
 mod sections;
 pub mod setting;
 pub mod settings;
@@ -35,11 +39,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use source::Source;
 
-pub use addresses::Listens;
-pub use advice::advice;
+pub use advice::{advice, advice_for_node};
 pub use effective::Effective;
 pub use environment::{Environment, Mistakes};
 pub use manifest::{BASE_PATH, Manifest, ManifestApi, SSO_PATH};
+pub use node::NodeConfig;
+pub use runs::Runs;
 pub use source::Origin;
 
 use crate::domain::{ClusterName, ConfigVarNames, HostPattern, Network, Plans, Product, Timestamp};
@@ -50,12 +55,19 @@ use crate::web::PublicUrl;
 /// Where `larder dev` keeps the keys that it makes, in the data directory.
 pub const DEV_KEYS: &str = "dev-keys.toml";
 
-/// Everything the program was told, parsed.
+/// The cache behind an open listener that is no customer's.
+pub const PRIVATE_CACHE: &str = "dev";
+
+/// Everything that a process with a database was told, parsed. A node in a process of its own has [`NodeConfig`].
 #[derive(Debug)]
 pub struct Config {
+    pub process: Process,
+    /// `None` in a process that serves no memcached.
+    pub node: Option<NodePart>,
+    /// `None` in a process that takes no nodes of other processes.
+    pub link: Option<LinkListener>,
     pub database_url: SecretString,
     pub database_connections: u32,
-    pub data_dir: PathBuf,
     pub master_key: MasterKey,
     /// Where the key was read, if not from the environment.
     pub master_key_file: Option<PathBuf>,
@@ -64,14 +76,8 @@ pub struct Config {
     pub public_url: PublicUrl,
     /// Proxies before `http_addr` that are believed who came to them.
     pub trusted_proxies: Vec<Network>,
-    pub metrics_addr: SocketAddr,
-    /// What whoever reads the metrics must show, if anything.
-    pub metrics_token: Option<SecretString>,
-    pub memcached: Memcached,
-    pub cluster: ClusterName,
-    pub region: String,
-    /// Whether somebody has set it.
-    pub region_is_given: bool,
+    /// What customers are shown of the TLS listener that each node has, if nodes have one.
+    pub shown_tls: Option<ShownTls>,
     /// Whether a cache is refused whose region has no node.
     pub region_strict: bool,
     /// What is sold here.
@@ -82,35 +88,76 @@ pub struct Config {
     pub rotation_overlap: Duration,
     pub audit_kept: Duration,
     pub events_kept: Duration,
-    /// Whether the system may write core dumps of this process.
-    pub allow_dumps: bool,
     /// Plain http to the outside, and cookies without `Secure`: for tests and development.
     pub allow_http: bool,
     pub limits: Limits,
-    pub log_filter: String,
-    pub log_format: LogFormat,
-    pub shutdown: Duration,
-    /// How long of it requests are still taken while `/readyz` says that they should go elsewhere.
-    pub shutdown_delay: Duration,
     pub plans: Plans,
     /// Where `larder dev` serves its marketplace.
     pub sandbox_addr: SocketAddr,
+}
+
+/// What every process is told, whatever its role.
+#[derive(Debug)]
+pub struct Process {
+    pub data_dir: PathBuf,
+    pub metrics_addr: SocketAddr,
+    /// What whoever reads the metrics must show, if anything.
+    pub metrics_token: Option<SecretString>,
+    /// Whether the system may write core dumps of this process.
+    pub allow_dumps: bool,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+    pub shutdown: Duration,
+    /// How long of it requests are still taken while `/readyz`, or a node's `/healthz`, says that they should go elsewhere.
+    pub shutdown_delay: Duration,
     /// Things worth telling that do not keep the program from starting.
     pub warnings: Vec<String>,
 }
 
-/// What one caller may take, as far as an operator sets it. The rooms have more, as constants by name.
+/// What a process with a node is told about it.
+#[derive(Debug)]
+pub struct NodePart {
+    pub memcached: Memcached,
+    pub cluster: ClusterName,
+    pub region: String,
+    /// Whether somebody has set it.
+    pub region_is_given: bool,
+}
+
+/// Where nodes of other processes connect.
+#[derive(Debug)]
+pub struct LinkListener {
+    pub addr: SocketAddr,
+    /// Without it the link is plain: on loopback, or where `LARDER_ALLOW_HTTP` says so.
+    pub tls: Option<LinkTls>,
+    /// What a node enrols with: the present token, then the one before.
+    pub enrolment: Vec<SecretString>,
+}
+
+/// Certificate chain and private key of the node link, PEM.
+#[derive(Debug)]
+pub struct LinkTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What one caller over HTTP may take, as far as an operator sets it. The rooms have more, as constants by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub http_body_bytes: usize,
     pub http_request: Duration,
     pub session_idle: Duration,
     pub session_age: Duration,
-    pub memcached_login: Duration,
-    pub memcached_line_bytes: usize,
-    pub memcached_request: Duration,
-    pub memcached_unread_bytes: usize,
-    pub memcached_unread: Duration,
+}
+
+/// The same of a memcached client.
+#[derive(Clone, Copy, Debug)]
+pub struct MemcachedLimits {
+    pub login: Duration,
+    pub line_bytes: usize,
+    pub request: Duration,
+    pub unread_bytes: usize,
+    pub unread: Duration,
 }
 
 /// The data plane's own settings.
@@ -126,6 +173,7 @@ pub struct Memcached {
     pub proxy_port: u16,
     pub threads: usize,
     pub memory_bytes: u64,
+    pub limits: MemcachedLimits,
 }
 
 /// The TLS listener and its files.
@@ -134,7 +182,13 @@ pub struct Tls {
     pub addr: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// The file that clients must trust, where no authority that they know has signed. Only shown to customers.
+}
+
+/// How customers reach the TLS listener of their cache's node. All nodes have it at one port.
+#[derive(Debug)]
+pub struct ShownTls {
+    pub port: u16,
+    /// The file that clients must trust, where no authority that they know has signed.
     pub ca: Option<String>,
 }
 
@@ -142,7 +196,7 @@ pub struct Tls {
 #[derive(Debug)]
 pub struct OpenListener {
     pub addr: SocketAddr,
-    /// The external id of a cache, or `dev` for a private one.
+    /// The external id of a cache, or [`PRIVATE_CACHE`].
     pub cache: String,
 }
 
@@ -176,11 +230,12 @@ impl Config {
 
     /// Reads all layers. Either everything parsed, or the list of every mistake found.
     pub fn read(layers: Environment) -> Result<Config, Mistakes> {
+        let runs = layers.runs;
         let mut warnings = environment::unknown_variables(&layers.environment);
         let (mut source, plan_rows) = layers.layered();
-        addresses::check(&mut source, layers.listens);
+        addresses::check(&mut source, runs);
         warnings.extend(source.trimmed());
-        match build(&mut source, plan_rows, warnings) {
+        match build(&mut source, runs, plan_rows, warnings) {
             Some(config) if source.is_sound() => Ok(config),
             _ => Err(Mistakes(source.into_mistakes())),
         }
@@ -191,11 +246,11 @@ impl Config {
 /// that one run reports all of them.
 fn build(
     source: &mut Source,
+    runs: Runs,
     plan_rows: Option<Result<Vec<plans::PlanRow>, String>>,
     mut warnings: Vec<String>,
 ) -> Option<Config> {
-    let plans = plan_rows.map_or_else(plans::built_in, |rows| rows.and_then(plans::from_rows));
-    let plans = plans.map_err(|why| source.mistake(format!("larder.toml: plans: {why}")));
+    let plans = plans::read(source, plan_rows);
     let public_url = sections::public_url(source);
     let manifest = sections::read_manifest(source);
     warnings.extend(manifest.iter().flat_map(Manifest::trimmed));
@@ -204,12 +259,16 @@ fn build(
         .as_ref()
         .map(|manifest| sections::product(source, manifest));
     let master_key = sections::master_key(source);
-    let memcached = sections::memcached(source);
-    let metrics_addr = sections::metrics_addr(source);
+    // Where one of these is needed and not there, a mistake is noted.
+    let node = runs.has_node().then(|| sections::node(source, runs));
+    let link = sections::link(source, runs);
+    let process = sections::process(source, warnings);
     Some(Config {
+        process: process?,
+        node: node.flatten(),
+        link,
         database_url: source.get(&settings::DATABASE_URL)?,
         database_connections: source.get(&settings::DATABASE_CONNECTIONS)?,
-        data_dir: source.get(&settings::DATA_DIR)?,
         master_key: master_key?,
         master_key_file: source.get(&settings::MASTER_KEY_FILE),
         previous_keys: source
@@ -218,12 +277,7 @@ fn build(
         http_addr: source.get(&settings::HTTP_ADDR)?,
         public_url: public_url?,
         trusted_proxies: source.get(&settings::TRUSTED_PROXIES).unwrap_or_default(),
-        metrics_addr: metrics_addr?,
-        metrics_token: source.get(&settings::METRICS_TOKEN),
-        memcached: memcached?,
-        cluster: source.get(&settings::CLUSTER)?,
-        region: source.get(&settings::REGION)?,
-        region_is_given: source.is_given(&settings::REGION),
+        shown_tls: sections::shown_tls(source),
         region_strict: source.get(&settings::REGION_STRICT)?,
         product: product?,
         manifest: manifest?,
@@ -231,16 +285,10 @@ fn build(
         rotation_overlap: source.get(&settings::ROTATION_OVERLAP_SECS)?,
         audit_kept: source.get(&settings::AUDIT_DAYS)?,
         events_kept: source.get(&settings::EVENTS_DAYS)?,
-        allow_dumps: source.get(&settings::ALLOW_DUMPS)?,
         allow_http: source.get(&settings::ALLOW_HTTP)?,
         limits: sections::limits(source)?,
-        log_filter: source.get(&settings::LOG)?,
-        log_format: source.get(&settings::LOG_FORMAT)?,
-        shutdown: source.get(&settings::SHUTDOWN_SECS)?,
-        shutdown_delay: source.get(&settings::SHUTDOWN_DELAY_SECS)?,
-        plans: plans.ok()?,
+        plans: plans?,
         sandbox_addr: source.get(&settings::SANDBOX_ADDR)?,
-        warnings,
     })
 }
 

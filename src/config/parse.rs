@@ -10,8 +10,12 @@ use secrecy::SecretString;
 
 use super::{machine, manifest};
 use crate::domain::{HostPattern, Network, Timestamp};
+use crate::http::outbound::Url;
 use crate::store::db::seal::MasterKey;
 use crate::telemetry::LogFormat;
+
+/// With fewer it could be guessed by trying.
+const NODE_TOKEN_CHARS_MIN: usize = 32;
 
 pub(super) fn any<T>(text: &str) -> Result<T, String>
 where
@@ -63,6 +67,21 @@ pub(super) fn shared_secret(text: &str) -> Result<SecretString, String> {
         return Err(wanted.to_owned());
     }
     Ok(shared)
+}
+
+/// What a node enrols with. It stands in a header, and whoever guesses it gets customers' verifiers.
+pub(super) fn node_token(text: &str) -> Result<SecretString, String> {
+    let token = secret(text)?;
+    let why = if manifest::is_placeholder(&token) {
+        "is a placeholder"
+    } else if text.len() < NODE_TOKEN_CHARS_MIN {
+        "is shorter than 32 characters"
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "may hold visible ASCII characters only"
+    } else {
+        return Ok(token);
+    };
+    Err(format!("{why}: make one with `openssl rand -hex 32`"))
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
@@ -148,12 +167,37 @@ pub(super) fn database_url(text: &str) -> Result<SecretString, String> {
 
 /// The base of a provider's API, without a slash at the end.
 pub(super) fn base_url(text: &str) -> Result<String, String> {
-    match crate::http::outbound::Url::parse(text) {
+    match Url::parse(text) {
         Ok(url) if url.has_host() && matches!(url.scheme(), "https" | "http") => {
             Ok(text.trim_end_matches('/').to_owned())
         }
         _ => Err("must be an https address".to_owned()),
     }
+}
+
+/// Where control processes serve the node link: scheme, host and port, and nothing behind them.
+pub(super) fn control_urls(text: &str) -> Result<Vec<Url>, String> {
+    let wanted = "must be an https address without a path, such as https://control.example.com:7000, or several with \
+                  commas between them";
+    let parsed = items(text).map(|item| match Url::parse(item) {
+        Ok(url) if is_origin(&url) => Ok(url),
+        _ => Err(wanted.to_owned()),
+    });
+    let urls = parsed.collect::<Result<Vec<Url>, String>>()?;
+    match urls.is_empty() {
+        true => Err(wanted.to_owned()),
+        false => Ok(urls),
+    }
+}
+
+fn is_origin(url: &Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    matches!(url.scheme(), "https" | "http")
+        && url.has_host()
+        && !has_user
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 pub(super) fn host_name(text: &str) -> Result<String, String> {

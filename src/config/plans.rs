@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::source::Source;
 use crate::domain::{Plan, Plans};
 
 const DAY: u64 = 86_400;
@@ -59,8 +60,19 @@ impl PlanRow {
     }
 }
 
+/// The table of `larder.toml`, or the compiled-in one. What is wrong with it is noted.
+pub(super) fn read(
+    source: &mut Source,
+    rows: Option<Result<Vec<PlanRow>, String>>,
+) -> Option<Plans> {
+    let plans = rows.map_or_else(built_in, |rows| rows.and_then(from_rows));
+    plans
+        .map_err(|why| source.mistake(format!("larder.toml: plans: {why}")))
+        .ok()
+}
+
 /// The table from its rows, or what is wrong with it.
-pub(super) fn from_rows(rows: Vec<PlanRow>) -> Result<Plans, String> {
+fn from_rows(rows: Vec<PlanRow>) -> Result<Plans, String> {
     let plans = rows
         .into_iter()
         .map(PlanRow::into_plan)
@@ -69,7 +81,7 @@ pub(super) fn from_rows(rows: Vec<PlanRow>) -> Result<Plans, String> {
 }
 
 /// The compiled-in table.
-pub(super) fn built_in() -> Result<Plans, String> {
+fn built_in() -> Result<Plans, String> {
     let file: PlanFile = toml::from_str(BUILT_IN).map_err(|error| error.to_string())?;
     from_rows(file.plans)
 }

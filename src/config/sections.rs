@@ -8,7 +8,10 @@ use secrecy::SecretString;
 use super::setting::Setting;
 use super::settings;
 use super::source::Source;
-use super::{DEV_KEYS, Heroku, Limits, Manifest, Memcached, OpenListener, Tls, manifest};
+use super::{
+    DEV_KEYS, Heroku, Limits, LinkListener, LinkTls, Manifest, Memcached, MemcachedLimits,
+    NodePart, OpenListener, PRIVATE_CACHE, Process, Runs, ShownTls, Tls, manifest,
+};
 use crate::domain::{ConfigVarNames, Product};
 use crate::http::outbound::Url;
 use crate::store::db::seal::MasterKey;
@@ -29,7 +32,7 @@ pub(super) fn public_url(source: &mut Source) -> Option<PublicUrl> {
 }
 
 /// Figures tell an attacker what works, so only this machine reads them without a token (security.md OP-1).
-pub(super) fn metrics_addr(source: &mut Source) -> Option<SocketAddr> {
+fn metrics_addr(source: &mut Source) -> Option<SocketAddr> {
     let addr = source.get(&settings::METRICS_ADDR)?;
     if !addr.ip().is_loopback() && !source.is_given(&settings::METRICS_TOKEN) {
         let why = "is not a loopback address, so LARDER_METRICS_TOKEN must be set";
@@ -38,11 +41,26 @@ pub(super) fn metrics_addr(source: &mut Source) -> Option<SocketAddr> {
     Some(addr)
 }
 
+pub(super) fn process(source: &mut Source, warnings: Vec<String>) -> Option<Process> {
+    Some(Process {
+        metrics_addr: metrics_addr(source)?,
+        data_dir: source.get(&settings::DATA_DIR)?,
+        metrics_token: source.get(&settings::METRICS_TOKEN),
+        allow_dumps: source.get(&settings::ALLOW_DUMPS)?,
+        log_filter: source.get(&settings::LOG)?,
+        log_format: source.get(&settings::LOG_FORMAT)?,
+        shutdown: source.get(&settings::SHUTDOWN_SECS)?,
+        shutdown_delay: source.get(&settings::SHUTDOWN_DELAY_SECS)?,
+        warnings,
+    })
+}
+
 /// Whether a URL names this machine only, so that nobody outside can meet the service there.
 pub(super) fn is_local(url: &PublicUrl) -> bool {
-    let Ok(url) = Url::parse(url.origin()) else {
-        return false;
-    };
+    Url::parse(url.origin()).is_ok_and(|url| is_loopback(&url))
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -181,8 +199,18 @@ fn key_to_use(source: &Source) -> String {
     }
 }
 
-pub(super) fn memcached(source: &mut Source) -> Option<Memcached> {
-    let (tls, open) = (tls(source), open_listener(source));
+pub(super) fn node(source: &mut Source, runs: Runs) -> Option<NodePart> {
+    let memcached = memcached(source, runs);
+    Some(NodePart {
+        memcached: memcached?,
+        cluster: source.get(&settings::CLUSTER)?,
+        region: source.get(&settings::REGION)?,
+        region_is_given: source.is_given(&settings::REGION),
+    })
+}
+
+fn memcached(source: &mut Source, runs: Runs) -> Option<Memcached> {
+    let (tls, open) = (tls(source), open_listener(source, runs));
     check_tls_detect(source);
     Some(Memcached {
         addr: source.get(&settings::MEMCACHED_ADDR)?,
@@ -193,6 +221,13 @@ pub(super) fn memcached(source: &mut Source) -> Option<Memcached> {
         proxy_port: source.get(&settings::PROXY_PORT)?,
         threads: source.get(&settings::ENGINE_THREADS)?,
         memory_bytes: source.get(&settings::ENGINE_MEMORY)?,
+        limits: MemcachedLimits {
+            login: source.get(&settings::MEMCACHED_LOGIN_SECS)?,
+            line_bytes: source.get(&settings::MEMCACHED_LINE_BYTES)?,
+            request: source.get(&settings::MEMCACHED_REQUEST_SECS)?,
+            unread_bytes: source.get(&settings::MEMCACHED_UNREAD_BYTES)?,
+            unread: source.get(&settings::MEMCACHED_UNREAD_SECS)?,
+        },
     })
 }
 
@@ -202,31 +237,36 @@ pub(super) fn limits(source: &Source) -> Option<Limits> {
         http_request: source.get(&settings::HTTP_REQUEST_SECS)?,
         session_idle: source.get(&settings::SESSION_IDLE_SECS)?,
         session_age: source.get(&settings::SESSION_SECS)?,
-        memcached_login: source.get(&settings::MEMCACHED_LOGIN_SECS)?,
-        memcached_line_bytes: source.get(&settings::MEMCACHED_LINE_BYTES)?,
-        memcached_request: source.get(&settings::MEMCACHED_REQUEST_SECS)?,
-        memcached_unread_bytes: source.get(&settings::MEMCACHED_UNREAD_BYTES)?,
-        memcached_unread: source.get(&settings::MEMCACHED_UNREAD_SECS)?,
+    })
+}
+
+pub(super) fn shown_tls(source: &Source) -> Option<ShownTls> {
+    let addr = source.get(&settings::MEMCACHED_TLS_ADDR)?;
+    Some(ShownTls {
+        port: addr.port(),
+        ca: source.get(&settings::TLS_CA),
     })
 }
 
 fn tls(source: &mut Source) -> Option<Tls> {
     let addr = source.get(&settings::MEMCACHED_TLS_ADDR)?;
-    let mut file = |setting: &'static Setting<PathBuf>| {
-        let path = source.get(setting);
-        if !path.as_ref().is_some_and(|path| path.is_file()) {
-            let why = "must name a readable file when LARDER_MEMCACHED_TLS_ADDR is set";
-            source.bad(&setting.about, &why);
-        }
-        path
-    };
-    let (certificate, key) = (file(&settings::TLS_CERT), file(&settings::TLS_KEY));
+    let why = "must name a readable file when LARDER_MEMCACHED_TLS_ADDR is set";
+    let certificate = file(source, &settings::TLS_CERT, why);
+    let key = file(source, &settings::TLS_KEY, why);
     Some(Tls {
         addr,
         certificate: certificate?,
         key: key?,
-        ca: source.get(&settings::TLS_CA),
     })
+}
+
+/// A file that must be there: else `why` is noted.
+fn file(source: &mut Source, setting: &'static Setting<PathBuf>, why: &str) -> Option<PathBuf> {
+    let path = source.get(setting);
+    if !path.as_ref().is_some_and(|path| path.is_file()) {
+        source.bad(&setting.about, &why);
+    }
+    path
 }
 
 /// The certificate is that of the TLS listener, so there must be one.
@@ -238,19 +278,105 @@ fn check_tls_detect(source: &mut Source) {
     }
 }
 
-fn open_listener(source: &mut Source) -> Option<OpenListener> {
+fn open_listener(source: &mut Source, runs: Runs) -> Option<OpenListener> {
     let addr: SocketAddr = source.get(&settings::MEMCACHED_OPEN_ADDR)?;
     if !addr.ip().is_loopback() {
         let why = "needs no login, so it must be a loopback address";
         source.bad(&settings::MEMCACHED_OPEN_ADDR.about, &why);
     }
     let cache = source.get(&settings::MEMCACHED_OPEN_CACHE);
-    if cache.is_none() {
-        let why = "must name a cache (external id) or be `dev`";
+    let why = match (runs, cache.as_deref()) {
+        (Runs::Node, Some(PRIVATE_CACHE)) => None,
+        (Runs::Node, _) => Some(
+            "must be `dev`, a private cache: a node does not know external ids, which are in the database",
+        ),
+        (_, None) => Some("must name a cache (external id) or be `dev`"),
+        (_, Some(_)) => None,
+    };
+    if let Some(why) = why {
         source.bad(&settings::MEMCACHED_OPEN_CACHE.about, &why);
     }
     Some(OpenListener {
         addr,
         cache: cache?,
     })
+}
+
+/// Where nodes of other processes connect. They get verifiers there, so it is TLS but on loopback.
+pub(super) fn link(source: &mut Source, runs: Runs) -> Option<LinkListener> {
+    if !runs.may_take_nodes() {
+        return None;
+    }
+    match (source.is_given(&settings::LINK_ADDR), runs) {
+        (true, _) => {}
+        (false, Runs::Control) => {
+            source.mistake("LARDER_LINK_ADDR must be set: without it no node reaches this process")
+        }
+        (false, _) => return None,
+    }
+    let enrolment = enrolment(source);
+    let addr = source.get(&settings::LINK_ADDR)?;
+    Some(LinkListener {
+        addr,
+        tls: link_tls(source, addr),
+        enrolment,
+    })
+}
+
+fn link_tls(source: &mut Source, addr: SocketAddr) -> Option<LinkTls> {
+    let is_wanted =
+        source.is_given(&settings::LINK_TLS_CERT) || source.is_given(&settings::LINK_TLS_KEY);
+    if !is_wanted {
+        if !addr.ip().is_loopback() && !allow_http(source) {
+            let why = "is not a loopback address, so LARDER_LINK_TLS_CERT and LARDER_LINK_TLS_KEY must be set \
+                       (LARDER_ALLOW_HTTP=on allows http, for tests)";
+            source.bad(&settings::LINK_ADDR.about, &why);
+        }
+        return None;
+    }
+    let why = "must name a readable file: the link's TLS takes a certificate and its key";
+    let certificate = file(source, &settings::LINK_TLS_CERT, why);
+    let key = file(source, &settings::LINK_TLS_KEY, why);
+    Some(LinkTls {
+        certificate: certificate?,
+        key: key?,
+    })
+}
+
+/// What a node enrols with: the present token, then the one before.
+pub(super) fn enrolment(source: &mut Source) -> Vec<SecretString> {
+    if !source.is_given(&settings::NODE_TOKEN) {
+        source.mistake(
+            "LARDER_NODE_TOKEN must be set, to the same at control processes and nodes: make one with \
+             `openssl rand -hex 32`",
+        );
+    }
+    let tokens = [&settings::NODE_TOKEN, &settings::NODE_TOKEN_PREVIOUS];
+    tokens
+        .into_iter()
+        .filter_map(|setting| source.get(setting))
+        .collect()
+}
+
+pub(super) fn control_urls(source: &mut Source) -> Option<Vec<Url>> {
+    if !source.is_given(&settings::CONTROL_URL) {
+        source.mistake(
+            "LARDER_CONTROL_URL must be set: to where control processes have LARDER_LINK_ADDR, such as \
+             https://control.example.com:7000",
+        );
+    }
+    let urls = source.get(&settings::CONTROL_URL)?;
+    let is_safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
+    if !allow_http(source) && !urls.iter().all(is_safe) {
+        source.bad(&settings::CONTROL_URL.about, &HTTPS_ONLY);
+    }
+    Some(urls)
+}
+
+/// The file of the one authority that a node believes, where it is named.
+pub(super) fn link_ca(source: &mut Source) -> Option<PathBuf> {
+    if !source.is_given(&settings::LINK_CA) {
+        return None;
+    }
+    file(source, &settings::LINK_CA, "must name a readable file")
 }

@@ -16,6 +16,7 @@ use super::setting::Fallback::{Computed, Text, Unset};
 use super::setting::{About, AnySetting, Setting};
 use super::{machine, parse};
 use crate::domain::{ClusterName, HostPattern, Network, Timestamp};
+use crate::http::outbound::Url;
 use crate::store::db::seal::MasterKey;
 use crate::telemetry::LogFormat;
 use crate::web::PublicUrl;
@@ -44,7 +45,7 @@ settings! {
     "State" {
         DATABASE_URL: SecretString, SecretUrl, Text("sqlite:larder-data/larder.db"), parse::database_url, "where the state is kept: sqlite:PATH or postgres://…";
         DATABASE_CONNECTIONS: u32, Plain, Text("16"), parse::count, "most PostgreSQL connections of this process";
-        DATA_DIR: PathBuf, Plain, Text("larder-data"), parse::path, "keys made by dev, and this node's id";
+        DATA_DIR: PathBuf, Plain, Text("larder-data"), parse::path, "keys made by dev, and this node's id and snapshot";
         MASTER_KEY: MasterKey, Secret, Unset("unset"), parse::master_key, "the key that seals secrets: base64 of 32 bytes";
         MASTER_KEY_FILE: PathBuf, Plain, Unset("unset"), parse::path, "a file that holds the master key";
         MASTER_KEY_PREVIOUS: Vec<MasterKey>, Secret, Unset("unset"), parse::master_keys, "older master keys, comma-separated, while they are rotated";
@@ -75,6 +76,15 @@ settings! {
         CLUSTER: ClusterName, Plain, Text("c1"), parse::any, "the cluster this node belongs to; each region has its own";
         REGION: String, Plain, Text("us"), parse::text, "the region that cluster serves; a wider one, such as eu, also takes orders for eu-central-1 and counts as that place";
         REGION_STRICT: bool, Plain, Text("off"), parse::switch, "refuse a cache whose region has no node, instead of serving it from another one (data residence)";
+    }
+    "Machines" {
+        LINK_ADDR: SocketAddr, Plain, Unset("unset"), parse::address, "nodes of other machines connect here, never on the public address; `--role control` needs it";
+        LINK_TLS_CERT: PathBuf, Plain, Unset("unset"), parse::path, "certificate chain of the above, PEM, read again on SIGHUP; needed where LARDER_LINK_ADDR is not a loopback address";
+        LINK_TLS_KEY: PathBuf, Plain, Unset("unset"), parse::path, "its private key, PEM";
+        CONTROL_URL: Vec<Url>, Plain, Unset("unset"), parse::control_urls, "where a `--role node` finds LARDER_LINK_ADDR of the control processes, comma-separated";
+        LINK_CA: PathBuf, Plain, Unset("unset"), parse::path, "the only authority that a node believes at LARDER_CONTROL_URL, PEM; without it those that its system knows";
+        NODE_TOKEN: SecretString, Secret, Unset("unset"), parse::node_token, "what a node enrols with, the same at nodes and control processes, at least 32 characters";
+        NODE_TOKEN_PREVIOUS: SecretString, Secret, Unset("unset"), parse::node_token, "the one before, while it is rotated";
     }
     "Product" {
         MANIFEST: PathBuf, Plain, Unset("addon-manifest.json, else the one built in"), parse::path, "id, prefix, variable names, regions and URLs of the add-on, as Heroku has them";

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
+use super::runs::Runs;
 use super::setting::{About, Fallback, Setting};
 use super::settings;
 
@@ -65,9 +66,9 @@ impl Source {
         }
     }
 
-    /// Reads every text that was given, and notes those that cannot be read.
-    pub(super) fn check(&mut self) {
-        for setting in settings::all() {
+    /// Reads every text that was given and has a meaning here, and notes those that cannot be read.
+    pub(super) fn check(&mut self, runs: Runs) {
+        for setting in settings::all().filter(|setting| runs.reads(setting.about())) {
             let about = setting.about();
             let checked = self.given(about).map(|text| setting.check(text));
             if let Some(Err(why)) = checked {
@@ -116,6 +117,11 @@ impl Source {
         told.collect()
     }
 
+    /// The layer that a setting was given in, if it was.
+    pub(super) fn given_in(&self, about: &About) -> Option<Origin> {
+        self.given(about).map(|_| self.origin(about))
+    }
+
     pub(super) fn is_given<T>(&self, setting: &Setting<T>) -> bool {
         self.given(&setting.about).is_some()
     }
@@ -155,7 +161,7 @@ mod tests {
             pair("LARDER_ALLOW_HTTP", "maybe"),
         ];
         source.layer(Origin::File, file);
-        source.check();
+        source.check(Runs::All);
         assert_eq!(source.get(&settings::REGION).as_deref(), Some("1"));
         assert_eq!(source.get(&settings::HTTP_ADDR), None);
         let mistakes = source.into_mistakes();

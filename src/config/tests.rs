@@ -1,5 +1,7 @@
 use super::*;
 
+mod machines;
+
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -28,14 +30,16 @@ fn environment(environment: &[(&str, &str)], file: Option<&str>) -> Environment 
 fn defaults_are_those_of_the_contract() {
     let config = Config::read(environment(&[], None)).unwrap();
     assert_eq!(config.http_addr.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9100");
-    assert_eq!(config.memcached.addr.to_string(), "127.0.0.1:11211");
-    assert_eq!(config.memcached.proxy_port, 11211);
-    assert_eq!(config.cluster.as_str(), "c1");
+    assert_eq!(config.process.metrics_addr.to_string(), "127.0.0.1:9100");
+    let node = config.node.as_ref().unwrap();
+    assert_eq!(node.memcached.addr.to_string(), "127.0.0.1:11211");
+    assert_eq!(node.memcached.proxy_port, 11211);
+    assert_eq!(node.cluster.as_str(), "c1");
+    assert!(node.memcached.open.is_none() && node.memcached.tls.is_none());
+    assert!(config.link.is_none());
     assert_eq!(config.heroku.log_hosts, ["*.logplex.io".parse().unwrap()]);
     assert_eq!(config.rotation_overlap, Duration::from_secs(2 * 3_600));
-    assert_eq!(config.shutdown, Duration::from_secs(20));
-    assert!(config.memcached.open.is_none() && config.memcached.tls.is_none());
+    assert_eq!(config.process.shutdown, Duration::from_secs(20));
 }
 
 #[test]
@@ -77,9 +81,10 @@ fn flags_win_over_environment_over_file() {
     );
     layers.flags = pairs(&[("LARDER_HTTP_ADDR", "127.0.0.1:1")]);
     let config = Config::read(layers).unwrap();
-    assert_eq!(config.region, "env");
+    let node = config.node.as_ref().unwrap();
+    assert_eq!(node.region, "env");
     assert_eq!(config.rotation_overlap, Duration::from_secs(60));
-    assert_eq!(config.cluster.as_str(), "c9");
+    assert_eq!(node.cluster.as_str(), "c9");
     assert_eq!(config.http_addr.port(), 1);
 }
 
@@ -176,7 +181,8 @@ fn the_end_of_previous_secrets_is_a_time_with_its_zone() {
 /// security.md G-5: a limit that is set reaches what it bounds, and one that is not set is the product's.
 #[test]
 fn limits_have_the_product_s_defaults_and_can_be_set() {
-    let limits = Config::read(environment(&[], None)).unwrap().limits;
+    let config = Config::read(environment(&[], None)).unwrap();
+    let (limits, memcached) = (config.limits, config.node.unwrap().memcached.limits);
     assert_eq!(
         (limits.http_body_bytes, limits.http_request.as_secs()),
         (65_536, 20)
@@ -186,20 +192,14 @@ fn limits_have_the_product_s_defaults_and_can_be_set() {
         (1_800, 43_200)
     );
     assert_eq!(
-        (
-            limits.memcached_login.as_secs(),
-            limits.memcached_line_bytes
-        ),
+        (memcached.login.as_secs(), memcached.line_bytes),
         (5, 2_048)
     );
     assert_eq!(
-        (
-            limits.memcached_request.as_secs(),
-            limits.memcached_unread.as_secs()
-        ),
+        (memcached.request.as_secs(), memcached.unread.as_secs()),
         (300, 30)
     );
-    assert_eq!(limits.memcached_unread_bytes, 262_144);
+    assert_eq!(memcached.unread_bytes, 262_144);
     for (name, good, bad) in [
         (
             "LARDER_HTTP_BODY_BYTES",
@@ -275,6 +275,7 @@ fn misspelt_variables_are_told() {
     let config = Config::read(environment(&[("LARDER_HTTP_ADRR", "x")], None)).unwrap();
     assert!(
         config
+            .process
             .warnings
             .iter()
             .any(|warning| warning.contains("LARDER_HTTP_ADRR"))
@@ -346,7 +347,8 @@ fn a_line_end_is_no_part_of_a_manifest_s_secret_either() {
     assert_eq!(config.manifest.file, Some(path));
     for name in ["api.password (manifest)", "api.sso_salt (manifest)"] {
         let told = |warning: &String| warning.starts_with(name);
-        assert!(config.warnings.iter().any(told), "{:?}", config.warnings);
+        let warnings = &config.process.warnings;
+        assert!(warnings.iter().any(told), "{warnings:?}");
     }
 }
 
@@ -358,7 +360,7 @@ fn a_line_end_is_no_part_of_a_secret_and_is_told() {
     let config = Config::read(layers).unwrap();
     let secret = config.heroku.client_secret.unwrap();
     assert_eq!(secret.expose_secret(), "secret");
-    let told = &config.warnings[0];
+    let told = &config.process.warnings[0];
     assert!(told.contains("LARDER_HEROKU_CLIENT_SECRET") && !told.contains("secret\r"));
 }
 

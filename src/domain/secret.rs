@@ -1,11 +1,12 @@
 //! Secrets as types: what may be shown, what may be compared, and how.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::credential::Username;
@@ -34,17 +35,29 @@ pub fn same_secret(left: &[u8], right: &[u8]) -> bool {
 
 /// The key under which memcached passwords are turned into verifiers. Nodes hold it; it opens nothing.
 #[derive(Clone)]
-pub struct VerifierKey(hmac::Key);
+pub struct VerifierKey {
+    hmac: hmac::Key,
+    bytes: Arc<SecretBox<[u8; 32]>>,
+}
 
 impl VerifierKey {
     pub fn from_bytes(bytes: &[u8; 32]) -> VerifierKey {
-        VerifierKey(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+        VerifierKey {
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, bytes),
+            bytes: Arc::new(SecretBox::init_with(|| *bytes)),
+        }
+    }
+
+    /// The key itself, for the node link, which brings it to a node in another process, and for that node's sealed
+    /// snapshot. It goes nowhere else.
+    pub fn expose_bytes(&self) -> &[u8; 32] {
+        self.bytes.expose_secret()
     }
 
     /// HMAC-SHA-256 over user name, NUL, password. Fast on purpose: the password is 128 random bits, and a
     /// slow hash would turn a reconnect storm into an outage (security.md MC-7).
     pub fn verifier(&self, username: &[u8], password: &[u8]) -> Verifier {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.hmac);
         context.update(username);
         context.update(&[0]);
         context.update(password);
@@ -206,6 +219,16 @@ mod tests {
             hex_lower(key.verifier(b"4F2A90", b"secret").as_bytes()),
             "c104d9d90e4d1e11e1892f4c9ad84f36cc7025fb1068fb458a04252c9dcca19f"
         );
+    }
+
+    /// A node in another process makes the same verifiers with what the link brought it.
+    #[test]
+    fn a_key_that_is_made_again_from_its_bytes_is_the_same() {
+        let key = VerifierKey::from_bytes(&[7; 32]);
+        let again = VerifierKey::from_bytes(key.expose_bytes());
+        let verifier = key.verifier(b"4F2A90", b"secret");
+        assert!(verifier.matches(&again.verifier(b"4F2A90", b"secret")));
+        assert_eq!(format!("{key:?}"), "VerifierKey(..)");
     }
 
     #[test]

@@ -99,10 +99,10 @@ pub static FAMILIES: &[Family] = &[
     family(Histogram, "larder_http_request_duration_seconds", "seconds", "From the end of a request's head to its answer, by route").by(LATER, &[]),
     family(Counter, "larder_http_connections_closed_total", "", "HTTP connections that we closed, by reason: a slow head of a request, long idleness, more of them than there may be, no descriptor left").by("reason", &["slow_head", "idle", "too_many", "no_descriptor"]),
 
-    family(Counter, "larder_refused_calls_total", "", "Sign-ons and calls whose proof of who calls did not hold, by kind").by("call", &["sign_on", "api", "webhook", "link", "session", "form", "metrics"]),
+    family(Counter, "larder_refused_calls_total", "", "Sign-ons and calls whose proof of who calls did not hold, by kind").by("call", &["sign_on", "api", "webhook", "link", "session", "form", "metrics", "node_link"]),
 
-    family(Gauge, "larder_database_up", "", "1 while the database answers"),
-    family(Gauge, "larder_database_ping_duration_seconds", "seconds", "How long it took to answer the last time"),
+    family(Gauge, "larder_database_up", "", "1 while the database answers").by(LATER, &[]),
+    family(Gauge, "larder_database_ping_duration_seconds", "seconds", "How long it took to answer the last time").by(LATER, &[]),
 
     family(Gauge, "larder_outbox_due_attempts", "", "Promises to the outside that are due, by kind").by("kind", OUTBOX_KINDS),
     family(Gauge, "larder_outbox_oldest_due_seconds", "seconds", "Age of the oldest of them").by("kind", OUTBOX_KINDS),
@@ -112,6 +112,9 @@ pub static FAMILIES: &[Family] = &[
 
     family(Gauge, "larder_node_lag_revisions", "", "Changes that a node has not applied yet").by(LATER, &[]),
     family(Gauge, "larder_node_silent_seconds", "seconds", "Time since a node was heard of").by(LATER, &[]),
+    family(Gauge, "larder_node_on_snapshot", "", "1 while this node serves its snapshot and has not heard the control plane"),
+    family(Gauge, "larder_node_snapshot_written_timestamp_seconds", "seconds", "When this node last wrote its snapshot, in Unix time").by(LATER, &[]),
+    family(Counter, "larder_node_snapshot_write_failures_total", "", "Snapshots that this node could not write"),
 
     family(Counter, "process_cpu_seconds_total", "seconds", "Processor time used"),
     family(Gauge, "process_resident_memory_bytes", "bytes", "Memory of the machine in use"),

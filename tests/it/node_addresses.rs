@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::cluster::link::wire::Report;
-use larder::cluster::{EventBuffer, LinkError, LocalLink, NodeAgent, NodeSettings};
+use larder::cluster::{EventBuffer, LinkError, LocalLink, NodeSettings};
 use larder::domain::{Clock as _, NodeId, NodePhase, Revision};
-use larder::store::fleet::nodes::{Heartbeat, NodeRecord};
+use larder::store::fleet::nodes::{Heartbeat, NodeProgress, NodeRecord};
 
-use crate::support::control_plane::{ControlPlane, FakePlane, node_settings};
+use crate::support::control_plane::{ControlPlane, FakePlane, join_by, node_settings};
 use crate::support::db::on_each;
 
 async fn join(control: &ControlPlane, dir: &Path, host: &str) -> Result<NodeId, String> {
@@ -31,7 +31,7 @@ async fn join_in(
     let event_buffer = Arc::new(EventBuffer::default());
     let plane = FakePlane::new(event_buffer.clone());
     let clock = control.clock.clone();
-    let joined = NodeAgent::join(&settings, link, plane, event_buffer, clock).await;
+    let joined = join_by(&settings, link, plane, event_buffer, clock).await;
     joined
         .map(|node| node.id().clone())
         .map_err(|error| error.to_string())
@@ -64,8 +64,13 @@ async fn other_machine(
 
 async fn beat(control: &ControlPlane, node: &NodeRecord, phase: NodePhase) {
     let mut tx = control.store.begin().await.expect("a transaction");
-    let (now, nothing) = (control.clock.now(), Revision::default());
-    let heard = tx.record_heartbeat(&node.id, &node.home_id, phase, nothing, now);
+    let now = control.clock.now();
+    let progress = NodeProgress {
+        phase,
+        applied: Revision::default(),
+        on_snapshot: false,
+    };
+    let heard = tx.record_heartbeat(&node.id, &node.home_id, progress, now);
     assert_eq!(heard.await.expect("written"), Heartbeat::Noted);
     tx.commit().await.expect("a commit");
 }

@@ -5,17 +5,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use larder::access::{DONE_WAIT, FlushResult};
-use larder::cluster::link::wire::{CacheChange, Changes, Introduction, Login, Report, Welcome};
+use larder::cluster::link::wire::{
+    CacheChange, Changes, ChangesQuery, Introduction, Login, Report, Welcome,
+};
 use larder::cluster::{Cluster, ControlLink, EventBuffer, LinkError, LocalLink, NodeAgent};
 use larder::domain::credential::LastUse;
 use larder::domain::{
-    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, NodePhase, Origin, Revision,
-    Timestamp,
+    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, NodePhase, Origin, Timestamp,
 };
 
 use larder::engine::{EngineEvent, EventSink as _};
 
-use crate::support::control_plane::{ControlPlane, FakePlane, eventually, node_settings, plans};
+use crate::support::control_plane::{
+    ControlPlane, FakePlane, eventually, join_by, node_settings, plans,
+};
 use crate::support::db::{TestDb, on_each};
 
 /// A link that breaks: the first `lost` reports do not arrive, the next `unanswered` arrive without the node
@@ -41,10 +44,9 @@ impl ControlLink for BadLink {
     fn changes_since<'a>(
         &'a self,
         node: &'a NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
-        self.link.changes_since(node, known, wait)
+        self.link.changes_since(node, query)
     }
 
     fn report<'a>(
@@ -266,8 +268,7 @@ async fn a_machine_keeps_its_identity() {
             let link = Arc::new(LocalLink(control.cluster.clone()));
             let event_buffer = Arc::new(EventBuffer::default());
             let plane = FakePlane::new(event_buffer.clone());
-            let node =
-                NodeAgent::join(&settings, link, plane, event_buffer, control.clock.clone()).await;
+            let node = join_by(&settings, link, plane, event_buffer, control.clock.clone()).await;
             node.expect("joined").id().clone()
         };
         control.stop.cancel();
@@ -291,8 +292,7 @@ async fn a_machine_keeps_its_identity() {
         let event_buffer = Arc::new(EventBuffer::default());
         let plane = FakePlane::new(event_buffer.clone());
         let settings = node_settings(other.path());
-        let refused =
-            NodeAgent::join(&settings, link, plane, event_buffer, control.clock.clone()).await;
+        let refused = join_by(&settings, link, plane, event_buffer, control.clock.clone()).await;
         assert!(refused.is_err());
     })
     .await;
@@ -313,7 +313,7 @@ async fn second_node(control: &ControlPlane, db: &TestDb) -> (Arc<NodeAgent>, Ar
     let plane = FakePlane::new(event_buffer.clone());
     let link = Arc::new(LocalLink(far));
     let clock = control.clock.clone();
-    let node = NodeAgent::join(&settings, link, plane.clone(), event_buffer, clock).await;
+    let node = join_by(&settings, link, plane.clone(), event_buffer, clock).await;
     (Arc::new(node.expect("joined")), plane)
 }
 
@@ -398,9 +398,13 @@ async fn a_node_from_another_history_starts_over() {
     on_each(async |db| {
         let control = ControlPlane::start(db).await;
         let cache = control.provision("r-1").await.resource.cache;
+        let query = ChangesQuery {
+            known: 1_000,
+            ..ChangesQuery::default()
+        };
         let answer = control
             .cluster
-            .changes_since(control.node.id(), Revision(1_000), Duration::ZERO)
+            .changes_since(control.node.id(), query)
             .await
             .expect("an answer");
         assert!(answer.complete);

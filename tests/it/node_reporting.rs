@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use larder::cluster::link::wire::{Changes, Introduction, Report, Welcome};
-use larder::cluster::{ControlLink, EventBuffer, LinkError, NodeAgent};
-use larder::domain::{BoxFuture, NodeId, Revision};
+use larder::cluster::link::wire::{Changes, ChangesQuery, Introduction, Report, Welcome};
+use larder::cluster::{ControlLink, EventBuffer, LinkError};
+use larder::domain::{BoxFuture, NodeId};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::control_plane::{FakePlane, TestClock, node_settings};
+use crate::support::control_plane::{FakePlane, TestClock, join_by, node_settings};
 
 /// A control plane that has no changes to tell, and takes reports or does not answer.
 #[derive(Default)]
@@ -28,17 +28,18 @@ impl ControlLink for QuietLink {
     fn changes_since<'a>(
         &'a self,
         _: &'a NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
         Box::pin(async move {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(Duration::from_millis(query.wait_ms)).await;
             Ok(Changes {
-                revision: known.0,
-                complete: known == Revision::default(),
+                revision: query.known,
+                complete: query.known == 0,
                 caches: Vec::new(),
                 authorities: Vec::new(),
                 usernames: Vec::new(),
+                more_after: None,
+                plans: 0,
             })
         })
     }
@@ -61,7 +62,7 @@ async fn a_quiet_node_reports_every_three_seconds_and_tries_less_often_while_nob
     let plane = FakePlane::new(event_buffer.clone());
     let settings = node_settings(folder.path());
     let clock = TestClock::new();
-    let node = NodeAgent::join(&settings, link.clone(), plane, event_buffer, clock).await;
+    let node = join_by(&settings, link.clone(), plane, event_buffer, clock).await;
     let (node, stop) = (Arc::new(node.expect("joined")), CancellationToken::new());
     let running = tokio::spawn({
         let (node, stop) = (Arc::clone(&node), stop.clone());

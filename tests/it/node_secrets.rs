@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use larder::cluster::link::wire::ChangesQuery;
 use larder::cluster::{ControlLink as _, LocalLink};
-use larder::domain::Revision;
 use serde_json::Value;
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::db::on_each;
 
 /// All that the link has of a cache. A member that is added here is one that a node may know.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 23] = [
     "authorities",
     "authorities.der",
     "caches",
@@ -32,6 +32,8 @@ const MEMBERS: [&str; 21] = [
     "caches.serve.label",
     "caches.serve.limit_bytes",
     "complete",
+    "more_after",
+    "plans",
     "usernames",
 ];
 
@@ -71,9 +73,7 @@ async fn a_node_is_told_no_password_and_keeps_none() {
 
         let link = LocalLink(control.cluster.clone());
         let node = control.node.id();
-        let changes = link
-            .changes_since(node, Revision::default(), Duration::ZERO)
-            .await;
+        let changes = link.changes_since(node, ChangesQuery::default()).await;
         let changes = serde_json::to_value(changes.expect("changes")).expect("JSON");
         let mut members = BTreeSet::new();
         gather(&changes, "", &mut members);

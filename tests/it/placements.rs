@@ -8,7 +8,7 @@ use larder::domain::{Clock as _, Identity, NodeId, NodePhase, ResourceState, Rev
 use larder::provisioning::{Provisioned, ProvisioningError};
 use larder::store::Tx;
 use larder::store::caches::last_used::Use;
-use larder::store::fleet::nodes::NodeRecord;
+use larder::store::fleet::nodes::{NodeProgress, NodeRecord};
 use larder::store::service::audit::AuditRecord;
 
 use crate::outbox_fixture::code;
@@ -117,8 +117,12 @@ async fn two_processes_move_a_stranded_cache_once() {
         }
         let mut tx = control.store.begin().await.expect("a transaction");
         tx.register_node(&old, now).await.expect("written");
-        let (gone, nothing) = (NodePhase::Stopped, Revision::default());
-        let heard = tx.record_heartbeat(&old.id, &old.home_id, gone, nothing, now);
+        let gone = NodeProgress {
+            phase: NodePhase::Stopped,
+            applied: Revision::default(),
+            on_snapshot: false,
+        };
+        let heard = tx.record_heartbeat(&old.id, &old.home_id, gone, now);
         heard.await.expect("written");
         for cache in &caches {
             tx.unplace(*cache, control.node.id())

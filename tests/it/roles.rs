@@ -88,10 +88,10 @@ async fn a_process_without_a_node_waits_for_those_of_others() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_split_off_is_refused_with_what_is_missing() {
+async fn a_role_that_lacks_something_is_refused_with_what_is_missing() {
     for (role, why) in [
-        ("control", "node link"),
-        ("node", "node link"),
+        ("control", "LARDER_LINK_ADDR must be set"),
+        ("node", "LARDER_CONTROL_URL must be set"),
         ("monitor", "status page"),
         ("worker", "postgres://"),
         ("nobody", "possible values"),

@@ -1,6 +1,9 @@
 //! Every function of the store, on SQLite and on PostgreSQL. A store function without a place here does not merge.
 //! (Those of the outbox have a battery of their own.)
 
+mod nodes;
+mod parts;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -15,8 +18,8 @@ use larder::domain::{
 use larder::store::caches::credentials::NewCredential;
 use larder::store::caches::last_used::Use;
 use larder::store::caches::resources::NewResource;
-use larder::store::fleet::changes::CacheChange;
-use larder::store::fleet::nodes::{Heartbeat, NodeAt, NodeRecord, Registered};
+use larder::store::fleet::changes::{CacheChange, Part};
+use larder::store::fleet::nodes::{Heartbeat, NodeAt, NodeProgress, NodeRecord, Registered};
 use larder::store::service::audit::{AuditEntry, AuditRecord};
 use larder::store::service::sessions::{NewSessionRow, OpenedBy};
 use larder::store::{Store, StoreError, Tx};
@@ -45,6 +48,19 @@ fn node(id: &str, host: &str) -> NodeRecord {
 
 fn node_id() -> NodeId {
     "node_1".parse().unwrap()
+}
+
+/// The first part of a list, which is all of it in these tests.
+fn first_part() -> Part {
+    Part::behind(CacheId(0))
+}
+
+fn progress(phase: NodePhase, applied: i64) -> NodeProgress {
+    NodeProgress {
+        phase,
+        applied: Revision(applied),
+        on_snapshot: false,
+    }
 }
 
 async fn insert(tx: &mut Tx, external: &str, sso: &BearerSecret) -> Option<CacheId> {
@@ -385,7 +401,7 @@ async fn changes_say_all_that_a_node_must_know() {
         );
         let since = async |revision| {
             store
-                .changes_since(&node_id(), Revision(revision), &plans)
+                .changes_since(&node_id(), Revision(revision), first_part(), &plans)
                 .await
                 .unwrap()
         };
@@ -442,12 +458,22 @@ async fn changes_say_all_that_a_node_must_know() {
             .unwrap();
         tx.commit().await.unwrap();
         let other = store
-            .changes_since(&"node_2".parse().unwrap(), Revision(3), &plans)
+            .changes_since(
+                &"node_2".parse().unwrap(),
+                Revision(3),
+                first_part(),
+                &plans,
+            )
             .await
             .unwrap();
         assert!(matches!(other.caches[..], [CacheChange::Forget(cache)] if cache == two));
         let other = store
-            .changes_since(&"node_2".parse().unwrap(), Revision(2), &plans)
+            .changes_since(
+                &"node_2".parse().unwrap(),
+                Revision(2),
+                first_part(),
+                &plans,
+            )
             .await
             .unwrap();
         assert!(matches!(other.caches[0], CacheChange::Forget(cache) if cache == one));
@@ -474,8 +500,8 @@ async fn changes_say_all_that_a_node_must_know() {
 }
 
 async fn heard_of(tx: &mut Tx, id: &str, applied: i64, at: Timestamp) {
-    let (id, applied) = (id.parse().unwrap(), Revision(applied));
-    let noted = tx.record_heartbeat(&id, HOME, NodePhase::Serving, applied, at);
+    let (id, serving) = (id.parse().unwrap(), progress(NodePhase::Serving, applied));
+    let noted = tx.record_heartbeat(&id, HOME, serving, at);
     assert_eq!(noted.await.unwrap(), Heartbeat::Noted);
 }
 
@@ -502,16 +528,16 @@ async fn what_only_a_node_that_is_gone_has_not_heard_is_dropped() {
         let later = START.plus(Duration::from_secs(20));
         heard_of(&mut tx, "node_1", 4, later).await;
         let third = "node_3".parse().unwrap();
-        let stopped = tx.record_heartbeat(&third, HOME, NodePhase::Stopped, Revision(2), later);
+        let stopped = tx.record_heartbeat(&third, HOME, progress(NodePhase::Stopped, 2), later);
         assert_eq!(stopped.await.unwrap(), Heartbeat::Noted);
         let heard_since = later.minus(Duration::from_secs(10));
         assert_eq!(tx.prune_forgotten(heard_since).await.unwrap(), 1);
         tx.commit().await.unwrap();
 
         let plans = plans();
-        let first = node_id();
+        let id = node_id();
         let since = async |known| {
-            let changes = store.changes_since(&first, Revision(known), &plans);
+            let changes = store.changes_since(&id, Revision(known), first_part(), &plans);
             changes.await.unwrap()
         };
         let missed = since(2).await;
@@ -531,7 +557,7 @@ async fn a_node_is_heard_from_the_folder_that_it_was_started_in() {
         tx.register_node(&node("node_1", "p1"), START)
             .await
             .unwrap();
-        let other = tx.record_heartbeat(&id, "m:1:3", NodePhase::Serving, Revision(1), START);
+        let other = tx.record_heartbeat(&id, "m:1:3", progress(NodePhase::Serving, 1), START);
         assert_eq!(other.await.unwrap(), Heartbeat::TakenOver);
         heard_of(&mut tx, "node_1", 1, START).await;
         tx.commit().await.unwrap();
@@ -563,7 +589,7 @@ async fn a_retired_node_is_no_node_any_more() {
         );
         assert!(tx.retire_node(&node_id(), START).await.unwrap());
         let id = node_id();
-        let late = tx.record_heartbeat(&id, HOME, NodePhase::Serving, Revision(1), START);
+        let late = tx.record_heartbeat(&id, HOME, progress(NodePhase::Serving, 1), START);
         assert_eq!(late.await.unwrap(), Heartbeat::Retired);
         assert!(!tx.set_drained(&node_id(), false).await.unwrap());
         tx.commit().await.unwrap();
@@ -635,7 +661,7 @@ async fn a_follower_misses_nothing() {
         let end = Revision(6 + 6 * 20);
         while known != end {
             let changes = store
-                .changes_since(&node_id(), known, &plans)
+                .changes_since(&node_id(), known, first_part(), &plans)
                 .await
                 .unwrap();
             known = changes.revision;
@@ -686,7 +712,7 @@ async fn commit_order_is_revision_order() {
         first.commit().await.unwrap();
         assert_eq!(hasty.await.unwrap(), Revision(4));
         let update = store
-            .changes_since(&node_id(), Revision(2), &plans())
+            .changes_since(&node_id(), Revision(2), first_part(), &plans())
             .await
             .unwrap();
         assert_eq!(update.caches.len(), 2);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use larder::domain::{Authority, Certificate, Credential, Fingerprint, NodeId, Revision, Username};
+use larder::domain::{
+    Authority, CacheId, Certificate, Credential, Fingerprint, NodeId, Revision, Username,
+};
 use larder::store::caches::certificates::AuthorityRecord;
-use larder::store::fleet::changes::CacheChange;
+use larder::store::fleet::changes::{CacheChange, Part};
 use larder::store::{Store, StoreError, Tx};
 use secrecy::ExposeSecret as _;
 
@@ -137,7 +139,9 @@ async fn certificates_live_and_die_with_their_credential() {
 /// What a node hears that is at `known`: these fingerprints of one cache, and the CA.
 async fn told(store: &Store, known: Revision, fingerprints: &[Fingerprint]) {
     let node: NodeId = "node_1".parse().unwrap();
-    let changes = store.changes_since(&node, known, &plans()).await.unwrap();
+    let (first, plans) = (Part::behind(CacheId(0)), plans());
+    let changes = store.changes_since(&node, known, first, &plans);
+    let changes = changes.await.unwrap();
     assert_eq!(changes.authorities, [authority(1).certificate]);
     let [CacheChange::Serve(spec)] = &changes.caches[..] else {
         panic!("{changes:?}")
@@ -149,6 +153,6 @@ async fn told(store: &Store, known: Revision, fingerprints: &[Fingerprint]) {
         .map(|certificate| certificate.fingerprint)
         .collect();
     assert_eq!(listed, fingerprints);
-    let nothing = store.changes_since(&node, changes.revision, &plans()).await;
-    assert!(nothing.unwrap().caches.is_empty());
+    let nothing = store.changes_since(&node, changes.revision, first, &plans);
+    assert!(nothing.await.unwrap().caches.is_empty());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::access::{Access, DONE_WAIT, FlushResult, Reach, SsoVisit};
-use larder::cluster::{Cluster, ClusterSettings, EventBuffer, LocalLink, NodeAgent};
+use larder::cluster::{Cluster, ClusterSettings, EventBuffer, LocalLink};
 use larder::domain::{Capabilities, RecordedEvent};
 use larder::engine::{Engine, EngineSettings, Limits, Listeners};
 use larder::provisioning::Provisioning;
@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::HEROKU;
-use crate::support::control_plane::{TestClock, eventually, node_settings, plans, ready, request};
+use crate::support::control_plane::{
+    TestClock, eventually, join_by, node_settings, plans, ready, request,
+};
 use crate::support::db::on_each;
 
 struct Client(TcpStream);
@@ -75,7 +77,7 @@ async fn one_cache_from_end_to_end() {
         let link = Arc::new(LocalLink(cluster.clone()));
         let plane = Arc::new(engine.clone());
         let settings = node_settings(dir.path());
-        let node = NodeAgent::join(&settings, link, plane, event_buffer, clock.clone());
+        let node = join_by(&settings, link, plane, event_buffer, clock.clone());
         let node = Arc::new(node.await.expect("joined"));
         cluster.attach(&node);
         node.open().await.expect("the node serves");

@@ -1,6 +1,7 @@
 //! What `/metrics` shows beside what the rooms count themselves: read when somebody asks, not kept up all the time.
 
 use std::fs;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -20,39 +21,45 @@ const PAGE_BYTES: f64 = 4096.0;
 #[derive(Clone)]
 pub(super) struct Scrape {
     pub recorder: Recorder,
-    pub store: Store,
-    pub clock: std::sync::Arc<dyn Clock>,
-    /// `None` in a process without a node.
-    pub engine: Option<(Engine, u64)>,
+    /// `None` in a node without a database.
+    pub store: Option<Store>,
+    pub clock: Arc<dyn Clock>,
+    /// Empty in a process without a node, and until its engine listens.
+    pub engine: Arc<OnceLock<RunningEngine>>,
+}
+
+/// An engine whose listeners are open.
+pub(super) struct RunningEngine {
+    pub engine: Engine,
+    pub memory_limit_bytes: u64,
 }
 
 impl Scrape {
     /// Reads everything anew and answers the text.
     pub(super) async fn text(&self) -> String {
         metrics::gauge!("larder_build_info", "version" => env!("CARGO_PKG_VERSION"), "commit" => super::COMMIT).set(1.0);
-        if let Some((engine, limit_bytes)) = &self.engine {
-            engine_figures(engine, *limit_bytes);
+        if let Some(running) = self.engine.get() {
+            engine_figures(&running.engine, running.memory_limit_bytes);
         }
-        self.database().await;
+        if let Some(store) = &self.store {
+            self.database(store).await;
+        }
         process();
         self.recorder.render()
     }
 
-    async fn database(&self) {
+    async fn database(&self, store: &Store) {
         let begun = Instant::now();
-        let answered = matches!(timeout(PATIENCE, self.store.ping()).await, Ok(Ok(())));
+        let answered = matches!(timeout(PATIENCE, store.ping()).await, Ok(Ok(())));
         metrics::gauge!("larder_database_up").set(f64::from(u8::from(answered)));
         metrics::gauge!("larder_database_ping_duration_seconds").set(begun.elapsed().as_secs_f64());
-        if answered && timeout(PATIENCE, self.nodes()).await.is_err() {
+        if answered && timeout(PATIENCE, self.nodes(store)).await.is_err() {
             tracing::warn!("the nodes' lag could not be read in time");
         }
     }
 
-    async fn nodes(&self) {
-        let (Ok(newest), Ok(nodes)) = (
-            self.store.revision().await,
-            self.store.node_overviews().await,
-        ) else {
+    async fn nodes(&self, store: &Store) {
+        let (Ok(newest), Ok(nodes)) = (store.revision().await, store.node_overviews().await) else {
             return;
         };
         for node in nodes {

@@ -37,7 +37,7 @@ impl Control {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Control> {
         let registry = Registry::open(marketplaces, config, store, clock.now()).await?;
-        let place = place_of_service(&config.data_dir);
+        let place = place_of_service(&config.process.data_dir);
         let outbox = build_outbox(&registry, store, cluster, clock, place)?;
         let abilities = outbox.abilities();
         let plans = Arc::new(config.plans.clone());
@@ -85,8 +85,8 @@ impl Control {
             settings: Arc::new(WebSettings {
                 marketplaces: self.registry.faces(),
                 consoles: self.registry.consoles(),
-                tls_port: config.memcached.tls.as_ref().map(|tls| tls.addr.port()),
-                tls_ca_file: config.memcached.tls.as_ref().and_then(|tls| tls.ca.clone()),
+                tls_port: config.shown_tls.as_ref().map(|tls| tls.port),
+                tls_ca_file: config.shown_tls.as_ref().and_then(|tls| tls.ca.clone()),
                 body_bytes_max: config.limits.http_body_bytes,
                 request_timeout: config.limits.http_request,
                 session_idle: config.limits.session_idle,
@@ -116,6 +116,7 @@ pub(in crate::app) fn cluster_of(
     let settings = ClusterSettings {
         regions_allowed: config.product.regions.clone(),
         region_strict: config.region_strict,
+        has_link: config.link.is_some(),
     };
     let plans = Arc::new(config.plans.clone());
     Cluster::new(store.clone(), plans, Arc::clone(clock), settings)

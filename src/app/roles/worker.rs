@@ -12,7 +12,8 @@ use super::control::{build_outbox, cluster_of};
 use crate::access::Access;
 use crate::app::background::record_refused_calls;
 use crate::app::claim::WorkerPlace;
-use crate::app::listeners::open_metrics;
+use crate::app::descriptors::Descriptors;
+use crate::app::listeners::{metrics_routes, open_metrics};
 use crate::app::metrics::Scrape;
 use crate::app::{SystemClock, store_settings, tell_start};
 use crate::config::Config;
@@ -51,12 +52,13 @@ impl Worker {
         let access = Access::new(store.clone(), cluster, plans, Arc::clone(&clock));
         let scrape = Scrape {
             recorder: Recorder::install()?,
-            store: store.clone(),
+            store: Some(store.clone()),
             clock,
-            engine: None,
+            engine: Arc::default(),
         };
-        let refused = access.refused_calls().clone();
-        open_metrics(config, scrape, refused, &stop, &tasks).await?;
+        let routes = metrics_routes(&config.process, scrape, access.refused_calls().clone());
+        let files = Descriptors::now(config);
+        open_metrics(&config.process, files.metrics, routes, (&stop, &tasks)).await?;
         tasks.spawn(record_refused_calls(access, stop.clone()));
         let stopping = stop.clone();
         tasks.spawn(async move { outbox.run(stopping).await });
@@ -64,7 +66,7 @@ impl Worker {
             store,
             stop,
             tasks,
-            shutdown: config.shutdown,
+            shutdown: config.process.shutdown,
             _place: place,
         })
     }
@@ -89,7 +91,7 @@ impl Worker {
 
 /// A worker works without a place too: what it had under way when it was killed is free ten seconds later then.
 fn take_place(config: &Config) -> Option<WorkerPlace> {
-    WorkerPlace::take(&config.data_dir)
+    WorkerPlace::take(&config.process.data_dir)
         .inspect_err(|error| {
             tracing::warn!(
                 "the worker has no place in the data folder, so after a crash others notice later that it is gone: \

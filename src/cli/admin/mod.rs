@@ -19,7 +19,7 @@ use super::settings::SettingFlags;
 use super::table::Table;
 use super::{begin, dev, manifest, runtime};
 use crate::app::operator::{AccessError, FlushResult, Operator};
-use crate::config::{Config, Environment, Listens};
+use crate::config::{Config, Environment, Runs};
 use crate::domain::{CacheId, Plan};
 use crate::format;
 
@@ -93,7 +93,7 @@ pub(super) fn run(
         return manifest::print(settings, file);
     }
     let config = config_of(settings, file)?;
-    begin(&config)?;
+    begin(&config.process)?;
     runtime()?.block_on(async {
         let operator = Operator::open(&config).await?;
         let mut answer = Answer::default();
@@ -131,7 +131,7 @@ pub(super) fn run(
 /// missing: an operator looks at the database.
 fn config_of(settings: SettingFlags, file: Option<PathBuf>) -> anyhow::Result<Config> {
     let mut layers = Environment::of_process(settings.0, file.as_deref())?;
-    layers.listens = Listens::Nothing;
+    layers.runs = Runs::Nothing;
     dev::join(&mut layers)?;
     manifest::leave_secrets_unset(&mut layers);
     Ok(Config::read(layers)?)

@@ -67,6 +67,7 @@ async fn list(operator: &Operator, config: &Config, answer: &mut Answer) -> anyh
         "PROMISED MIB",
         "MEMORY MIB",
         "REVISION",
+        "ON SNAPSHOT",
         "SEEN",
     ])
     .with_numbers(&["CACHES", "PROMISED MIB", "MEMORY MIB"]);
@@ -85,9 +86,17 @@ async fn list(operator: &Operator, config: &Config, answer: &mut Answer) -> anyh
             (promised >> 20).to_string(),
             (node.memory_bytes >> 20).to_string(),
             format!("{} of {newest}", node.applied),
+            if node.on_snapshot { "yes" } else { "no" }.to_owned(),
             format::ago(node.status.seen_at, operator.now()),
         ]);
         remarks.extend(remark(operator, node, state, caches));
+        if node.on_snapshot && state != NodeState::Retired {
+            remarks.push(format!(
+                "{}: serves on snapshot, what it knew when it ran last, until it has heard of the changes since; its log \
+                 says what keeps it from following",
+                node.id
+            ));
+        }
         if state != NodeState::Retired && promised > node.memory_bytes {
             remarks.push(format!(
                 "{}: its caches may grow beyond its memory; add a node to {} for the next ones",
@@ -97,7 +106,9 @@ async fn list(operator: &Operator, config: &Config, answer: &mut Answer) -> anyh
     }
     answer.table("nodes", &table);
     if nodes.is_empty() {
-        answer.say("No node has joined yet: `larder serve` brings one.");
+        answer.say(
+            "No node has joined yet: `larder serve` and `larder serve --role node` bring one.",
+        );
     }
     answer.remarks(remarks);
     Ok(())

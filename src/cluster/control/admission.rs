@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{Cluster, link_error};
-use crate::cluster::FOLDER_LOCK;
 use crate::cluster::link::LinkError;
 use crate::cluster::link::wire::{Home, Introduction};
+use crate::cluster::{FOLDER_LOCK, folder_id};
 use crate::domain::node::AWAY_AFTER;
 use crate::domain::secret::{hex_lower, random_bytes};
 use crate::domain::{NodeId, NodePhase};
@@ -115,8 +115,9 @@ impl Cluster {
             true => path.clone(),
             false => format!("{path} on another machine"),
         };
-        let runs_beside =
-            beside && FileLock::held_by(&Path::new(&path).join(FOLDER_LOCK)).is_some();
+        let runs_beside = beside
+            && is_on_this_machine(home)
+            && FileLock::held_by(&Path::new(&path).join(FOLDER_LOCK)).is_some();
         if runs_beside || self.is_heard_of(id, &run).await? {
             return Ok(Claim::Lives { from });
         }
@@ -130,9 +131,10 @@ impl Cluster {
     }
 
     /// Whether another process reports for the node. That takes until the next report, or until the node counts as
-    /// away. Nobody else reports to a SQLite file that this process has claimed.
+    /// away. Without a link nobody else reports to a SQLite file that this process has claimed.
     async fn is_heard_of(&self, id: &NodeId, run: &NodeRun) -> Result<bool, StoreError> {
-        if run.status.phase == NodePhase::Stopped || !self.0.store.is_shared() {
+        let others_report = self.0.store.is_shared() || self.0.settings.has_link;
+        if run.status.phase == NodePhase::Stopped || !others_report {
             return Ok(false);
         }
         let silent = self.0.clock.now().since(run.status.seen_at);
@@ -148,6 +150,12 @@ impl Cluster {
         }
         Ok(false)
     }
+}
+
+/// Whether the paths of a node that joins are those of the machine that the control plane runs on: only there can it
+/// see who holds a lock.
+fn is_on_this_machine(home: &Home) -> bool {
+    folder_id(Path::new("/")).is_ok_and(|here| home.is_beside(&here))
 }
 
 fn address_taken(node: &Introduction, other: &NodeAt, from: &str) -> LinkError {

@@ -2,53 +2,92 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use aws_lc_rs::digest;
+use tokio::time::{Instant, sleep};
 
 use super::{Cluster, changed, link_error};
+use crate::cluster::link::wire::ChangesQuery;
 use crate::cluster::link::{LinkError, wire};
-use crate::domain::{NodeId, Revision};
+use crate::domain::{CacheId, NodeId, Plans, Revision};
 use crate::store::StoreError;
-use crate::store::fleet::changes::{CacheChange, Changes};
+use crate::store::fleet::changes::{CacheChange, Changes, Part};
 
-/// A lost wake-up, or a change made by another process, costs at most this.
-const POLL: Duration = Duration::from_secs(1);
+/// A lost wake-up, or a change made by another process, costs at most this. A waiting node reads one row each time, the
+/// newest revision.
+const POLL: Duration = Duration::from_millis(250);
 
 impl Cluster {
-    /// What has changed for `node` since `known`, at once if there is something, else after at most `wait`.
+    /// What has changed for `node` since `query.known`, or the part of it behind `query.after`. The first part comes at
+    /// once if there is something, else after at most `query.wait_ms`; the others come at once.
     pub async fn changes_since(
         &self,
         node: &NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> Result<wire::Changes, LinkError> {
-        let changes = self.next_changes(node, known, wait).await;
-        changes.map(to_wire).map_err(link_error)
+        let changes = self.next_changes(node, query).await;
+        let mark = mark_of(&self.0.plans);
+        changes
+            .map(|changes| to_wire(changes, mark))
+            .map_err(link_error)
     }
 
     async fn next_changes(
         &self,
         node: &NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> Result<Changes, StoreError> {
-        let end = Instant::now() + wait;
-        let mut woken = self.0.woken.subscribe();
+        let part = Part::behind(CacheId(query.after));
+        let known = match query.plans == mark_of(&self.0.plans) {
+            true => Revision(query.known),
+            false => Revision::default(),
+        };
+        if part.is_first() && known.0 == query.known {
+            let wait = Duration::from_millis(query.wait_ms);
+            self.wait_for_change(known, wait).await?;
+        }
         let (store, plans) = (&self.0.store, &self.0.plans);
+        store.changes_since(node, known, part, plans).await
+    }
+
+    /// Returns once the newest revision is another than `known`, or after `wait`.
+    async fn wait_for_change(&self, known: Revision, wait: Duration) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let mut woken = self.0.woken.subscribe();
         loop {
+            let left = wait.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            // Marks the wake-ups so far as seen before the revision is read: one after this ends the wait below.
             woken.borrow_and_update();
-            let changes = store.changes_since(node, known, plans).await?;
-            if changes.revision != known || Instant::now() >= end {
-                return Ok(changes);
+            if self.0.store.revision().await? != known {
+                return Ok(());
             }
             tokio::select! {
                 () = changed(Some(&mut woken)) => {}
-                () = sleep_until(end.min(Instant::now() + POLL)) => {}
+                () = sleep(left.min(POLL)) => {}
             }
         }
     }
 }
 
-fn to_wire(changes: Changes) -> wire::Changes {
+/// The same in each process that has the same plans.
+fn mark_of(plans: &Plans) -> u32 {
+    let mut sizes = String::new();
+    for plan in plans.iter() {
+        sizes += &format!(
+            "{} {} {}\n",
+            plan.slug,
+            plan.limit_bytes(),
+            plan.connections_max
+        );
+    }
+    let digest = digest::digest(&digest::SHA256, sizes.as_bytes());
+    let first = digest.as_ref().iter().take(4);
+    first.fold(0, |mark, byte| mark << 8 | u32::from(*byte))
+}
+
+fn to_wire(changes: Changes, plans: u32) -> wire::Changes {
     let change = |change: &CacheChange| match change {
         CacheChange::Serve(spec) => wire::CacheChange::Serve(spec.into()),
         CacheChange::Forget(cache) => wire::CacheChange::Forget { cache: cache.0 },
@@ -59,5 +98,7 @@ fn to_wire(changes: Changes) -> wire::Changes {
         caches: changes.caches.iter().map(change).collect(),
         authorities: changes.authorities.iter().map(Into::into).collect(),
         usernames: changes.usernames,
+        more_after: changes.more_after.map(|cache| cache.0),
+        plans,
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     fn listing(regions: &[&str]) -> ClusterSettings {
         ClusterSettings {
             regions_allowed: regions.iter().map(|entry| (*entry).to_owned()).collect(),
-            region_strict: false,
+            ..ClusterSettings::default()
         }
     }
 

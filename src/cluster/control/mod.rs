@@ -8,6 +8,7 @@
 //! | `liveness` | which nodes are serving, away, draining |
 //! | `placement`, `choice` | where a cache goes |
 //! | `changes` | what a node must know |
+//! | `node_tokens` | admitting nodes of other processes, and their tokens |
 //! | `reports` | what becomes of a node's report |
 //! | `waiting` | until a cache's nodes have a change in force |
 //! | `figures` | what is known of a cache's contents |
@@ -18,6 +19,7 @@ mod changes;
 mod choice;
 mod figures;
 mod liveness;
+mod node_tokens;
 pub(super) mod nodes;
 pub(super) mod placement;
 mod reports;
@@ -28,6 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::node_tokens::LinkKeys;
 pub use self::waiting::CaughtUp;
 use crate::cluster::link::LinkError;
 use crate::cluster::node::{DataPlane, NodeAgent};
@@ -44,6 +47,8 @@ pub struct ClusterSettings {
     pub regions_allowed: Vec<String>,
     /// No cache is served from another region than was ordered, whatever the manifest lists.
     pub region_strict: bool,
+    /// Nodes of other processes join over HTTP.
+    pub has_link: bool,
 }
 
 /// The control plane's view of its nodes. Cheap to clone.
@@ -59,6 +64,7 @@ struct Shared {
     woken: watch::Sender<u64>,
     /// Counts reports taken.
     reported: watch::Sender<u64>,
+    link_keys: LinkKeys,
     local: OnceLock<LocalNode>,
 }
 
@@ -83,6 +89,7 @@ impl Cluster {
             settings,
             woken: watch::Sender::new(0),
             reported: watch::Sender::new(0),
+            link_keys: LinkKeys::default(),
             local: OnceLock::new(),
         }))
     }
@@ -121,8 +128,18 @@ impl Cluster {
         let mut tx = self.0.store.begin().await?;
         tx.prune_forgotten(now.minus(AWAY_AFTER)).await?;
         tx.prune_reports(now.minus(DAY)).await?;
+        tx.prune_link_keys(now.minus(LinkKeys::KEPT)).await?;
         tx.commit().await
     }
+}
+
+/// What a process is told whose node was retired.
+const RETIRED: &str = "was retired; restart it, and it joins as a new node";
+/// What a process is told whose node runs from elsewhere.
+const TAKEN_OVER: &str = "is run by a process with another data folder by now; restart this one, and it joins as a new node";
+
+fn not_its_node(node: &NodeId, why: &str) -> LinkError {
+    LinkError::Refused(format!("node {node} {why}"))
 }
 
 fn link_error(error: StoreError) -> LinkError {

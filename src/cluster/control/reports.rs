@@ -2,17 +2,17 @@
 //! transaction for each would cost more than the logins themselves. Each event is stored once, with the lines it
 //! promises, in one transaction per cache. Caches come in the order of their numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::{Cluster, link_error};
+use super::{Cluster, RETIRED, TAKEN_OVER, link_error, not_its_node};
 use crate::cluster::link::LinkError;
 use crate::cluster::link::wire::{BadMessage, Login, NodeEvent, Report, Taken, UnknownUser};
 use crate::domain::credential::LastUse;
 use crate::domain::{Actor, CacheId, Event, NodeId, Origin, Plans, Revision, Timestamp, Username};
 use crate::outbox;
 use crate::store::caches::last_used::Use;
-use crate::store::fleet::nodes::Heartbeat;
+use crate::store::fleet::nodes::{Heartbeat, NodeProgress};
 use crate::store::{Store, StoreError, Tx};
 
 /// Logins noted in one transaction. It holds their caches against changes, for milliseconds.
@@ -23,13 +23,15 @@ impl Cluster {
     /// that it does not hold up the others; when the database is away, the whole report must come again.
     pub async fn take_report(&self, node: &NodeId, report: &Report) -> Result<(), LinkError> {
         let (store, now) = (&self.0.store, self.0.clock.now());
-        match note_logins(store, &report.logins).await {
+        let foreign = self.foreign_caches(node, report).await;
+        let Spoken { logins, events } = own_part(node, report, &foreign.map_err(link_error)?);
+        match note_logins(store, &logins).await {
             Ok(()) => {}
             Err(ReportError::Store(error @ StoreError::Unavailable(_))) => {
                 return Err(link_error(error));
             }
             Err(error) => {
-                tracing::error!(%node, %error, logins = report.logins.len(), "logins of a report cannot be noted");
+                tracing::error!(%node, %error, logins = logins.len(), "logins of a report cannot be noted");
             }
         }
         let of_users = match find_users(store, &report.unknown_users).await {
@@ -41,7 +43,7 @@ impl Cluster {
             }
         };
         let mut by_cache: BTreeMap<CacheId, Vec<&NodeEvent>> = BTreeMap::new();
-        for event in report.events.iter().chain(&of_users) {
+        for event in events.into_iter().chain(&of_users) {
             by_cache.entry(event.cache()).or_default().push(event);
         }
         for (cache, events) in by_cache {
@@ -60,6 +62,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// The caches of a report that are not on the node. A node of another process may speak for its own caches only:
+    /// whoever has broken into it must not write the history of others. What it has still to tell of a cache that was
+    /// placed on another node meanwhile is lost. The node of this process is believed.
+    async fn foreign_caches(
+        &self,
+        node: &NodeId,
+        report: &Report,
+    ) -> Result<HashSet<CacheId>, StoreError> {
+        if self.local_node() == Some(node) {
+            return Ok(HashSet::new());
+        }
+        let of_logins = report.logins.iter().map(|login| CacheId(login.cache));
+        let of_events = report.events.iter().map(NodeEvent::cache);
+        let named: BTreeSet<CacheId> = of_logins.chain(of_events).collect();
+        if named.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let own = self.0.store.placed_on_node(node, &named).await?;
+        let foreign = named.into_iter().filter(|cache| !own.contains(cache));
+        Ok(foreign.collect())
+    }
+
     async fn note_heartbeat(
         &self,
         node: &NodeId,
@@ -68,22 +92,48 @@ impl Cluster {
     ) -> Result<(), LinkError> {
         let noted = async {
             let mut tx = self.0.store.begin().await?;
-            let applied = Revision(report.applied);
+            let progress = NodeProgress {
+                phase: report.phase.into(),
+                applied: Revision(report.applied),
+                on_snapshot: report.snapshot,
+            };
             let heard = tx
-                .record_heartbeat(node, &report.home, report.phase.into(), applied, now)
+                .record_heartbeat(node, &report.home, progress, now)
                 .await?;
             tx.commit().await?;
             Ok(heard)
         };
-        let why = match noted.await.map_err(link_error)? {
-            Heartbeat::Noted => return Ok(()),
-            Heartbeat::Retired => "was retired; restart it, and it joins as a new node",
-            Heartbeat::TakenOver => {
-                "is run by a process with another data folder by now; restart this one, and it joins as a new node"
-            }
-        };
-        Err(LinkError::Refused(format!("node {node} {why}")))
+        match noted.await.map_err(link_error)? {
+            Heartbeat::Noted => Ok(()),
+            Heartbeat::Retired => Err(not_its_node(node, RETIRED)),
+            Heartbeat::TakenOver => Err(not_its_node(node, TAKEN_OVER)),
+        }
     }
+}
+
+/// What a report says of the caches that its node may speak for.
+struct Spoken<'a> {
+    logins: Vec<&'a Login>,
+    events: Vec<&'a NodeEvent>,
+}
+
+fn own_part<'a>(node: &NodeId, report: &'a Report, foreign: &HashSet<CacheId>) -> Spoken<'a> {
+    let is_own_login = |login: &&Login| !foreign.contains(&CacheId(login.cache));
+    let is_own_event = |event: &&NodeEvent| !foreign.contains(&event.cache());
+    let spoken = Spoken {
+        logins: report.logins.iter().filter(is_own_login).collect(),
+        events: report.events.iter().filter(is_own_event).collect(),
+    };
+    if !foreign.is_empty() {
+        tracing::warn!(
+            %node,
+            caches = foreign.len(),
+            logins = report.logins.len() - spoken.logins.len(),
+            events = report.events.len() - spoken.events.len(),
+            "a node tells of caches that are not on it; that part of its report is dropped"
+        );
+    }
+    spoken
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +144,7 @@ enum ReportError {
     Message(#[from] BadMessage),
 }
 
-async fn note_logins(store: &Store, logins: &[Login]) -> Result<(), ReportError> {
+async fn note_logins(store: &Store, logins: &[&Login]) -> Result<(), ReportError> {
     // A report that was not taken may hold an older login of the same credential beside a newer one.
     let mut latest: BTreeMap<(CacheId, Username), LastUse> = BTreeMap::new();
     for login in logins {

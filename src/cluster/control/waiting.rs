@@ -55,6 +55,7 @@ impl Cluster {
         let end = Instant::now() + deadline;
         let local = self.0.local.get();
         let mut watched = local.map(|node| node.applied.clone());
+        let mut reported = self.0.reported.subscribe();
         let mut nodes = self.0.store.nodes_of(cache).await?;
         loop {
             // Marks the present value as seen before it is counted: a change after this wakes the wait below.
@@ -75,9 +76,13 @@ impl Cluster {
             let pause = if remote { REMOTE_POLL } else { POLL };
             tokio::select! {
                 () = changed(watched.as_mut()) => {}
+                // A node of another process has reported here. What it tells another control process is read below.
+                () = changed(Some(&mut reported)), if remote => {}
                 () = sleep_until(end.min(Instant::now() + pause)) => {}
             }
             if remote {
+                // Marked as seen before the nodes are read: a report after this wakes the wait above.
+                reported.borrow_and_update();
                 nodes = self.0.store.nodes_of(cache).await?;
             }
         }

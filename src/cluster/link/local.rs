@@ -1,11 +1,9 @@
 //! The link inside one process: the node calls the control plane directly.
 
-use std::time::Duration;
-
-use super::wire::{Changes, Introduction, Report, Welcome};
+use super::wire::{Changes, ChangesQuery, Introduction, Report, Welcome};
 use super::{ControlLink, LinkError};
 use crate::cluster::control::Cluster;
-use crate::domain::{BoxFuture, NodeId, Revision};
+use crate::domain::{BoxFuture, NodeId};
 
 /// For a node in the control plane's own process.
 pub struct LocalLink(pub Cluster);
@@ -18,10 +16,9 @@ impl ControlLink for LocalLink {
     fn changes_since<'a>(
         &'a self,
         node: &'a NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
-        Box::pin(self.0.changes_since(node, known, wait))
+        Box::pin(self.0.changes_since(node, query))
     }
 
     fn report<'a>(

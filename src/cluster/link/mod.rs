@@ -1,14 +1,13 @@
 //! The node link: what a node asks of the control plane and what it reports. In one process it is a method call
-//! ([`local`]); between machines it will be HTTP. Both carry the messages of [`wire`], so neither side knows which it
+//! ([`local`]); between machines it is HTTP ([`http`]). Both carry the messages of [`wire`], so neither side knows which it
 //! speaks to. Every call may be repeated: a node never knows whether a call that failed was carried out.
 
+pub mod http;
 pub mod local;
 pub mod wire;
 
-use std::time::Duration;
-
-use self::wire::{BadMessage, Changes, Introduction, Report, Welcome};
-use crate::domain::{BoxFuture, NodeId, Revision};
+use self::wire::{BadMessage, Changes, ChangesQuery, Introduction, Report, Welcome};
+use crate::domain::{BoxFuture, NodeId};
 
 /// Why the node link gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +15,9 @@ pub enum LinkError {
     /// The control plane or its database is away: try again.
     #[error("the control plane does not answer: {0}")]
     Away(String),
+    /// It does not believe that we are a node of its own. That may be mended there: try again.
+    #[error("the control plane does not admit this node: {0}")]
+    NotAdmitted(String),
     /// Trying again would end the same way.
     #[error("the control plane refuses: {0}")]
     Refused(String),
@@ -33,12 +35,12 @@ pub trait ControlLink: Send + Sync {
     /// Registers the node and gives it its id.
     fn join(&self, node: Introduction) -> BoxFuture<'_, Result<Welcome, LinkError>>;
 
-    /// What has changed since `known`, at once if there is something, else after at most `wait`.
+    /// What has changed since the node stood at `query.known`, at once if there is something, else after at most
+    /// `query.wait_ms`.
     fn changes_since<'a>(
         &'a self,
         node: &'a NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> BoxFuture<'a, Result<Changes, LinkError>>;
 
     /// Takes a report. When this returns `Ok` the report is stored.

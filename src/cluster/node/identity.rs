@@ -37,15 +37,11 @@ pub(super) fn home(data_dir: &Path) -> Result<Home, JoinError> {
 }
 
 /// For this user alone, where it is not there yet.
-pub(super) fn make_folder(data_dir: &Path) -> Result<(), JoinError> {
-    let made = std::fs::DirBuilder::new()
+pub(super) fn make_folder(data_dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(data_dir);
-    made.map_err(|source| JoinError::IdFile {
-        path: data_dir.to_owned(),
-        source,
-    })
+        .create(data_dir)
 }
 
 /// A digest, since the machine's own id is meant to stay on the machine. Containers of one image share that id, so

@@ -18,18 +18,85 @@ use crate::store::db::row::{parse, row};
 use crate::store::service::tables::{AtEnd, TableRules};
 use crate::store::{Store, StoreError, Tx};
 
-/// What a node must do to stand at `revision`.
-#[derive(Clone, Debug)]
+/// Changed caches in one part of a list. A node reads and holds a part as a whole before it puts it in force: with ten
+/// credentials each, a thousand caches are about two megabytes of JSON.
+const PART: u32 = 1_000;
+
+/// Which part of a list of changes is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Only caches with a higher number than this.
+    pub after: CacheId,
+    /// Changed caches, at most.
+    pub most: u32,
+}
+
+impl Part {
+    pub fn behind(after: CacheId) -> Part {
+        Part { after, most: PART }
+    }
+
+    pub fn is_first(self) -> bool {
+        self.after.0 <= 0
+    }
+}
+
+/// What a node must do to stand at `revision`, or a part of that. The revision of the first part counts.
+#[derive(Clone, Debug, Default)]
 pub struct Changes {
     pub revision: Revision,
     /// The list is all there is: the node forgets each cache that is not on it.
     pub complete: bool,
+    /// In the order of their numbers.
     pub caches: Vec<CacheChange>,
-    /// All CAs whose client certificates are to be believed. They are never taken back.
+    /// All CAs whose client certificates are to be believed. They are never taken back. They come with the first part,
+    /// so that they are known before any certificate.
     pub authorities: Vec<Authority>,
     /// User names of changed caches by which nobody logs in on this node: of caches on other nodes, and those whose
     /// credential was removed. They are never given out again.
     pub usernames: Vec<String>,
+    /// The list goes on behind this cache.
+    pub more_after: Option<CacheId>,
+}
+
+/// A part as the database is asked for it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    node: &'a NodeId,
+    /// Only caches that changed after this; `None` for all, which make a complete list.
+    since: Option<Revision>,
+    part: Part,
+}
+
+impl Asked<'_> {
+    /// What stands for [`Asked::since`] in a query: revisions begin at one.
+    fn floor(self) -> i64 {
+        self.since.map_or(0, |revision| revision.0)
+    }
+}
+
+/// A query over `h`: the caches of a list that changed after revision `$1`, with numbers above `$3` and up to `$4`, the
+/// first `$5` of them. `$2` is the node.
+///
+/// The caches are looked up before anything else (`MATERIALIZED`): left to itself PostgreSQL walked all caches of the
+/// node, for tens of milliseconds, until it had statistics of a table that had just grown. The plus sign takes an index
+/// away from either database. Of a complete list each part is a stretch of the index of numbers. Of any other list the
+/// few changed caches are found by revision, as that stretch may hold all caches there are.
+macro_rules! of_part {
+    ($asked:expr, $query:literal) => {
+        match $asked.since {
+            None => concat!(
+                "WITH h AS MATERIALIZED (SELECT cache_id FROM changes \
+                 WHERE +revision > $1 AND cache_id > $3 AND cache_id <= $4 ORDER BY cache_id LIMIT $5) ",
+                $query
+            ),
+            Some(_) => concat!(
+                "WITH h AS MATERIALIZED (SELECT cache_id FROM changes \
+                 WHERE revision > $1 AND +cache_id > $3 AND +cache_id <= $4 ORDER BY +cache_id LIMIT $5) ",
+                $query
+            ),
+        }
+    };
 }
 
 /// The credentials of changed caches, as one node needs them.
@@ -145,29 +212,40 @@ impl Store {
         Ok(Revision(newest.unwrap_or(0)))
     }
 
-    /// What has changed for `node` since `known`; everything it must hold when `known` is zero or from another
+    /// A part of what has changed for `node` since `known`; of all it must hold when `known` is zero or from another
     /// history than this database's (a restored backup).
     ///
-    /// Each query looks up the few changed caches first and says so (`MATERIALIZED`): left to itself PostgreSQL walked
-    /// all caches of the node, for tens of milliseconds, until it had statistics of a table that had just grown.
-    ///
-    /// The revision is read first and the caches after it, so they are at least as new as the revision says. What
-    /// commits in between has a higher revision and comes again. A node that was away for so long that a change was
-    /// dropped without it gets everything, too; that is read last, since a change may be dropped meanwhile.
+    /// The revision is read first and the caches after it, so they are at least as new as it says. What commits in
+    /// between, or between two parts, has a higher revision than the first part and comes again. A node that was away for
+    /// so long that a change was dropped without it gets everything, too; that is read last, since a change may be
+    /// dropped meanwhile.
     pub async fn changes_since(
         &self,
         node: &NodeId,
         known: Revision,
+        part: Part,
         plans: &Plans,
     ) -> Result<Changes, StoreError> {
         let revision = self.revision().await?;
         let complete = known == Revision::default() || known > revision;
-        let changes = self.read_changes(node, known, revision, complete, plans);
-        let changes = changes.await?;
-        if complete || known == revision || known >= self.pruned().await? {
+        let mut asked = Asked {
+            node,
+            since: (!complete).then_some(known),
+            part,
+        };
+        if !complete && known == revision {
+            let nothing = Changes::default();
+            return Ok(Changes {
+                revision,
+                ..nothing
+            });
+        }
+        let changes = self.read_part(asked, revision, plans).await?;
+        if complete || known >= self.pruned().await? {
             return Ok(changes);
         }
-        self.read_changes(node, known, revision, true, plans).await
+        asked.since = None;
+        self.read_part(asked, revision, plans).await
     }
 
     /// The newest revision whose change was dropped. A node that has not applied it may hold caches that are gone.
@@ -177,32 +255,20 @@ impl Store {
         Ok(Revision(value))
     }
 
-    async fn read_changes(
+    /// The changed caches are read first. They say where the part ends, which is as far as the other queries go.
+    async fn read_part(
         &self,
-        node: &NodeId,
-        known: Revision,
+        asked: Asked<'_>,
         revision: Revision,
-        complete: bool,
         plans: &Plans,
     ) -> Result<Changes, StoreError> {
-        let since = if complete { 0 } else { known.0 };
-        if !complete && known == revision {
-            return Ok(Changes {
-                revision,
-                complete,
-                caches: Vec::new(),
-                authorities: Vec::new(),
-                usernames: Vec::new(),
-            });
-        }
-        let changed: Vec<ChangedRow> = read!(self, c => sqlx::query_as(
-            "SELECT h.cache_id, r.label, r.plan, r.state, p.node_id FROM changes h \
-             JOIN resources r ON r.cache_id = h.cache_id \
-             LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
-             WHERE h.revision > $1 ORDER BY h.revision")
-            .bind(since).bind(node.as_str()).fetch_all(c))?;
-        let mut credentials = self.changed_credentials(node, since).await?;
-        let mut orders = self.open_orders(node, since).await?;
+        let changed = self.changed_caches(asked).await?;
+        let (complete, part) = (asked.since.is_none(), asked.part);
+        let last = changed.last().map(|row| CacheId(row.cache_id));
+        let last = last.unwrap_or(part.after);
+        let is_full = i64::try_from(changed.len()) == Ok(i64::from(part.most));
+        let mut credentials = self.changed_credentials(asked, last).await?;
+        let mut orders = self.open_orders(asked, last).await?;
 
         let mut caches = Vec::with_capacity(changed.len());
         for row in changed {
@@ -223,29 +289,53 @@ impl Store {
                 flush_orders: orders.remove(&cache).unwrap_or_default(),
             }));
         }
+        let authorities = match part.is_first() {
+            true => self.authorities().await?,
+            false => Vec::new(),
+        };
         Ok(Changes {
             revision,
             complete,
             caches,
-            authorities: self.authorities().await?,
+            authorities,
             usernames: credentials.names_only,
+            more_after: is_full.then_some(last),
         })
     }
 
+    async fn changed_caches(&self, asked: Asked<'_>) -> Result<Vec<ChangedRow>, StoreError> {
+        let sql = of_part!(
+            asked,
+            "SELECT h.cache_id, r.label, r.plan, r.state, p.node_id FROM h \
+             JOIN resources r ON r.cache_id = h.cache_id \
+             LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
+             ORDER BY h.cache_id"
+        );
+        Ok(read!(self, c => sqlx::query_as(sql)
+            .bind(asked.floor()).bind(asked.node.as_str())
+            .bind(asked.part.after.0).bind(i64::MAX).bind(i64::from(asked.part.most))
+            .fetch_all(c))?)
+    }
+
+    /// Without a bound on their number: another cache may have changed since those up to `last` were read.
     async fn changed_credentials(
         &self,
-        node: &NodeId,
-        since: i64,
+        asked: Asked<'_>,
+        last: CacheId,
     ) -> Result<ChangedCredentials, StoreError> {
-        let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(
-            "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
-             SELECT k.cache_id, k.username, k.capabilities, f.fingerprint, f.expires_at, \
+        let sql = of_part!(
+            asked,
+            "SELECT k.cache_id, k.username, k.capabilities, f.fingerprint, f.expires_at, \
              CASE WHEN p.node_id IS NULL OR k.removed_at IS NOT NULL THEN NULL ELSE k.verifier END AS verifier FROM h \
              JOIN credentials k ON k.cache_id = h.cache_id \
              LEFT JOIN placements p ON p.cache_id = h.cache_id AND p.node_id = $2 \
              LEFT JOIN certificates f ON f.credential_id = k.id AND p.node_id IS NOT NULL AND k.removed_at IS NULL \
-             ORDER BY k.created_at, k.id, f.fingerprint")
-            .bind(since).bind(node.as_str()).fetch_all(c))?;
+             ORDER BY k.created_at, k.id, f.fingerprint"
+        );
+        let rows: Vec<SpecRow> = read!(self, c => sqlx::query_as(sql)
+            .bind(asked.floor()).bind(asked.node.as_str())
+            .bind(asked.part.after.0).bind(last.0).bind(i64::MAX)
+            .fetch_all(c))?;
         let mut changed = ChangedCredentials::default();
         for row in rows {
             changed.add(row)?;
@@ -253,20 +343,24 @@ impl Store {
         Ok(changed)
     }
 
-    /// Ordered flushes that this node has not reported.
+    /// Ordered flushes that this node has not reported, of all caches up to `last`.
     async fn open_orders(
         &self,
-        node: &NodeId,
-        since: i64,
+        asked: Asked<'_>,
+        last: CacheId,
     ) -> Result<HashMap<CacheId, Vec<FlushOrder>>, StoreError> {
-        let rows: Vec<OrderRow> = read!(self, c => sqlx::query_as(
-            "WITH h AS MATERIALIZED (SELECT cache_id FROM changes WHERE revision > $1) \
-             SELECT f.cache_id, f.id, f.origin, f.reason FROM h \
+        let sql = of_part!(
+            asked,
+            "SELECT f.cache_id, f.id, f.origin, f.reason FROM h \
              JOIN flushes f ON f.cache_id = h.cache_id \
              WHERE f.done_at IS NULL AND NOT EXISTS \
              (SELECT 1 FROM flush_reports d WHERE d.flush_id = f.id AND d.node_id = $2) \
-             ORDER BY f.ordered_at, f.id")
-            .bind(since).bind(node.as_str()).fetch_all(c))?;
+             ORDER BY f.ordered_at, f.id"
+        );
+        let rows: Vec<OrderRow> = read!(self, c => sqlx::query_as(sql)
+            .bind(asked.floor()).bind(asked.node.as_str())
+            .bind(asked.part.after.0).bind(last.0).bind(i64::MAX)
+            .fetch_all(c))?;
         let mut by_cache: HashMap<CacheId, Vec<FlushOrder>> = HashMap::new();
         for row in rows {
             let cache = CacheId(row.cache_id);

@@ -2,5 +2,6 @@
 
 pub mod absence;
 pub mod changes;
+pub mod link_keys;
 pub mod nodes;
 pub mod placements;

@@ -64,6 +64,16 @@ pub struct NodeStatus {
     pub seen_at: Timestamp,
 }
 
+/// How far a node says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeProgress {
+    pub phase: NodePhase,
+    /// Everything up to this revision is in force on the node.
+    pub applied: Revision,
+    /// It serves what its snapshot had, and has not heard the control plane since it started.
+    pub on_snapshot: bool,
+}
+
 /// What stands on a node, for choosing where the next cache goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLoad {
@@ -220,7 +230,7 @@ pub(in crate::store) const TABLES: &[TableRules] = &[
 
 impl Tx {
     /// Writes down a node as it starts. It knows nothing yet, whatever it knew in an earlier life, so its applied
-    /// revision begins at zero. When it comes with another address than before, the config vars of its caches are
+    /// revision begins at zero. It counts as on its snapshot only once it says so. When it comes with another address than before, the config vars of its caches are
     /// due for a push. It is refused when its cluster is in another region.
     pub async fn register_node(
         &mut self,
@@ -242,7 +252,7 @@ impl Tx {
                  home_id, home_path) VALUES ($1, $2, $3, $4, $5, 0, 'joining', $6, $7, $8) \
                  ON CONFLICT (id) DO UPDATE SET cluster = excluded.cluster, proxy_hostname = excluded.proxy_hostname, \
                  proxy_port = excluded.proxy_port, memory_bytes = excluded.memory_bytes, applied_revision = 0, \
-                 phase = 'joining', seen_at = excluded.seen_at, home_id = excluded.home_id, \
+                 phase = 'joining', on_snapshot = 0, seen_at = excluded.seen_at, home_id = excluded.home_id, \
                  home_path = excluded.home_path"
             )
             .bind(node.id.as_str())
@@ -297,22 +307,22 @@ impl Tx {
         &mut self,
         node: &NodeId,
         home: &str,
-        phase: NodePhase,
-        applied: Revision,
+        progress: NodeProgress,
         now: Timestamp,
     ) -> Result<Heartbeat, StoreError> {
         let rows = exec!(
             self,
             sqlx::query(
-                "UPDATE nodes SET applied_revision = $1, seen_at = $2, \
+                "UPDATE nodes SET applied_revision = $1, seen_at = $2, on_snapshot = $6, \
                  phase = CASE WHEN $4 = 'joining' THEN phase ELSE $4 END \
                  WHERE id = $3 AND standing <> 'retired' AND home_id = $5"
             )
-            .bind(applied.0)
+            .bind(progress.applied.0)
             .bind(now.micros())
             .bind(node.as_str())
-            .bind(phase.as_str())
+            .bind(progress.phase.as_str())
             .bind(home)
+            .bind(i64::from(progress.on_snapshot))
         )?;
         if rows == 1 {
             return Ok(Heartbeat::Noted);

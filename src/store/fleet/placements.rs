@@ -1,8 +1,12 @@
 //! Which cache lives on which node.
 
+use std::collections::{BTreeSet, HashSet};
+
+use sqlx::types::Json;
+
 use super::nodes::NodeStatus;
 use crate::domain::{CacheId, NodeId, NodePhase, NodeStanding, Revision, Timestamp};
-use crate::store::db::dialect::{exec, read, run};
+use crate::store::db::dialect::{Db, exec, read, run};
 use crate::store::db::row::{number, parse, row};
 use crate::store::service::tables::{AtEnd, TableRules};
 use crate::store::{Store, StoreError, Tx};
@@ -113,6 +117,29 @@ impl Store {
              ORDER BY n.proxy_hostname, n.proxy_port")
             .bind(cache.0).fetch_all(c))?;
         rows.into_iter().map(PlacedRow::into_domain).collect()
+    }
+
+    /// Those of `caches` that are on a node.
+    pub async fn placed_on_node(
+        &self,
+        node: &NodeId,
+        caches: &BTreeSet<CacheId>,
+    ) -> Result<HashSet<CacheId>, StoreError> {
+        // The databases differ in how they read a list of JSON.
+        let sql = match self.db() {
+            Db::Lite { .. } => {
+                "SELECT cache_id FROM placements WHERE node_id = $1 \
+                 AND cache_id IN (SELECT value FROM json_each($2))"
+            }
+            Db::Pg(_) => {
+                "SELECT cache_id FROM placements WHERE node_id = $1 \
+                 AND cache_id IN (SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text($2))"
+            }
+        };
+        let numbers: Vec<i64> = caches.iter().map(|cache| cache.0).collect();
+        let rows: Vec<i64> = read!(self, c =>
+            sqlx::query_scalar(sql).bind(node.as_str()).bind(Json(&numbers)).fetch_all(c))?;
+        Ok(rows.into_iter().map(CacheId).collect())
     }
 
     /// The caches behind `after` up to `last`, each with a node that it is on, for a list.

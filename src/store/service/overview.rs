@@ -67,6 +67,8 @@ pub struct NodeOverview {
     pub memory_bytes: u64,
     pub applied: Revision,
     pub status: NodeStatus,
+    /// It serves what its snapshot had, and has not heard the control plane since it started.
+    pub on_snapshot: bool,
 }
 
 row! {
@@ -144,6 +146,7 @@ row! {
         phase: String,
         standing: String,
         seen_at: i64,
+        on_snapshot: i64,
     }
 }
 
@@ -161,6 +164,7 @@ impl NodeRow {
                 standing: parse("nodes.standing", &self.standing)?,
                 seen_at: Timestamp::from_micros(self.seen_at),
             },
+            on_snapshot: self.on_snapshot != 0,
         })
     }
 }
@@ -191,7 +195,7 @@ impl Store {
     pub async fn node_overviews(&self) -> Result<Vec<NodeOverview>, StoreError> {
         let rows: Vec<NodeRow> = read!(self, c => sqlx::query_as(
             "SELECT n.id, n.cluster, k.region, n.proxy_hostname, n.proxy_port, n.memory_bytes, n.applied_revision, \
-             n.phase, n.standing, n.seen_at FROM nodes n JOIN clusters k ON k.name = n.cluster \
+             n.phase, n.standing, n.seen_at, n.on_snapshot FROM nodes n JOIN clusters k ON k.name = n.cluster \
              ORDER BY n.cluster, n.proxy_hostname, n.proxy_port, n.id")
             .fetch_all(c))?;
         rows.into_iter().map(NodeRow::into_overview).collect()

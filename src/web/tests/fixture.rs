@@ -15,7 +15,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::access::Access;
 use crate::cluster::{
-    CacheFigures, Cluster, ClusterSettings, DataPlane, EventBuffer, LocalLink, NodeAgent,
+    self, CacheFigures, Cluster, ClusterSettings, DataPlane, EventBuffer, LocalLink, NodeAgent,
     NodeSettings,
 };
 use crate::domain::ConfigVarNames;
@@ -221,8 +221,8 @@ async fn start_node(
     };
     let link = Arc::new(LocalLink(cluster.clone()));
     let event_buffer = Arc::clone(&plane.told);
-    let node = NodeAgent::join(&settings, link, plane, event_buffer, clock).await;
-    let node = node.unwrap();
+    let entry = cluster::join(&settings, link.as_ref()).await.unwrap();
+    let node = NodeAgent::new(entry, &settings, link, plane, event_buffer, clock, None);
     cluster.attach(&node);
     node.open().await.unwrap();
     let stop = CancellationToken::new();

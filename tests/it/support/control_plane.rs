@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use larder::access::{Access, Owner, SsoVisit};
-use larder::cluster::link::wire::{Changes, Introduction, Report, Welcome};
+use larder::cluster::link::wire::{Changes, ChangesQuery, Introduction, Report, Welcome};
 use larder::cluster::{
-    CacheFigures, Cluster, ClusterSettings, ControlLink, DataPlane, EventBuffer, LinkError,
-    LocalLink, NodeAgent, NodeSettings,
+    self, CacheFigures, Cluster, ClusterSettings, ControlLink, DataPlane, EventBuffer, JoinError,
+    LinkError, LocalLink, NodeAgent, NodeSettings,
 };
 use larder::domain::{
     Authority, BoxFuture, CacheId, CacheSpec, Clock, CredentialSpec, FlushEvent, FlushId, NodeId,
@@ -18,7 +18,7 @@ use larder::domain::{
 use larder::engine::{EngineEvent, EventSink as _};
 use larder::provisioning::{ProvisionRequest, Provisioned, Provisioning, Ready};
 use larder::store::Store;
-use larder::store::fleet::nodes::{Heartbeat, NodeRecord};
+use larder::store::fleet::nodes::{Heartbeat, NodeProgress, NodeRecord};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -159,11 +159,10 @@ impl ControlLink for GatedLink {
     fn changes_since<'a>(
         &'a self,
         node: &'a NodeId,
-        known: Revision,
-        wait: Duration,
+        query: ChangesQuery,
     ) -> BoxFuture<'a, Result<Changes, LinkError>> {
         Box::pin(async move {
-            let changes = self.link.changes_since(node, known, wait).await;
+            let changes = self.link.changes_since(node, query).await;
             let mut gate = self.gate.subscribe();
             gate.wait_for(|open| *open).await.expect("the gate stays");
             changes
@@ -177,6 +176,26 @@ impl ControlLink for GatedLink {
     ) -> BoxFuture<'a, Result<(), LinkError>> {
         self.link.report(node, report)
     }
+}
+
+/// A node that joins by this link in one attempt.
+pub async fn join_by(
+    settings: &NodeSettings,
+    link: Arc<dyn ControlLink>,
+    plane: Arc<dyn DataPlane>,
+    event_buffer: Arc<EventBuffer>,
+    clock: Arc<dyn Clock>,
+) -> Result<NodeAgent, JoinError> {
+    let entry = cluster::join(settings, link.as_ref()).await?;
+    Ok(NodeAgent::new(
+        entry,
+        settings,
+        link,
+        plane,
+        event_buffer,
+        clock,
+        None,
+    ))
 }
 
 pub fn plans() -> Arc<Plans> {
@@ -229,7 +248,7 @@ impl ControlPlane {
         let (store, clock, plans) = (db.store.clone(), TestClock::new(), plans());
         let settings = ClusterSettings {
             regions_allowed: vec!["us".to_owned(), "tokyo".to_owned()],
-            region_strict: false,
+            ..ClusterSettings::default()
         };
         let cluster = Cluster::new(store.clone(), Arc::clone(&plans), clock.clone(), settings);
         let data_dir = tempfile::tempdir().expect("a temporary directory");
@@ -239,7 +258,7 @@ impl ControlPlane {
             link: link(cluster.clone()),
             gate: watch::Sender::new(true),
         });
-        let node = NodeAgent::join(
+        let node = join_by(
             &node_settings(data_dir.path()),
             gated.clone(),
             plane.clone(),
@@ -302,8 +321,12 @@ impl ControlPlane {
         let mut tx = self.store.begin().await.expect("a transaction");
         let now = self.clock.now();
         tx.register_node(&record, now).await.expect("written");
-        let (serving, nothing) = (NodePhase::Serving, Revision::default());
-        let outcome = tx.record_heartbeat(&record.id, &record.home_id, serving, nothing, now);
+        let serving = NodeProgress {
+            phase: NodePhase::Serving,
+            applied: Revision::default(),
+            on_snapshot: false,
+        };
+        let outcome = tx.record_heartbeat(&record.id, &record.home_id, serving, now);
         assert_eq!(outcome.await.expect("written"), Heartbeat::Noted);
         tx.commit().await.expect("a commit");
         record.id

@@ -2,6 +2,7 @@
 
 pub use larder::marketplace::heroku::NAME as HEROKU;
 
+pub mod app;
 pub mod authority;
 pub mod browser;
 pub mod claims;
@@ -11,8 +12,11 @@ pub mod dashboard;
 pub mod database_wire;
 pub mod db;
 pub mod full_service;
+pub mod link_calls;
+pub mod link_proxy;
 pub mod looping;
 pub mod machine;
+pub mod machines;
 pub mod markers;
 pub mod panics;
 pub mod plain;

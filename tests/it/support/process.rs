@@ -109,10 +109,20 @@ impl Process {
 
     /// `larder serve --role worker`, with its log in a file. It has no address to be asked at, so nothing is waited for.
     pub fn worker(settings: &[(String, String)], log: &Path) -> Process {
+        Process::launch_role("worker", "", settings, log)
+    }
+
+    /// `larder serve --role ROLE`, with its log in a file. It does not wait for anything: see [`Process::answers`].
+    pub fn launch_role(
+        role: &str,
+        base: &str,
+        settings: &[(String, String)],
+        log: &Path,
+    ) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
-        command.args(["serve", "--role", "worker"]).env_clear();
+        command.args(["serve", "--role", role]).env_clear();
         let (folder, log) = (std::env::temp_dir(), ProcessLog::in_new_file(log));
-        Process::run(command, "", settings, &folder, Stdio::null(), log)
+        Process::run(command, base, settings, &folder, Stdio::null(), log)
     }
 
     fn spawn(
@@ -175,8 +185,13 @@ impl Process {
     }
 
     async fn wait_ready(&mut self) {
+        self.answers("/readyz").await;
+    }
+
+    /// Waits until it answers with success at this path of its base.
+    pub async fn answers(&mut self, path: &str) {
         let deadline = Instant::now() + PATIENCE;
-        let url = format!("{}/readyz", self.base);
+        let url = format!("{}{path}", self.base);
         loop {
             if let Ok(answer) = reqwest::get(&url).await
                 && answer.status().is_success()

@@ -6,7 +6,23 @@ use super::{BadMessage, parse};
 use crate::domain::secret::Verifier;
 use crate::domain::{self, CacheId, Capabilities, CertificateSpec, CredentialSpec, Timestamp};
 
-/// What a node must do to stand at `revision`.
+/// What a node asks for: all that has changed since it stood at `known`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesQuery {
+    /// The revision in force on the node; 0 when it knows nothing.
+    pub known: i64,
+    /// A long list comes in parts: only caches with a higher number than this.
+    #[serde(default)]
+    pub after: i64,
+    /// [`Changes::plans`] of the list that the node had last.
+    #[serde(default)]
+    pub plans: u32,
+    /// How long the answer may wait for something to tell.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// What a node must do to stand at `revision`, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     pub revision: i64,
@@ -19,6 +35,14 @@ pub struct Changes {
     /// the list is complete. A node takes a `set` of one for a login.
     #[serde(default)]
     pub usernames: Vec<String>,
+    /// The list goes on behind this cache. The node stands at the revision of the first part once it has all parts, and
+    /// begins anew when a part differs from the first in `complete`.
+    #[serde(default)]
+    pub more_after: Option<i64>,
+    /// Stands for the table of plans, from which limits come. A node that has limits of another table gets the complete
+    /// list, since no revision tells of that.
+    #[serde(default)]
+    pub plans: u32,
 }
 
 /// The present truth about one cache, for one node.

@@ -9,9 +9,9 @@ mod join;
 mod report;
 
 pub use changes::{
-    Authority, CacheChange, CacheSpec, Certificate, Changes, Credential, FlushOrder,
+    Authority, CacheChange, CacheSpec, Certificate, Changes, ChangesQuery, Credential, FlushOrder,
 };
-pub use join::{Home, Introduction, Welcome};
+pub use join::{Home, Introduction, NodeToken, TokenQuery, Welcome, WireSecret};
 pub use report::{Flush, Login, NodeEvent, Notice, Phase, Report, Taken, UnknownUser};
 
 use std::str::FromStr;
@@ -35,6 +35,7 @@ pub(in crate::cluster) fn parse<T: FromStr>(
 mod tests {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
+    use serde_json::json;
 
     use super::*;
     use crate::domain::secret::VerifierKey;
@@ -85,6 +86,8 @@ mod tests {
             ],
             authorities: vec![(&domain::Authority::from_der(b"a CA")).into()],
             usernames: vec!["B0B000".to_owned()],
+            more_after: Some(7),
+            plans: 5,
         };
         let arrived = there_and_back(&changes);
         assert_eq!(arrived, changes);
@@ -126,6 +129,7 @@ mod tests {
             home: "m:1:2".to_owned(),
             phase: Phase::Serving,
             applied: 9,
+            snapshot: true,
             logins: Vec::new(),
             unknown_users: vec![UnknownUser {
                 id: domain::EventId::generate(AT).to_string(),
@@ -138,6 +142,7 @@ mod tests {
                 NodeEvent::flushed(&flush, 3),
                 NodeEvent::noticed(CacheId(7), notice, 2, AT),
             ],
+            unknown_events: 0,
         };
         let arrived = there_and_back(&report);
         assert_eq!(arrived, report);
@@ -172,5 +177,91 @@ mod tests {
         spec.flush_orders[0].origin = "nobody".to_owned();
         let refused = domain::CacheSpec::try_from(spec).unwrap_err();
         assert_eq!(refused, BadMessage("flush origin"));
+    }
+
+    fn arrived<T: DeserializeOwned>(message: serde_json::Value) -> T {
+        serde_json::from_value(message).unwrap()
+    }
+
+    #[test]
+    fn an_older_peer_is_understood() {
+        let welcome: Welcome = arrived(json!({"version": 1, "node": "node_1"}));
+        assert_eq!(welcome, Welcome::new(&"node_1".parse().unwrap(), None));
+        let query: ChangesQuery = arrived(json!({"known": 7}));
+        let all = ChangesQuery {
+            known: 7,
+            ..ChangesQuery::default()
+        };
+        assert_eq!(query, all);
+        let changes: Changes = arrived(json!({
+            "revision": 9, "complete": false, "caches": [], "authorities": [],
+        }));
+        assert!(changes.usernames.is_empty());
+        assert_eq!((changes.more_after, changes.plans), (None, 0));
+        let report: Report = arrived(json!({
+            "home": "m:1:2", "phase": "serving", "applied": 9, "logins": [], "events": [],
+        }));
+        let nothing = Report {
+            home: "m:1:2".to_owned(),
+            phase: Phase::Serving,
+            applied: 9,
+            ..Report::default()
+        };
+        assert_eq!(report, nothing);
+    }
+
+    #[test]
+    fn what_a_newer_peer_adds_is_passed_over() {
+        let query: ChangesQuery = arrived(json!({"known": 7, "after": 3, "wait_ms": 5, "new": 1}));
+        assert_eq!((query.known, query.after, query.wait_ms), (7, 3, 5));
+        let sent = CacheSpec::from(&spec());
+        let mut message = serde_json::to_value(&sent).unwrap();
+        message["new"] = json!({"more": true});
+        message["credentials"][0]["new"] = json!(null);
+        assert_eq!(arrived::<CacheSpec>(message), sent);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_node_is_counted_and_the_others_are_taken() {
+        let notice = Notice::ConnectionsOverLimit {
+            limit: 1,
+            refused: 2,
+            window_secs: 60,
+        };
+        let known = NodeEvent::noticed(CacheId(7), notice, 1, AT);
+        let report = Report {
+            events: vec![known.clone()],
+            ..Report::default()
+        };
+        let mut message = serde_json::to_value(&report).unwrap();
+        let mut newer = message["events"][0].clone();
+        newer["noticed"]["notice"] = json!({"moon_is_full": {}});
+        message["events"] = json!([{"moved": {"to": "node_2"}}, known, newer]);
+        let report: Report = arrived(message);
+        assert_eq!((report.events, report.unknown_events), (vec![known], 2));
+    }
+
+    /// What is to be in force must not be passed over.
+    #[test]
+    fn a_change_of_a_newer_control_plane_is_an_error() {
+        let message = json!({
+            "revision": 9, "complete": false, "authorities": [],
+            "caches": [{"freeze": {"cache": 7}}],
+        });
+        assert!(serde_json::from_value::<Changes>(message).is_err());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = WireSecret::of_bytes(&[7; 32]);
+        assert_eq!(secret.key_bytes(), Ok([7; 32]));
+        let shown = format!("{secret:?}");
+        assert!(!shown.contains(secret.expose()), "{shown}");
+        for bad in [&[7; 31][..], &[7; 33]] {
+            assert_eq!(
+                WireSecret::of_bytes(bad).key_bytes(),
+                Err(BadMessage("key"))
+            );
+        }
     }
 }

@@ -9,17 +9,55 @@ use crate::domain::{CacheId, Event, FlushEvent, NodePhase, Timestamp, Username};
 
 /// What a node has to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ArrivedReport")]
 pub struct Report {
     /// The id of the data folder that the node runs from.
     pub home: String,
     pub phase: Phase,
     /// Everything up to this revision is in force on the node.
     pub applied: i64,
+    /// The node serves what its snapshot had, and has not heard the control plane since it started.
+    pub snapshot: bool,
     pub logins: Vec<Login>,
     /// Refused logins with user names that the node does not know.
-    #[serde(default)]
     pub unknown_users: Vec<UnknownUser>,
     pub events: Vec<NodeEvent>,
+    /// How many events came beside these that this release cannot read.
+    #[serde(skip)]
+    pub unknown_events: usize,
+}
+
+/// A report as it arrives. A newer node may tell of kinds of events that this release does not know. The rest of its
+/// report counts all the same.
+#[derive(Deserialize)]
+struct ArrivedReport {
+    home: String,
+    phase: Phase,
+    applied: i64,
+    #[serde(default)]
+    snapshot: bool,
+    logins: Vec<Login>,
+    #[serde(default)]
+    unknown_users: Vec<UnknownUser>,
+    events: Vec<serde_json::Value>,
+}
+
+impl From<ArrivedReport> for Report {
+    fn from(arrived: ArrivedReport) -> Report {
+        let sent = arrived.events.len();
+        let known = |event| serde_json::from_value(event).ok();
+        let events: Vec<NodeEvent> = arrived.events.into_iter().filter_map(known).collect();
+        Report {
+            home: arrived.home,
+            phase: arrived.phase,
+            applied: arrived.applied,
+            snapshot: arrived.snapshot,
+            logins: arrived.logins,
+            unknown_users: arrived.unknown_users,
+            unknown_events: sent - events.len(),
+            events,
+        }
+    }
 }
 
 /// What the node is doing.

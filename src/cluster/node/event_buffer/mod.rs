@@ -23,7 +23,9 @@ const SINGLES_PER_SEC: u32 = 10;
 /// Events that wait, at most.
 const QUEUE_MAX: usize = 10_000;
 /// Events in one report, at most.
-const BATCH_MAX: usize = 500;
+pub(super) const BATCH_MAX: usize = 500;
+/// Logins in one report, at most: two megabytes of the four that a report may have.
+const LOGINS_MAX: usize = 10_000;
 /// Lines about refused addresses that wait, at most; and unknown user names.
 const REFUSED_MAX: usize = 1_000;
 
@@ -222,10 +224,16 @@ impl EventBuffer {
         (events, std::mem::take(&mut kept.dropped))
     }
 
+    /// Some of the logins. The others wait for the next call: after a restart of everything there may be a million.
     pub(super) fn take_logins(&self) -> Vec<Login> {
-        let logins = std::mem::take(&mut self.kept.lock().logins);
+        let mut kept = self.kept.lock();
+        let mut taken = 0;
+        let some = kept.logins.extract_if(|_, _| {
+            taken += 1;
+            taken <= LOGINS_MAX
+        });
         let login = |((cache, username), last)| Login::new(cache, &username, last);
-        logins.into_iter().map(login).collect()
+        some.map(login).collect()
     }
 }
 
