@@ -268,12 +268,12 @@ impl ClientSession {
                 return (used, Stop::Next(Next::Close));
             };
             used += gets;
-            if *budget == 0 || out.len() >= engine.limits.output_bytes_max {
-                return (used, Stop::Next(Next::Again));
-            }
             let rest = &input[used..];
             if rest.is_empty() {
                 return (used, Stop::Next(Next::Read));
+            }
+            if *budget == 0 || out.len() >= engine.limits.output_bytes_max {
+                return (used, Stop::Next(Next::Again));
             }
             if gets > 0 && self.sasl_may_follow(rest) {
                 return (used, Stop::Redispatch);
@@ -402,6 +402,10 @@ fn fast_gets<'i, F: FastGetForm<'i>>(
         form.write_get(item.as_ref(), out);
         *budget -= 1;
         used += bytes;
+        // Most clients send one request at a time.
+        if used == input.len() {
+            break;
+        }
     }
     Ok(used)
 }
