@@ -38,22 +38,31 @@ def _churn(core, port, login):
     """Connects, logs in, asks once and hangs up, for ever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _yielding(core)
-    login = b""
+    enter = b""
     if login:
         data = login.replace(":", " ", 1).encode()
-        login = b"set auth 0 0 %d\r\n%s\r\n" % (len(data), data)
+        enter = b"set auth 0 0 %d\r\n%s\r\n" % (len(data), data)
     # A reset leaves no port behind in TIME_WAIT, of which a minute of churning would need too many.
     reset = struct.pack("ii", 1, 0)
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-            s.sendall(login + b"get nothing\r\n")
+            s.sendall(enter + b"get nothing\r\n")
             reply = b""
             while not reply.endswith(b"END\r\n"):
                 more = s.recv(4096)
                 if not more:
                     break
                 reply += more
+
+
+@contextlib.contextmanager
+def elsewhere(bench, beside):
+    """The same load on a server of its own, both on the load's core: what it costs the measuring generator there,
+    whatever server is measured."""
+    with bench.bystander.start(mem=256, core=bench.load_core, wrapper=("chrt", "--idle", "0")) as other:
+        with beside(bench, other, None):
+            yield
 
 
 @contextlib.contextmanager

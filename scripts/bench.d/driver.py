@@ -77,6 +77,10 @@ class Bench:
         return quick if self.quick else full
 
     @property
+    def bystander(self):
+        return servers.bystander(self.work)
+
+    @property
     def larder(self):
         return next((column for column in self.columns if isinstance(column, servers.Larder)), None)
 

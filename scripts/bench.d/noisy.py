@@ -24,7 +24,8 @@ def run(bench):
         "alone": lambda *_: contextlib.nullcontext(),
         "beside one pipelining": background.pipelining,
         # More than one pass of the event loop handles waits on each of these.
-        "beside one pipelining on 200": functools.partial(background.pipelining, conns=200, depth=1024),
+        "beside one pipelining on 200": heavy,
+        "load of the 200 at another server": heavy_elsewhere,
         "beside one churning connections": background.churning,
     }
     found = {(column.name, way): [] for column in bench.columns for way in ways}
@@ -53,6 +54,13 @@ def run(bench):
                          tables.spread(busy, 0)])
     return tables.table(["server", f"{LIGHT} light tenants, {RATE} requests/s in all", "p50 us", "p99 us",
                          "p99 to p99 alone", "server busy %"], rows)
+
+
+heavy = functools.partial(background.pipelining, conns=200, depth=1024)
+
+
+def heavy_elsewhere(bench, *_):
+    return background.elsewhere(bench, heavy)
 
 
 def prepare(bench, column):

@@ -43,7 +43,10 @@ class Provider:
         raise BenchError("the played marketplace did not start")
 
     def log_url(self, cache, address):
-        return f"http://token:t.{cache}@{address}:{self.port}/logs"
+        """The log input of the one app that has the cache; from now on it is in the list of attachments."""
+        url = f"http://token:t.{cache}@{address}:{self.port}/logs"
+        with urllib.request.urlopen(f"{self.url}/_attached/{cache}", data=url.encode(), timeout=30):
+            return url
 
     def seen(self):
         with urllib.request.urlopen(f"{self.url}/_seen", timeout=30) as reply:
@@ -61,6 +64,7 @@ class Provider:
 
 
 seen = []
+attached = {}
 
 
 def answer(method, path, headers, body):
@@ -80,6 +84,13 @@ def answer(method, path, headers, body):
         flushes = body.count(b"event=flush ")
         seen.append({"kind": "log", "cache": token.split(":t.")[1], "flushes": flushes, "at": now})
         return 204, None
+    if path.startswith("/_attached/"):
+        attached[path.split("/")[2]] = body.decode()
+        return 200, {}
+    if method == "GET" and path.endswith("/addon-attachments"):
+        cache = path.split("/")[2]
+        app = {"id": f"app-of-{cache}"}
+        return 200, [{"app": app, "addon": {"app": app}, "log_input_url": attached[cache]}] if cache in attached else []
     if path == "/_seen":
         taken, seen[:] = list(seen), []
         return 200, taken

@@ -136,6 +136,13 @@ def _memcached(name, program, work):
     return Command(name, arguments, work, version=f"memcached {version}")
 
 
+def bystander(work):
+    """A server that is not measured: it takes load which would else be the measured one's."""
+    if not shutil.which("memcached"):
+        raise BenchError("memcached is not on the PATH (Debian package memcached)")
+    return _memcached("bystander", "memcached", work)
+
+
 def columns(options, work):
     """The servers to compare, the baseline first."""
     found = {}

@@ -54,8 +54,9 @@ def run(bench):
     return "\n\n".join([
         tables.table([f"server, {clients:,} clients", "RSS MiB before", "at most", "after they are gone",
                       "KiB for each, at most", "its bound", "last read after s", "closed", "after s"], memory),
-        tables.table([f"{noisy.LIGHT} light tenants beside them", "p50 us alone", "p99 us alone", "p50 us beside",
-                      "p99 us beside", "p99 to p99 alone"], others)])
+        tables.table([f"{noisy.LIGHT} light tenants beside them", "p50 us alone", "p99 us alone",
+                      "p99 us, they at another server", "p50 us beside", "p99 us beside", "p99 to p99 alone",
+                      "to p99, they at another server"], others)])
 
 
 def prepare(bench, column):
@@ -79,24 +80,42 @@ def measure(bench, column, settings, light, silent, value_bytes):
         server.settle()
         with watched(server.pid):
             alone = light_ones(bench, server, light, seconds, preload=True)
+        elsewhere = light_ones_beside_another(bench, server, light, value_bytes)
         patience = bench.few(UNREAD_SECS, 2) + 15
         arguments = [server.login_port if silent else server.port, clients, patience, *([silent] if silent else [])]
         with beside.program(bench, __file__, *arguments) as program:
             program.wait_until_ready()
             before = machine.rss_bytes(server.pid)
             with watched(server.pid) as most:
-                # In the midst of the measurement, so that their onset is in it.
-                timer = threading.Timer(1, program.begin)
-                timer.start()
-                with_them = light_ones(bench, server, light, seconds, preload=False)
-                timer.join()
+                with_them = light_ones_and_onset(bench, server, light, program)
                 told = program.result()
         after = at_rest(bench, server.pid)
     closed = [life for life in told["closed"] if life is not None]
     return {"before": before, "most": most[0], "after": after, "each": (most[0] - before) / clients,
             "bound": (UNREAD_KIB + READ_KIB + STEP_KIB << 10) + value_bytes, "taken": tables.median(told["taken"]),
             "paused": max(told["paused"]), "closed": len(closed), "first": min(closed, default=None),
-            "last": max(closed, default=None), "alone": alone, "beside": with_them}
+            "last": max(closed, default=None), "alone": alone, "elsewhere": elsewhere, "beside": with_them}
+
+
+def light_ones_beside_another(bench, server, light, value_bytes):
+    """What the silent clients cost the light ones by what they take of the load's core, whatever server is measured: they
+    ask another server there."""
+    clients = bench.few(CLIENTS, 20)
+    with bench.bystander.start(mem=PLAN_MIB, core=bench.load_core, wrapper=("chrt", "--idle", "0")) as other:
+        fill(other, None, clients, value_bytes)
+        with beside.program(bench, __file__, other.port, clients, bench.few(15, 2) + 2) as program:
+            program.wait_until_ready()
+            with watched(server.pid):
+                return light_ones_and_onset(bench, server, light, program)
+
+
+def light_ones_and_onset(bench, server, light, program):
+    """The silent clients begin in the midst of the measurement, so that their onset is in it."""
+    timer = threading.Timer(1, program.begin)
+    timer.start()
+    found = light_ones(bench, server, light, bench.few(15, 2), preload=False)
+    timer.join()
+    return found
 
 
 def fill(server, login, clients, value_bytes):
@@ -159,9 +178,10 @@ def memory_row(server, name, rows):
 
 
 def others_row(server, name, rows):
-    columns = [[row[way][at] for row in rows] for way in ("alone", "beside") for at in (0, 1)]
+    of = lambda way, at: [row[way][at] for row in rows]
+    columns = [of("alone", 0), of("alone", 1), of("elsewhere", 1), of("beside", 0), of("beside", 1)]
     return [f"{server}, values of {name}", *[tables.spread(column, 0) for column in columns],
-            tables.ratio(columns[3], columns[1])]
+            tables.ratio(columns[4], columns[1]), tables.ratio(columns[4], columns[2])]
 
 
 class Silent:
