@@ -17,6 +17,7 @@
 //! | [`outbound`] | the one client for calls to the outside |
 //! | `public_only` | its address guard: names lead to public addresses, or nowhere |
 //! | [`internal`] | the client for addresses that the operator named |
+//! | [`wiped`] | bodies with secrets are wiped when they were sent |
 //!
 //! It knows no route, page or marketplace.
 
@@ -36,6 +37,7 @@ pub mod server;
 pub mod tls;
 mod watched_body;
 mod watched_stream;
+pub mod wiped;
 
 pub use call_error::{CallError, CallErrorKind};
 

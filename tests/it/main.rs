@@ -166,4 +166,5 @@ mod unit_limits;
 mod usernames_elsewhere;
 mod usernames_removed;
 mod whole_node;
+mod wiped_memory;
 mod worker_processes;

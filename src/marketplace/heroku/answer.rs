@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::wire::{Expected, Message};
 use crate::domain::{Elsewhere, PlanSlug};
+use crate::http::wiped;
 use crate::provisioning::ProvisioningError;
 
 /// The largest body that is read.
@@ -230,7 +231,7 @@ pub(super) fn told(status: StatusCode, message: &str) -> Response {
 }
 
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
+    match wiped::json(body) {
         Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");

@@ -18,7 +18,7 @@ use super::wire::{
 use crate::domain::{ConfigValues, ExternalId};
 use crate::http::outbound::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK, RANGE};
 use crate::http::outbound::{self, Answer, Client, NoClient, RequestBuilder, StatusCode};
-use crate::http::{CallError, CallErrorKind};
+use crate::http::{CallError, CallErrorKind, wiped};
 use crate::outbox::ports::{AttachedApp, LogLine, ProviderState, ResourceNow, Tokens};
 
 const API_ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.heroku+json; version=3");
@@ -60,8 +60,13 @@ impl HerokuClient {
                 .map(|(name, value)| ConfigVar { name, value }),
         };
         let url = format!("{}/addons/{resource}/config", self.settings.api_url);
-        let request = self.http.patch(url).json(&patch);
         let what = "config update";
+        let body = wiped::json(&patch).map_err(|_| unexpected(what))?;
+        let request = self
+            .http
+            .patch(url)
+            .header(CONTENT_TYPE, "application/json");
+        let request = request.body(body);
         let answer = outbound::send(what, authorised(request, token)).await?;
         if answer.status.is_success() {
             return Ok(());

@@ -108,6 +108,17 @@ impl Machine {
         self.call(Method::PUT, &path, &json!({"plan": plan})).await
     }
 
+    /// Deprovisions it.
+    pub async fn end(&self, id: &str) -> StatusCode {
+        let answer = reqwest::Client::new()
+            .delete(format!("{}/heroku/resources/{}", self.base, uuid_of(id)))
+            .basic_auth("larder", Some(PASSWORD))
+            .header("accept", "application/vnd.heroku-addons+json; version=3")
+            .send()
+            .await;
+        answer.expect("an answer").status()
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
         let answer = reqwest::Client::new()
             .request(method, format!("{}{path}", self.base))

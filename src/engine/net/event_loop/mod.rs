@@ -283,9 +283,10 @@ impl EventLoop {
     }
 
     /// Follows a connection that has not logged in, or had not before its visit: notes whether it has, and what it holds.
-    /// The oldest go where all together hold too much.
+    /// The oldest go where all together hold too much. The password that may have come is wiped (security.md ST-9).
     #[cold]
     fn follow_anonymous(&mut self, number: usize) {
+        self.scratch.input.fill(0);
         if let Some(entry) = self.connections.get_mut(number) {
             note_login(&mut self.anonymous, entry, number);
             if let Some(place) = entry.place {
