@@ -104,6 +104,7 @@ mod new_marketplace;
 mod newest_rows;
 mod node_addresses;
 mod node_away_told;
+mod node_figures;
 mod node_gone;
 mod node_link;
 mod node_link_http;

@@ -37,6 +37,7 @@ const TABLES: &[(&str, Bound, &str)] = &[
         "LARDER_AUDIT_DAYS",
     ),
     ("authorities", Reason, "one in nine years"),
+    ("cache_figures", Parent, "one per cache and node"),
     (
         "certificates",
         Age(

@@ -1,6 +1,7 @@
 //! Every function of the store, on SQLite and on PostgreSQL. A store function without a place here does not merge.
 //! (Those of the outbox have a battery of their own.)
 
+mod figures;
 mod nodes;
 mod parts;
 

@@ -129,6 +129,7 @@ impl Cluster {
         tx.prune_forgotten(now.minus(AWAY_AFTER)).await?;
         tx.prune_reports(now.minus(DAY)).await?;
         tx.prune_link_keys(now.minus(LinkKeys::KEPT)).await?;
+        tx.prune_figures().await?;
         tx.commit().await
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::{Cluster, RETIRED, TAKEN_OVER, link_error, not_its_node};
 use crate::cluster::link::LinkError;
-use crate::cluster::link::wire::{BadMessage, Login, NodeEvent, Report, Taken, UnknownUser};
+use crate::cluster::link::wire::{
+    BadMessage, Figures, Login, NodeEvent, Report, Taken, UnknownUser,
+};
 use crate::domain::credential::LastUse;
 use crate::domain::{Actor, CacheId, Event, NodeId, Origin, Plans, Revision, Timestamp, Username};
 use crate::outbox;
@@ -17,6 +19,11 @@ use crate::store::{Store, StoreError, Tx};
 
 /// Logins noted in one transaction. It holds their caches against changes, for milliseconds.
 const LOGINS_AT_ONCE: usize = 250;
+/// Figures noted in one transaction.
+const FIGURES_AT_ONCE: usize = 250;
+/// Of one cache's figures as they are stored. Those of a cache with fifty credentials and five certificates of each, all
+/// in use, take a third of it.
+const FIGURES_BYTES_MAX: usize = 64 << 10;
 
 impl Cluster {
     /// Stores a report. A cache whose part cannot be stored for a reason of its own is logged and passed over, so
@@ -24,7 +31,11 @@ impl Cluster {
     pub async fn take_report(&self, node: &NodeId, report: &Report) -> Result<(), LinkError> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let foreign = self.foreign_caches(node, report).await;
-        let Spoken { logins, events } = own_part(node, report, &foreign.map_err(link_error)?);
+        let Spoken {
+            logins,
+            events,
+            figures,
+        } = own_part(node, report, &foreign.map_err(link_error)?);
         match note_logins(store, &logins).await {
             Ok(()) => {}
             Err(ReportError::Store(error @ StoreError::Unavailable(_))) => {
@@ -59,7 +70,8 @@ impl Cluster {
         }
         self.note_heartbeat(node, report, now).await?;
         self.0.reported.send_modify(|count| *count += 1);
-        Ok(())
+        // Last, as only whoever runs the node gets here.
+        self.note_figures(node, &figures).await
     }
 
     /// The caches of a report that are not on the node. A node of another process may speak for its own caches only:
@@ -75,13 +87,45 @@ impl Cluster {
         }
         let of_logins = report.logins.iter().map(|login| CacheId(login.cache));
         let of_events = report.events.iter().map(NodeEvent::cache);
-        let named: BTreeSet<CacheId> = of_logins.chain(of_events).collect();
+        let of_figures = report.figures.iter().map(|one| CacheId(one.cache));
+        let named: BTreeSet<CacheId> = of_logins.chain(of_events).chain(of_figures).collect();
         if named.is_empty() {
             return Ok(HashSet::new());
         }
         let own = self.0.store.placed_on_node(node, &named).await?;
         let foreign = named.into_iter().filter(|cache| !own.contains(cache));
         Ok(foreign.collect())
+    }
+
+    /// Stores those that can be read, of each cache the last.
+    async fn note_figures(&self, node: &NodeId, told: &[&Figures]) -> Result<(), LinkError> {
+        let mut by_cache: BTreeMap<CacheId, String> = BTreeMap::new();
+        let mut unreadable = 0;
+        for figures in told {
+            match as_stored(figures) {
+                Some(json) => drop(by_cache.insert(CacheId(figures.cache), json)),
+                None => unreadable += 1,
+            }
+        }
+        if unreadable > 0 {
+            tracing::warn!(%node, caches = unreadable, "figures of a report cannot be read");
+        }
+        let figures: Vec<(CacheId, String)> = by_cache.into_iter().collect();
+        for some in figures.chunks(FIGURES_AT_ONCE) {
+            let stored = async {
+                let mut tx = self.0.store.begin().await?;
+                tx.record_figures(node, some, self.0.clock.now()).await?;
+                tx.commit().await
+            };
+            match stored.await {
+                Ok(()) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(link_error(error)),
+                Err(error) => {
+                    tracing::error!(%node, %error, caches = some.len(), "figures of a report cannot be stored");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn note_heartbeat(
@@ -115,14 +159,17 @@ impl Cluster {
 struct Spoken<'a> {
     logins: Vec<&'a Login>,
     events: Vec<&'a NodeEvent>,
+    figures: Vec<&'a Figures>,
 }
 
 fn own_part<'a>(node: &NodeId, report: &'a Report, foreign: &HashSet<CacheId>) -> Spoken<'a> {
     let is_own_login = |login: &&Login| !foreign.contains(&CacheId(login.cache));
     let is_own_event = |event: &&NodeEvent| !foreign.contains(&event.cache());
+    let are_own = |figures: &&Figures| !foreign.contains(&CacheId(figures.cache));
     let spoken = Spoken {
         logins: report.logins.iter().filter(is_own_login).collect(),
         events: report.events.iter().filter(is_own_event).collect(),
+        figures: report.figures.iter().filter(are_own).collect(),
     };
     if !foreign.is_empty() {
         tracing::warn!(
@@ -130,10 +177,18 @@ fn own_part<'a>(node: &NodeId, report: &'a Report, foreign: &HashSet<CacheId>) -
             caches = foreign.len(),
             logins = report.logins.len() - spoken.logins.len(),
             events = report.events.len() - spoken.events.len(),
+            figures = report.figures.len() - spoken.figures.len(),
             "a node tells of caches that are not on it; that part of its report is dropped"
         );
     }
     spoken
+}
+
+/// The figures as JSON; `None` for those that no reader could show, or that are longer than any true ones.
+fn as_stored(figures: &Figures) -> Option<String> {
+    let json = serde_json::to_string(figures).ok()?;
+    let is_good = json.len() <= FIGURES_BYTES_MAX && figures.clone().taken().is_ok();
+    is_good.then_some(json)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -28,4 +28,8 @@ impl ControlLink for LocalLink {
     ) -> BoxFuture<'a, Result<(), LinkError>> {
         Box::pin(self.0.take_report(node, report))
     }
+
+    fn takes_figures(&self) -> bool {
+        self.0.is_shared()
+    }
 }

@@ -49,4 +49,10 @@ pub trait ControlLink: Send + Sync {
         node: &'a NodeId,
         report: &'a Report,
     ) -> BoxFuture<'a, Result<(), LinkError>>;
+
+    /// Whether anybody reads the figures of caches in reports. Nobody does where the only control process has the node
+    /// in itself, and asks it.
+    fn takes_figures(&self) -> bool {
+        true
+    }
 }

@@ -1,5 +1,7 @@
 //! The engine as this room's [`DataPlane`].
 
+use std::borrow::Cow;
+
 use super::DataPlane;
 use crate::cluster::CacheFigures;
 use crate::domain::{Authority, CacheId, CacheSpec, Username};
@@ -51,7 +53,11 @@ fn from_engine(figures: engine::EngineFigures) -> CacheFigures {
         flushes: counters.cmd_flush,
         connections: figures.connections.into(),
         connections_max: figures.connections_max.into(),
-        counters: counters.named().chain(of_traffic).collect(),
+        counters: counters
+            .named()
+            .chain(of_traffic)
+            .map(|(name, number)| (Cow::Borrowed(name), number))
+            .collect(),
         connections_by_credential: credentials
             .map(|credential| (credential.username, credential.connections.into()))
             .collect(),

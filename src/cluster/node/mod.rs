@@ -8,6 +8,7 @@
 //! | `identity` | the data folder, and the id in it |
 //! | `follow` | changes, part by part |
 //! | `reporting` | reports, and [`event_buffer`] what waits for them |
+//! | `figures` | which figures of caches go with a report |
 //! | `snapshot`, `keeper` | the sealed file, and when it is written |
 //! | `retry` | pauses between tries, and how much of an outage is logged |
 //! | `engine` | the engine as [`DataPlane`] |
@@ -15,6 +16,7 @@
 mod engine;
 mod entry;
 pub mod event_buffer;
+mod figures;
 mod follow;
 mod identity;
 mod keeper;

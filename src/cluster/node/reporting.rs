@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeAgent;
 use super::event_buffer::BATCH_MAX;
+use super::figures::FiguresPass;
 use super::retry::{Backoff, Outage};
 use crate::cluster::link::LinkError;
 use crate::cluster::link::wire::{Phase, Report};
@@ -48,6 +49,7 @@ impl NodeAgent {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut quiet_ticks = 0;
+        let mut figures = FiguresPass::default();
         let mut reported = standing_in(&Report::default());
         let mut report = Report::default();
         let mut outage = Outage::default();
@@ -59,13 +61,15 @@ impl NodeAgent {
                 _ = tick.tick() => {
                     quiet_ticks += 1;
                     report.logins = self.event_buffer.take_logins();
+                    report.figures = self.next_figures(&mut figures);
                 }
             }
             let settled = self.gather(&mut report);
             let anything = standing_in(&report) != reported
                 || !report.events.is_empty()
                 || !report.unknown_users.is_empty()
-                || !report.logins.is_empty();
+                || !report.logins.is_empty()
+                || !report.figures.is_empty();
             if anything || quiet_ticks >= HEARTBEAT_TICKS {
                 quiet_ticks = 0;
                 if !self.deliver(&mut report, &mut outage, stop).await {
@@ -175,6 +179,7 @@ impl NodeAgent {
                 () = stop.cancelled() => return false,
                 () = tokio::time::sleep(backoff.pause()) => {}
             }
+            self.renew_figures(report);
         }
     }
 }

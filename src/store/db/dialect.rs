@@ -1,6 +1,6 @@
 //! How SQLite and PostgreSQL are told apart. Nearly all SQL is one text for both; where it is not, `choose` takes one of two
-//! texts: in `outbox/claims.rs` (a claim skips rows that another worker holds), `caches/last_used.rs`,
-//! `caches/resources.rs` (a row lock) and `db/rekey.rs`. Identity columns differ inside the migrations.
+//! texts: in `outbox/claims.rs` (a claim skips rows that another worker holds), `caches/last_used.rs` and
+//! `fleet/figures.rs` (a list of JSON), `caches/resources.rs` (a row lock) and `db/rekey.rs`. Identity columns differ inside the migrations.
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 

@@ -245,6 +245,7 @@ impl Tx {
                 "SELECT proxy_hostname, proxy_port FROM nodes WHERE id = $1")
             .bind(node.id.as_str()).fetch_optional(c))?;
         let address = (node.proxy_hostname.clone(), i64::from(node.proxy_port));
+        self.drop_figures_of(&node.id).await?;
         exec!(
             self,
             sqlx::query(

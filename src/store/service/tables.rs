@@ -7,7 +7,7 @@ use crate::store::caches::{
     attachments, certificates, credentials, events, flushes, resources, rotations,
 };
 use crate::store::db::setup;
-use crate::store::fleet::{changes, nodes, placements};
+use crate::store::fleet::{changes, figures, nodes, placements};
 use crate::store::outbox::{
     async_provisions, config_sync, deliveries, early_deprovisions, grants, inventories, reconciles,
     workers,
@@ -141,6 +141,7 @@ pub const TABLES: &[&[TableRules]] = &[
     changes::TABLES,
     nodes::TABLES,
     placements::TABLES,
+    figures::TABLES,
     tidy::TABLES,
     audit::TABLES,
     setup::TABLES,

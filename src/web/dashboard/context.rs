@@ -59,7 +59,7 @@ impl PageContext {
         self.web.settings.shown_as(&self.resource().marketplace)
     }
 
-    /// `None` while they are not to be had here.
+    /// `None` while they are not to be had.
     pub async fn figures(&self) -> Option<&CacheFigures> {
         self.figures_or_why().await.ok()
     }
@@ -72,8 +72,13 @@ impl PageContext {
         };
         let source = self.figures.get_or_init(load).await;
         source
-            .as_here()
+            .known()
             .ok_or_else(|| why_no_figures(source, self.now))
+    }
+
+    /// How old the figures are that the panels have asked for, where they are not of now.
+    pub fn figures_as_of(&self) -> Option<String> {
+        figures_as_of(self.figures.get()?, self.now)
     }
 
     /// Whether the cache's node is away, as far as the panels have asked.
@@ -108,17 +113,26 @@ impl PageContext {
 pub fn why_no_figures(source: &FiguresSource, now: Timestamp) -> String {
     match source {
         FiguresSource::Elsewhere { node } => {
-            format!(
-                "The figures are with {node}, a node of another process, and not brought here yet"
-            )
+            format!("The cache's node {node} has not reported its figures of late")
         }
         FiguresSource::Away { node, seen_at } => format!(
             "The cache cannot be reached: its node {node} was last heard of {}",
             format::ago(*seen_at, now)
         ),
-        FiguresSource::Here(_) | FiguresSource::Nowhere => {
+        FiguresSource::Here(_) | FiguresSource::Reported { .. } | FiguresSource::Nowhere => {
             "The cache's node does not answer at the moment".to_owned()
         }
+    }
+}
+
+/// How old figures are that a node of another process has reported, as a sentence without its full stop.
+pub fn figures_as_of(source: &FiguresSource, now: Timestamp) -> Option<String> {
+    match source {
+        FiguresSource::Reported { at, .. } => Some(format!(
+            "The cache's node reported these figures {}",
+            format::ago(*at, now)
+        )),
+        _ => None,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Header {
     pub region_ordered: Option<String>,
     /// The app from which the person came.
     pub app: Option<String>,
+    /// How old the figures of the panels are, where they are not of now.
+    pub figures_as_of: Option<String>,
     pub links: Vec<PanelLink>,
 }
 
@@ -62,6 +64,7 @@ impl Header {
             },
             region_ordered: elsewhere.map(|there| there.ordered),
             app: session.context_app.clone(),
+            figures_as_of: None,
             links: super::panels::all().filter_map(link).collect(),
         }
     }
@@ -74,6 +77,13 @@ impl Header {
         Header {
             state: "Unreachable",
             state_tone: Tone::Bad,
+            ..self
+        }
+    }
+
+    pub fn with_figures_as_of(self, figures_as_of: Option<String>) -> Header {
+        Header {
+            figures_as_of,
             ..self
         }
     }

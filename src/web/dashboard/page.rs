@@ -52,7 +52,8 @@ pub async fn answer(
             context.plan(),
             provider,
         )
-        .with_node_away(context.is_node_away()),
+        .with_node_away(context.is_node_away())
+        .with_figures_as_of(context.figures_as_of()),
         flash: flash.and_then(|flash| told(&flash, provider)),
         rows: in_rows(panels),
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use askama::Template;
 
-use super::context::why_no_figures;
+use super::context::{figures_as_of, why_no_figures};
 use super::frame::{Forms, Frame};
 use super::header::Header;
 use super::page::{self, Page};
@@ -123,6 +123,7 @@ struct Facts {
     servers: String,
     tls_servers: Vec<String>,
     figures: Option<CacheFigures>,
+    figures_as_of: Option<String>,
     password: Option<Password>,
     dashboard_url: Option<String>,
 }
@@ -141,6 +142,7 @@ fn busy() -> Facts {
         servers: "p1.us-east.example.net:11211".to_owned(),
         tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
         figures: Some(figures()),
+        figures_as_of: None,
         password: None,
         dashboard_url: None,
     }
@@ -197,7 +199,8 @@ fn render(change: impl FnOnce(&mut Facts), flash: Option<&str>) -> String {
     let panels = panels.into_iter().map(Result::unwrap).collect();
     let page = Page {
         frame: Frame::new(&settings, &facts.resource, &facts.session),
-        header: Header::new(&facts.resource, &facts.session, &plan, provider),
+        header: Header::new(&facts.resource, &facts.session, &plan, provider)
+            .with_figures_as_of(facts.figures_as_of.clone()),
         flash: flash.map(|text| page::told(&Flash::presented(text), provider).unwrap()),
         rows: page::in_rows(panels),
     };
@@ -277,6 +280,21 @@ fn a_cache_that_stands_elsewhere_is_said_to() {
     let shown = render(|facts| facts.resource.region = ordered.to_owned(), None);
     assert!(shown.contains(&format!("<dd>{ordered}</dd>")), "{shown}");
     assert!(!shown.contains("ordered:"));
+}
+
+#[test]
+fn figures_that_were_reported_are_said_to_be() {
+    let source = FiguresSource::Reported {
+        figures: Box::new(figures()),
+        node: "p1.us-east.example.net:11211".to_owned(),
+        at: before(40),
+    };
+    let as_of = figures_as_of(&source, NOW);
+    let shown = render(|facts| facts.figures_as_of = as_of, None);
+    let said = "node reported these figures 40 seconds ago";
+    assert!(shown.contains(said), "{shown}");
+    let of_now = FiguresSource::Here(Box::new(figures()));
+    assert_eq!(figures_as_of(&of_now, NOW), None);
 }
 
 /// Everything that others can put words into, with the words of somebody who means ill.

@@ -5,12 +5,14 @@
 //! control plane refuses a node that speaks another one.
 
 mod changes;
+mod figures;
 mod join;
 mod report;
 
 pub use changes::{
     Authority, CacheChange, CacheSpec, Certificate, Changes, ChangesQuery, Credential, FlushOrder,
 };
+pub use figures::Figures;
 pub use join::{Home, Introduction, NodeToken, TokenQuery, Welcome, WireSecret};
 pub use report::{Flush, Login, NodeEvent, Notice, Phase, Report, Taken, UnknownUser};
 
@@ -142,6 +144,11 @@ mod tests {
                 NodeEvent::flushed(&flush, 3),
                 NodeEvent::noticed(CacheId(7), notice, 2, AT),
             ],
+            figures: vec![Figures {
+                cache: 7,
+                items: 1,
+                ..Figures::default()
+            }],
             unknown_events: 0,
         };
         let arrived = there_and_back(&report);

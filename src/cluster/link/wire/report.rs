@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadMessage, parse};
+use super::{BadMessage, Figures, parse};
 use crate::domain::credential::LastUse;
 use crate::domain::ids::EventId;
 use crate::domain::{CacheId, Event, FlushEvent, NodePhase, Timestamp, Username};
@@ -22,6 +22,8 @@ pub struct Report {
     /// Refused logins with user names that the node does not know.
     pub unknown_users: Vec<UnknownUser>,
     pub events: Vec<NodeEvent>,
+    /// Of some of the node's caches: those that changed, and those that were not told for a while.
+    pub figures: Vec<Figures>,
     /// How many events came beside these that this release cannot read.
     #[serde(skip)]
     pub unknown_events: usize,
@@ -40,6 +42,8 @@ struct ArrivedReport {
     #[serde(default)]
     unknown_users: Vec<UnknownUser>,
     events: Vec<serde_json::Value>,
+    #[serde(default)]
+    figures: Vec<Figures>,
 }
 
 impl From<ArrivedReport> for Report {
@@ -56,6 +60,7 @@ impl From<ArrivedReport> for Report {
             unknown_users: arrived.unknown_users,
             unknown_events: sent - events.len(),
             events,
+            figures: arrived.figures,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! as the node sleeps.
 
 mod entering;
+mod figures;
 mod following;
 mod keeping;
 
@@ -39,6 +40,7 @@ struct ScriptedLink {
     more_changes: Notify,
     queries: Mutex<Vec<ChangesQuery>>,
     takes_no_reports: AtomicBool,
+    reads_no_figures: AtomicBool,
     reports: Mutex<Vec<Report>>,
 }
 
@@ -96,6 +98,10 @@ impl ControlLink for ScriptedLink {
             false => Ok(()),
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn takes_figures(&self) -> bool {
+        !self.reads_no_figures.load(Ordering::Relaxed)
     }
 }
 

@@ -110,6 +110,7 @@ pub async fn page(
         tls_ca_file: context.web.settings.tls_ca_file.as_deref(),
         issued,
         figures: context.figures().await,
+        figures_as_of: context.figures_as_of(),
         now: context.now,
     };
     let frame = Frame::of(&context.web.settings, owner);
@@ -127,6 +128,7 @@ pub struct CertificatesPage {
     /// How many of them are good.
     good: usize,
     certificates_max: u32,
+    figures_as_of: Option<String>,
     /// The newest one's fingerprint; empty without one.
     after: String,
     /// Empty where there is no TLS listener: nothing can be issued then.
@@ -165,6 +167,8 @@ pub struct Facts<'a> {
     pub issued: Option<(IssuedCertificate, Reach)>,
     /// `None` while no node answers.
     pub figures: Option<&'a CacheFigures>,
+    /// How old they are, where they are not of now.
+    pub figures_as_of: Option<String>,
     pub now: Timestamp,
 }
 
@@ -186,6 +190,7 @@ impl CertificatesPage {
             good: rows.iter().filter(|row| !row.expired).count(),
             certificates: rows,
             certificates_max: CERTIFICATES_MAX,
+            figures_as_of: facts.figures_as_of,
             after: newest.unwrap_or_default(),
             snippets: snippets::with_certificate(
                 &facts.tls_servers,

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use super::flash::CredentialFlash;
 use super::row::needed_still;
 use crate::access::SignedIn;
+use crate::cluster::FiguresSource;
 use crate::domain::{Credential, Username};
 use crate::format;
 use crate::web::Web;
-use crate::web::dashboard::context::connections_of;
+use crate::web::dashboard::context::{connections_of, figures_as_of};
 use crate::web::dashboard::done;
 use crate::web::dashboard::frame::Frame;
 use crate::web::error::{PageError, html};
@@ -34,8 +35,10 @@ pub struct ConfirmDelete {
     pub frame: Frame,
     pub username: String,
     pub primary: bool,
-    /// `None` while no node answers.
+    /// `None` while that is not known.
     pub connections: Option<u64>,
+    /// How old that is, where it is not of now.
+    pub as_of: Option<String>,
     /// Why apps may still need it.
     pub early: Option<String>,
 }
@@ -58,11 +61,16 @@ async fn ask(
         .into_iter()
         .find(|credential| credential.username == username)
         .ok_or(PageError::UnknownCredential)?;
+    let figures = web.access.figures(&owner).await;
+    let figures = figures.unwrap_or(FiguresSource::Nowhere);
     let page = ConfirmDelete {
         frame: Frame::of(&web.settings, &owner),
         username: credential.username.to_string(),
         primary: credential.primary,
-        connections: live_connections(&web, &owner, &username).await,
+        connections: figures
+            .known()
+            .map(|figures| connections_of(figures, &username)),
+        as_of: figures_as_of(&figures, web.clock.now()),
         early: early(&web, &owner, &credential).await?,
     };
     Ok(html(&page))
@@ -113,7 +121,7 @@ async fn early(
     Ok(needed_still(&config, provider, ends, web.clock.now()))
 }
 
-/// `None` while that is not known here.
+/// `None` while that is not known for certain: what a node of another process has reported is not of now.
 async fn live_connections(web: &Web, owner: &SignedIn, username: &Username) -> Option<u64> {
     let figures = web.access.figures(owner).await.ok()?.here()?;
     Some(connections_of(&figures, username))

@@ -10,9 +10,11 @@ use serde::Deserialize;
 use super::certificates::{self, connections_by};
 use super::flash::CredentialFlash;
 use crate::access::SignedIn;
+use crate::cluster::FiguresSource;
 use crate::domain::{Fingerprint, Username};
 use crate::format;
 use crate::web::Web;
+use crate::web::dashboard::context::figures_as_of;
 use crate::web::dashboard::done;
 use crate::web::dashboard::frame::Frame;
 use crate::web::error::{PageError, html};
@@ -35,8 +37,10 @@ pub struct ConfirmRevoke {
     pub username: String,
     pub fingerprint: String,
     pub short: String,
-    /// `None` while that is not known here.
+    /// `None` while that is not known.
     pub connections: Option<u64>,
+    /// How old that is, where it is not of now.
+    pub as_of: Option<String>,
 }
 
 impl ConfirmRevoke {
@@ -68,12 +72,17 @@ async fn ask(
     let Some(certificate) = certificate else {
         return certificates::page(web, owner, username, None).await;
     };
+    let figures = web.access.figures(&owner).await;
+    let figures = figures.unwrap_or(FiguresSource::Nowhere);
     let page = ConfirmRevoke {
         frame: Frame::of(&web.settings, &owner),
         username: username.to_string(),
         fingerprint: certificate.fingerprint.to_string(),
         short: certificate.fingerprint.short(),
-        connections: live_connections(&web, &owner, &certificate.fingerprint).await,
+        connections: figures
+            .known()
+            .map(|figures| connections_by(figures, &certificate.fingerprint)),
+        as_of: figures_as_of(&figures, web.clock.now()),
     };
     Ok(html(&page))
 }
@@ -123,7 +132,7 @@ async fn is_of(
     }))
 }
 
-/// `None` while that is not known here.
+/// `None` while that is not known for certain: what a node of another process has reported is not of now.
 async fn live_connections(web: &Web, owner: &SignedIn, fingerprint: &Fingerprint) -> Option<u64> {
     let figures = web.access.figures(owner).await.ok()?.here()?;
     Some(connections_by(&figures, fingerprint))

@@ -186,12 +186,21 @@ fn the_question_before_deleting_names_what_it_closes() {
         username: "91BC07".to_owned(),
         primary,
         connections,
+        as_of: None,
         early: None,
     };
     let text = |primary, connections| delete(primary, connections).render().unwrap();
     insta::assert_snapshot!("confirm_delete", without_digests(&text(false, Some(12))));
     assert!(text(false, Some(1)).contains("1 live connection<"));
     assert!(text(false, None).contains("is not known"));
+    for connections in [0, 1] {
+        let reported = ConfirmDelete {
+            as_of: Some("That was a minute ago".to_owned()),
+            ..delete(false, Some(connections))
+        };
+        let text = reported.render().unwrap();
+        assert!(text.contains("cannot be brought back. That was a minute ago."));
+    }
     assert!(!text(true, Some(1)).contains("name=\"confirmed\""));
 }
 
@@ -215,6 +224,7 @@ fn certificates_page(issued: bool, change: impl FnOnce(&mut certificates::Facts<
         tls_servers: vec!["p1.us-east.example.net:11219".to_owned()],
         tls_ca_file: None,
         figures: Some(&figures),
+        figures_as_of: None,
         now: NOW,
     };
     change(&mut facts);
@@ -228,6 +238,10 @@ fn certificates_of_one_credential() {
     let page = certificates_page(false, |_| ());
     assert!(!page.contains("BEGIN CERTIFICATE"));
     assert!(page.contains("1 of 5 in use."));
+    let reported = certificates_page(false, |facts| {
+        facts.figures_as_of = Some("That was a minute ago".to_owned());
+    });
+    assert!(reported.contains("in use. That was a minute ago."));
     let unknown = certificates_page(false, |facts| facts.figures = None);
     assert_eq!(unknown.matches(">unknown<").count(), 2);
     for form in page.split("<form ").skip(1) {

@@ -7,8 +7,10 @@ use axum_extra::extract::CookieJar;
 
 use super::StoragePanel;
 use crate::access::{DONE_WAIT, FlushResult, SignedIn};
+use crate::cluster::CacheFigures;
 use crate::format;
 use crate::web::Web;
+use crate::web::dashboard::context::figures_as_of;
 use crate::web::dashboard::done;
 use crate::web::dashboard::frame::Frame;
 use crate::web::dashboard::panel::Panel as _;
@@ -33,14 +35,18 @@ pub struct ConfirmFlush {
     pub frame: Frame,
     /// What would be lost, as in `18,233 items`; `None` while that is not known here.
     pub contents: Option<String>,
+    /// How old that is, where it is not of now.
+    pub as_of: Option<String>,
 }
 
 /// `GET …/flush`: names what would be lost.
 async fn ask(State(web): State<Web>, owner: SignedIn) -> Result<Response, PageError> {
-    let figures = web.access.figures(&owner).await?.here();
+    let source = web.access.figures(&owner).await?;
+    let contents = |figures: &CacheFigures| format::counted(figures.items, "item", "items");
     let page = ConfirmFlush {
         frame: Frame::of(&web.settings, &owner),
-        contents: figures.map(|figures| format::counted(figures.items, "item", "items")),
+        contents: source.known().map(contents),
+        as_of: figures_as_of(&source, web.clock.now()),
     };
     Ok(html(&page))
 }
@@ -113,9 +119,20 @@ mod tests {
         let question = ConfirmFlush {
             frame: frame(),
             contents: Some("18,233 items".to_owned()),
+            as_of: None,
         };
         let text = question.render().unwrap();
         insta::assert_snapshot!("confirm_flush", without_digests(&text));
+        let reported = ConfirmFlush {
+            as_of: Some("That was a minute ago".to_owned()),
+            ..question
+        };
+        assert!(
+            reported
+                .render()
+                .unwrap()
+                .contains("That was a minute ago.")
+        );
     }
 
     #[test]
