@@ -8,10 +8,13 @@ use larder::access::{DONE_WAIT, FlushResult};
 use larder::cluster::link::wire::{
     CacheChange, Changes, ChangesQuery, Introduction, Login, Report, Welcome,
 };
-use larder::cluster::{Cluster, ControlLink, EventBuffer, LinkError, LocalLink, NodeAgent};
+use larder::cluster::{
+    Cluster, ClusterSettings, ControlLink, EventBuffer, LinkError, LocalLink, NodeAgent,
+};
 use larder::domain::credential::LastUse;
 use larder::domain::{
-    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, NodePhase, Origin, Timestamp,
+    BoxFuture, CacheId, Clock as _, FlushEvent, FlushId, NodeId, NodePhase, Origin, Plan, Plans,
+    Timestamp,
 };
 
 use larder::engine::{EngineEvent, EventSink as _};
@@ -398,21 +401,66 @@ async fn a_node_from_another_history_starts_over() {
     on_each(async |db| {
         let control = ControlPlane::start(db).await;
         let cache = control.provision("r-1").await.resource.cache;
-        let query = ChangesQuery {
-            known: 1_000,
-            ..ChangesQuery::default()
+        let asked = async |known: i64, plans: u32| {
+            let query = ChangesQuery {
+                known,
+                plans,
+                ..ChangesQuery::default()
+            };
+            let answer = control.cluster.changes_since(control.node.id(), query);
+            answer.await.expect("an answer")
         };
-        let answer = control
-            .cluster
-            .changes_since(control.node.id(), query)
-            .await
-            .expect("an answer");
+        let plans = asked(0, 0).await.plans;
+        assert!(!asked(1, plans).await.complete);
+        let answer = asked(1_000, plans).await;
         assert!(answer.complete);
         assert_eq!(answer.revision, 1);
         let [CacheChange::Serve(spec)] = &answer.caches[..] else {
             panic!("{answer:?}");
         };
         assert_eq!(spec.cache, cache.0);
+    })
+    .await;
+}
+
+/// No revision tells of another table of plans, with which a control process was started anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_the_limits_of_another_table_of_plans_starts_over() {
+    on_each(async |db| {
+        let control = ControlPlane::start(db).await;
+        let cache = control.provision("r-1").await.resource.cache;
+        let ask = async |cluster: &Cluster, query: ChangesQuery| {
+            let answer = cluster.changes_since(control.node.id(), query).await;
+            answer.expect("an answer")
+        };
+        let first = ask(&control.cluster, ChangesQuery::default()).await;
+        let query = ChangesQuery {
+            known: first.revision,
+            plans: first.plans,
+            ..ChangesQuery::default()
+        };
+        assert!(!ask(&control.cluster, query).await.complete, "it knows all");
+
+        let mut table: Vec<Plan> = plans().iter().cloned().collect();
+        table[0].memory_bytes *= 2;
+        let other = Arc::new(Plans::new(table).expect("a good table"));
+        let (store, settings) = (db.opened_again().await, ClusterSettings::default());
+        let started_anew = Cluster::new(store, other, control.clock.clone(), settings);
+        let again = ask(&started_anew, query).await;
+        assert!(again.complete);
+        let limits = |changes: &Changes| {
+            let [CacheChange::Serve(spec)] = &changes.caches[..] else {
+                panic!("{changes:?}");
+            };
+            assert_eq!(spec.cache, cache.0);
+            spec.limit_bytes
+        };
+        assert_eq!(limits(&again), 2 * limits(&first));
+        let query = ChangesQuery {
+            plans: again.plans,
+            ..query
+        };
+        assert!(!ask(&started_anew, query).await.complete, "once");
     })
     .await;
 }

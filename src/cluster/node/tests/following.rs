@@ -22,6 +22,7 @@ async fn parts_come_into_force_in_order_and_the_node_stands_at_the_revision_of_t
     machine.link.tell(part(5, true, &[1, 2], 2));
     machine.link.tell(changes(7, true, &[3]));
     run_to(&agent, 5).await;
+    assert_eq!(*agent.applied().borrow(), Revision(5));
     assert_eq!(plane.told(), ["apply 1", "apply 2", "apply 3"]);
     assert_eq!(asked(&machine.link)[..2], [(0, 0), (0, 2)]);
     let waits: Vec<u64> = machine.link.queries.lock()[..2]

@@ -42,6 +42,33 @@ async fn a_credential_that_was_removed_leaves_the_file_while_the_node_runs() {
     assert_eq!(kept.taken_at, AT);
 }
 
+/// One that was deprovisioned, and one that a complete list leaves out.
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_has_ended_leaves_the_file() {
+    let machine = Machine::new();
+    machine.link.welcome(welcome("node_a", 7));
+    machine.link.tell(changes(1, true, &[1, 2, 3]));
+    let (agent, _) = machine.start().await;
+    let kept = || {
+        let snapshot = machine.snapshots().read().unwrap();
+        snapshot.map_or(Vec::new(), |snapshot| {
+            snapshot.caches.keys().map(|cache| cache.0).collect()
+        })
+    };
+    run_while(&agent, async {
+        eventually("all", || kept() == [1, 2, 3]).await;
+        let ended = vec![CacheChange::Forget { cache: 1 }];
+        machine.link.tell(Changes {
+            caches: ended,
+            ..changes(2, false, &[])
+        });
+        eventually("two", || kept() == [2, 3]).await;
+        machine.link.tell(changes(3, true, &[3]));
+        eventually("one", || kept() == [3]).await;
+    })
+    .await;
+}
+
 /// Else an order that was carried out before a crash and not reported would never be reported.
 #[tokio::test(start_paused = true)]
 async fn the_file_has_no_revision_whose_events_are_not_stored_and_no_flush_order() {

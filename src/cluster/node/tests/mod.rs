@@ -265,8 +265,9 @@ async fn run_while(agent: &NodeAgent, story: impl Future<Output = ()>) {
 async fn run_to(agent: &NodeAgent, revision: i64) {
     let mut applied = agent.applied();
     run_while(agent, async {
-        let reached = applied.wait_for(|at| at.0 == revision).await;
-        assert!(reached.is_ok());
+        let reached = applied.wait_for(|at| at.0 == revision);
+        let reached = tokio::time::timeout(Duration::from_secs(600), reached).await;
+        assert!(reached.is_ok(), "it does not come to stand at {revision}");
     })
     .await;
 }
