@@ -152,7 +152,11 @@ fn serve(role: Role, settings: SettingFlags, file: Option<PathBuf>) -> anyhow::R
     if runs == Runs::Node {
         let config = NodeConfig::read(layers)?;
         begin(&config.process)?;
-        return runtime()?.block_on(serve_node(&config));
+        let runtime = runtime()?;
+        let ended = runtime.block_on(serve_node(&config));
+        // What had to be written was waited for. A look-up of a name that takes long is not.
+        runtime.shutdown_background();
+        return ended;
     }
     let config = Config::read(layers)?;
     begin(&config.process)?;
@@ -185,14 +189,14 @@ async fn serve_node(config: &NodeConfig) -> anyhow::Result<()> {
     let node = node?;
     let another = tokio::select! {
         () = signals.wait(|| node.reload_tls()) => None,
-        id = node.became_another() => Some(id),
+        why = node.became_another() => Some(why),
     };
     node.stop().await;
     match another {
         None => Ok(()),
-        Some(id) => bail!(
-            "this node served from its snapshot, and the control plane has placed its caches elsewhere since: start it \
-             again, which makes it the node {id}. A supervisor that restarts what failed does so by itself"
+        Some(why) => bail!(
+            "the control plane has placed the caches of this node elsewhere: {why}. Start it again, and it joins as a \
+             new node. A supervisor that restarts what failed does so by itself"
         ),
     }
 }

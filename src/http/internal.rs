@@ -67,6 +67,10 @@ pub fn internal_client(
         .no_proxy()
         .connect_timeout(CONNECT_MAX)
         .pool_idle_timeout(IDLE_MAX)
+        // A machine without power sends no end: a long poll would wait for it in vain.
+        .tcp_keepalive(Duration::from_secs(2))
+        .tcp_keepalive_interval(Duration::from_secs(1))
+        .tcp_keepalive_retries(3)
         .https_only(!allow_http);
     let builder = match ca_pem.map(Certificate::from_pem_bundle).transpose()? {
         Some(authorities) if authorities.is_empty() => return Err(NoClient::NoAuthority),

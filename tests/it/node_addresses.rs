@@ -177,7 +177,7 @@ async fn a_process_that_was_replaced_is_told_by_its_next_report() {
         };
         report(&node.home_id).await.expect("taken");
         let replaced = report("elsewhere:3:4").await;
-        let Err(LinkError::Refused(why)) = replaced else {
+        let Err(LinkError::Gone(why)) = replaced else {
             panic!("{replaced:?}");
         };
         assert!(why.contains("another data folder"), "{why}");
@@ -189,7 +189,7 @@ async fn a_process_that_was_replaced_is_told_by_its_next_report() {
             .await
             .expect("retired");
         let retired = report(&node.home_id).await;
-        let Err(LinkError::Refused(why)) = retired else {
+        let Err(LinkError::Gone(why)) = retired else {
             panic!("{retired:?}");
         };
         assert!(why.contains("was retired"), "{why}");

@@ -239,10 +239,10 @@ async fn a_retired_node_is_refused_for_good() {
             control.cluster.retire_node(&id).await.expect("retired");
         }
         for token in [raw.token.as_str(), TOKEN] {
-            assert_eq!(caller.renew(&raw, token).await, StatusCode::CONFLICT);
+            assert_eq!(caller.renew(&raw, token).await, StatusCode::GONE);
         }
         let refused = link.report(&node, &report(HOME)).await;
-        assert!(matches!(refused, Err(LinkError::Refused(_))), "{refused:?}");
+        assert!(matches!(refused, Err(LinkError::Gone(_))), "{refused:?}");
     })
     .await;
 }

@@ -20,9 +20,12 @@ use crate::app::{FolderClaim, SystemClock, tell_node_start};
 use crate::cluster::node::{RunEnd, SnapshotFile, enter};
 use crate::cluster::{ControlLink, EventBuffer, HttpLink, HttpLinkSettings, NodeAgent};
 use crate::config::NodeConfig;
-use crate::domain::{Clock, NodeId};
+use crate::domain::Clock;
 use crate::engine::Engine;
 use crate::telemetry::metrics::Recorder;
+
+/// How long a start waits for the list of caches where it could go on with a snapshot.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A running node.
 pub struct NodeProcess {
@@ -32,8 +35,8 @@ pub struct NodeProcess {
     /// the agent goes last: it has the last thing to tell.
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Whom the control plane took this node for, if for another one.
-    another: Arc<SetOnce<NodeId>>,
+    /// Why it is not the node any more that it was started as, if so.
+    another: Arc<SetOnce<RunEnd>>,
     shutdown_delay: Duration,
     shutdown: Duration,
     _claim: FolderClaim,
@@ -67,7 +70,7 @@ impl NodeProcess {
         let event_buffer = Arc::new(EventBuffer::default());
         let (agent, engine) = enter_as_node(config, &files, &clock, event_buffer, &stop).await?;
         let another = run(&agent, &stop, &tasks);
-        agent.informed().await;
+        await_caches(&agent).await;
         let open = private_cache(&config.node, &config.plans, &engine)?;
         listen(&config.node, &engine, open, &agent)?;
         running.get_or_init(|| RunningEngine {
@@ -103,10 +106,15 @@ impl NodeProcess {
         }
     }
 
-    /// Returns when the control plane has taken this node, which served from its snapshot, for another one. Its caches are
-    /// elsewhere then, and the process has to start anew.
-    pub async fn became_another(&self) -> NodeId {
-        self.another.wait().await.clone()
+    /// Returns when this process is not the node any more that it was started as, and says what became of it. Its caches
+    /// are elsewhere then, and the process has to start anew.
+    pub async fn became_another(&self) -> String {
+        match self.another.wait().await {
+            RunEnd::IsAnother(id) => {
+                format!("it served from its snapshot, and is the node {id} now")
+            }
+            _ => "it was retired, or another process runs it".to_owned(),
+        }
     }
 
     /// Winds down within the shutdown time: no new clients, those that are there end between two commands, and last the
@@ -168,18 +176,31 @@ async fn enter_as_node(
     Ok((Arc::new(agent), engine))
 }
 
-/// Lets the agent run, and gives where it stands whom it was taken for, if for another one.
+/// Waits for the caches to be in force, so that no password that was removed meanwhile is good for a moment. With a snapshot
+/// clients do not wait long: the control plane may go away just now.
+async fn await_caches(agent: &NodeAgent) {
+    if tokio::time::timeout(LIST_PATIENCE, agent.informed())
+        .await
+        .is_err()
+        && !agent.is_restored()
+    {
+        agent.informed().await;
+    }
+}
+
+/// Lets the agent run, and gives where it stands how it has ended by itself, if it has.
 fn run(
     agent: &Arc<NodeAgent>,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> Arc<SetOnce<NodeId>> {
+) -> Arc<SetOnce<RunEnd>> {
     let another = Arc::new(SetOnce::new());
     let (agent, stop, told) = (Arc::clone(agent), stop.clone(), Arc::clone(&another));
     tasks.spawn(async move {
-        if let RunEnd::IsAnother(id) = agent.run(stop).await {
+        let end = agent.run(stop).await;
+        if end != RunEnd::Stopped {
             // The agent ends once, so nobody has set it.
-            let _ = told.set(id);
+            let _ = told.set(end);
         }
     });
     another

@@ -41,7 +41,10 @@ impl Cluster {
             true => Revision(query.known),
             false => Revision::default(),
         };
-        if part.is_first() && known.0 == query.known {
+        if part.is_first() && known.0 != query.known {
+            // Control processes with different tables behind one address would send whole lists without end.
+            sleep(POLL).await;
+        } else if part.is_first() {
             let wait = Duration::from_millis(query.wait_ms);
             self.wait_for_change(known, wait).await?;
         }

@@ -140,7 +140,7 @@ const RETIRED: &str = "was retired; restart it, and it joins as a new node";
 const TAKEN_OVER: &str = "is run by a process with another data folder by now; restart this one, and it joins as a new node";
 
 fn not_its_node(node: &NodeId, why: &str) -> LinkError {
-    LinkError::Refused(format!("node {node} {why}"))
+    LinkError::Gone(format!("node {node} {why}"))
 }
 
 fn link_error(error: StoreError) -> LinkError {

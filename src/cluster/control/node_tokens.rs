@@ -120,7 +120,8 @@ fn refused(why: &'static str) -> LinkError {
 
 fn key_error(error: OpenError) -> LinkError {
     match error {
-        OpenError::Store(error) => link_error(error),
+        // Whoever asks has proven nothing yet, so the database's own words are not for them.
+        OpenError::Store(_) => LinkError::Away("its database does not answer".to_owned()),
         // Another control process may have the right master key.
         other => LinkError::Away(format!("it cannot open its key for node tokens: {other}")),
     }
@@ -161,11 +162,11 @@ impl Cluster {
         key.check(token, now).map_err(refused)
     }
 
-    /// Another token for a node that runs from the data folder `home`; `Refused` when it was retired or runs from
+    /// Another token for a node that runs from the data folder `home`; `Gone` when it was retired or runs from
     /// another one. The caller has checked that the process may speak for the node, or join.
     pub async fn renew_token(&self, node: &NodeId, home: &str) -> Result<NodeToken, LinkError> {
         let Some(run) = self.0.store.node_run(node).await.map_err(link_error)? else {
-            return Err(not_its_node(node, UNKNOWN));
+            return Err(LinkError::Refused(format!("node {node} {UNKNOWN}")));
         };
         if run.status.standing == NodeStanding::Retired {
             return Err(not_its_node(node, RETIRED));

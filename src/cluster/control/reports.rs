@@ -17,6 +17,8 @@ use crate::store::caches::last_used::Use;
 use crate::store::fleet::nodes::{Heartbeat, NodeProgress};
 use crate::store::{Store, StoreError, Tx};
 
+/// Unknown user names that are looked up of one report, at most: as many as a node collects.
+const USERS_MAX: usize = 1_000;
 /// Logins noted in one transaction. It holds their caches against changes, for milliseconds.
 const LOGINS_AT_ONCE: usize = 250;
 /// Figures noted in one transaction.
@@ -30,6 +32,10 @@ impl Cluster {
     /// that it does not hold up the others; when the database is away, the whole report must come again.
     pub async fn take_report(&self, node: &NodeId, report: &Report) -> Result<(), LinkError> {
         let (store, now) = (&self.0.store, self.0.clock.now());
+        // First, so that a process which is not the node any more writes nothing, and a long report does not make a node
+        // that lives count as away.
+        self.note_heartbeat(node, report, now).await?;
+        self.0.reported.send_modify(|count| *count += 1);
         let foreign = self.foreign_caches(node, report).await;
         let Spoken {
             logins,
@@ -68,9 +74,7 @@ impl Cluster {
                 }
             }
         }
-        self.note_heartbeat(node, report, now).await?;
         self.0.reported.send_modify(|count| *count += 1);
-        // Last, as only whoever runs the node gets here.
         self.note_figures(node, &figures).await
     }
 
@@ -225,10 +229,10 @@ async fn note_logins(store: &Store, logins: &[&Login]) -> Result<(), ReportError
     Ok(())
 }
 
-/// The caches of user names that the node does not know, where there are any.
+/// The caches of user names that the node does not know, where there are any. A node tells of no more at once.
 async fn find_users(store: &Store, users: &[UnknownUser]) -> Result<Vec<NodeEvent>, StoreError> {
     let mut events = Vec::new();
-    for user in users {
+    for user in users.iter().take(USERS_MAX) {
         if let Ok(username) = user.username.parse()
             && let Some(cache) = store.cache_of_username(&username).await?
         {

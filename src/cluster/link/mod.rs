@@ -21,6 +21,9 @@ pub enum LinkError {
     /// Trying again would end the same way.
     #[error("the control plane refuses: {0}")]
     Refused(String),
+    /// The node was retired, or another process runs it: this process is that node no more.
+    #[error("the control plane refuses: {0}")]
+    Gone(String),
 }
 
 /// A message that cannot be read stays so: the two sides were built apart.

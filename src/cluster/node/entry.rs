@@ -167,7 +167,7 @@ fn log_refused_entry(error: &LinkError) {
                 "cannot join, trying again; this node needs the control plane's LARDER_NODE_TOKEN"
             );
         }
-        LinkError::Refused(_) => {
+        LinkError::Refused(_) | LinkError::Gone(_) => {
             tracing::error!(
                 %error,
                 "this node cannot join and tries again; mend what the reason names, here or there"

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::NodeAgent;
 use super::retry::{Backoff, Outage};
+use super::{NodeAgent, entry};
 use crate::cluster::link::LinkError;
 use crate::cluster::link::wire::{self, BadMessage, CacheChange, Changes, ChangesQuery};
 use crate::domain::{Authority, CacheId, CacheSpec, Revision, Username};
@@ -75,6 +75,9 @@ impl NodeAgent {
                 () = stop.cancelled() => return,
                 followed = self.take_list() => followed,
             };
+            if matches!(followed, Err(LinkError::Gone(_))) {
+                return self.give_up(stop);
+            }
             let Err(error) = followed else {
                 backoff = Backoff::default();
                 if let Some(lasted) = outage.end() {
@@ -98,6 +101,16 @@ impl NodeAgent {
         }
     }
 
+    /// The caches are elsewhere: nobody logs in here any more, and the node ends.
+    fn give_up(&self, stop: &CancellationToken) {
+        self.forget_all_but(HashSet::new());
+        if let Some(keeper) = &self.keeper {
+            entry::drop_snapshot(&self.id, keeper.file());
+        }
+        self.gone.store(true, Ordering::Relaxed);
+        stop.cancel();
+    }
+
     /// Asks what has changed, and puts it in force. When this is cut off or fails, the parts that came stay in force,
     /// and the whole list is asked for again. It is begun anew, too, when it turns out to be of another kind on the
     /// way: a change that this node has not heard of was dropped meanwhile, so that it needs the complete list.
@@ -116,6 +129,10 @@ impl NodeAgent {
         };
         let mut part = self.ask(query).await?;
         let (revision, complete, plans) = (part.revision, part.complete, part.plans);
+        if complete {
+            // Once the list is begun, only a whole one brings this node back: the revision may pass the old one meanwhile.
+            self.applied.send_replace(Revision::default());
+        }
         let mut listed = HashSet::new();
         loop {
             let more_after = part.more_after;
@@ -136,7 +153,8 @@ impl NodeAgent {
             };
             part = self.ask(query).await?;
             if part.complete != complete {
-                return Ok(());
+                let why = "its list has changed its kind on the way".to_owned();
+                return Err(LinkError::Away(why));
             }
         }
         if complete {
@@ -144,20 +162,23 @@ impl NodeAgent {
         }
         self.plans.store(plans, Ordering::Relaxed);
         self.stand_at(revision);
+        self.note_heard();
         Ok(())
     }
 
     async fn ask(&self, query: ChangesQuery) -> Result<ReadChanges, LinkError> {
         let changes = self.link.changes_since(&self.id, query).await?;
-        let part = ReadChanges::try_from(changes)?;
+        Ok(ReadChanges::try_from(changes)?)
+    }
+
+    fn note_heard(&self) {
         if !self.heard.swap(true, Ordering::Relaxed) && self.restored {
             self.show_on_snapshot();
             tracing::info!(
                 node = %self.id,
-                "the control plane answers; this node is on its snapshot no more"
+                "the control plane has told of all caches; this node is on its snapshot no more"
             );
         }
-        Ok(part)
     }
 
     fn apply(&self, part: ReadChanges) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 
 use super::JoinError;
+use super::snapshot::write_private;
 use crate::cluster::link::wire::Home;
 use crate::domain::NodeId;
 use crate::domain::secret::hex_lower;
@@ -71,14 +72,9 @@ pub(super) fn read(path: &Path) -> Result<Option<NodeId>, JoinError> {
     }
 }
 
-/// Written beside and renamed, so that a crash leaves the old file or the new one.
+/// Written beside and renamed, so that a crash or a loss of power leaves the old file or the new one.
 pub(super) fn write(path: &Path, id: &NodeId) -> Result<(), JoinError> {
-    let write = || {
-        let fresh = path.with_extension("new");
-        std::fs::write(&fresh, format!("{id}\n"))?;
-        std::fs::rename(&fresh, path)
-    };
-    write().map_err(|source| JoinError::IdFile {
+    write_private(path, format!("{id}\n").as_bytes()).map_err(|source| JoinError::IdFile {
         path: path.to_owned(),
         source,
     })

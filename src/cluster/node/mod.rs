@@ -91,6 +91,9 @@ pub enum RunEnd {
     /// It served from its snapshot, and then joined as this node, or in another installation, whose passwords its engine
     /// cannot check. Its caches are elsewhere. The process must start anew.
     IsAnother(NodeId),
+    /// The control plane has retired it while it ran, or another process runs it: its caches are elsewhere. The process
+    /// must start anew, as a new node.
+    Gone,
 }
 
 /// Speaks for one machine of the data plane: follows the control plane, and reports to it.
@@ -108,8 +111,8 @@ pub struct NodeAgent {
     keeper: Option<Keeper>,
     phase: watch::Sender<NodePhase>,
     applied: watch::Sender<Revision>,
-    /// Whether the caches that existed at the start are in force: by the first answer of the control plane, or by the
-    /// snapshot.
+    /// Whether the caches that existed at the start are in force: by the first list of the control plane, or by the
+    /// snapshot while the control plane is away.
     informed: watch::Sender<bool>,
     /// Whether the control plane has given this process its id.
     joined: AtomicBool,
@@ -117,6 +120,8 @@ pub struct NodeAgent {
     restored: bool,
     /// Whether the control plane has told of its changes since the start.
     heard: AtomicBool,
+    /// Whether the control plane has said that this process is the node no more.
+    gone: AtomicBool,
     /// The table of plans that the limits in force come from, as in [`Changes::plans`](crate::cluster::link::wire::Changes).
     plans: AtomicU32,
     /// The caches that the engine holds.
@@ -137,11 +142,11 @@ impl NodeAgent {
         let (id, home, snapshot) = (entry.id, entry.home, entry.snapshot);
         let restored = snapshot.is_some();
         let mut held = HashSet::new();
-        let (mut revision, mut plans) = (Revision::default(), 0);
+        let mut plans = 0;
         if let Some(snapshot) = &snapshot {
             restore(snapshot, plane.as_ref());
             held.extend(snapshot.caches.keys());
-            (revision, plans) = (snapshot.revision, snapshot.plans);
+            plans = snapshot.plans;
             tell_of_snapshot(snapshot, entry.standing, clock.now());
         }
         let known = match (snapshot, &entry.verifier_key) {
@@ -164,11 +169,14 @@ impl NodeAgent {
             clock,
             keeper: keeper.map(|(file, known)| Keeper::new(file, known)),
             phase: watch::Sender::new(NodePhase::Joining),
-            applied: watch::Sender::new(revision),
-            informed: watch::Sender::new(restored),
+            // The snapshot serves logins. What is in force is asked for whole: the control plane may be another than the
+            // snapshot is of, after a backup was restored there.
+            applied: watch::Sender::new(Revision::default()),
+            informed: watch::Sender::new(restored && entry.standing == Standing::OnSnapshot),
             joined: AtomicBool::new(entry.standing == Standing::Joined),
             restored,
             heard: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             plans: AtomicU32::new(plans),
             held: Mutex::new(held),
         };
@@ -195,6 +203,11 @@ impl NodeAgent {
             .await;
     }
 
+    /// Whether caches of a snapshot are in force, so that clients need not wait for the control plane.
+    pub fn is_restored(&self) -> bool {
+        self.restored
+    }
+
     pub fn plane(&self) -> &Arc<dyn DataPlane> {
         &self.plane
     }
@@ -210,11 +223,15 @@ impl NodeAgent {
                 return end;
             }
         }
+        let stop = stop.child_token();
         tokio::join!(
             self.follow(&stop),
             self.report(&stop),
             self.keep_snapshot(&stop)
         );
+        if self.gone.load(Ordering::Relaxed) {
+            return RunEnd::Gone;
+        }
         self.leave_snapshot().await;
         RunEnd::Stopped
     }

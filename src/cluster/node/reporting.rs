@@ -153,7 +153,12 @@ impl NodeAgent {
         let mut backoff = Backoff::default();
         loop {
             self.stamp(report);
-            let Err(error) = self.link.report(&self.id, report).await else {
+            // It may have been stored when it is cut off, and comes again with the farewell then.
+            let told = tokio::select! {
+                () = stop.cancelled() => return false,
+                told = self.link.report(&self.id, report) => told,
+            };
+            let Err(error) = told else {
                 if let Some(lasted) = outage.end() {
                     let after_secs = lasted.as_secs();
                     tracing::info!(node = %self.id, after_secs, "this node reports again");
@@ -162,7 +167,7 @@ impl NodeAgent {
             };
             let is_worth_a_line = outage.is_worth_a_line(&error);
             match error {
-                LinkError::Refused(_) => {
+                LinkError::Refused(_) | LinkError::Gone(_) => {
                     let events = report.events.len();
                     if is_worth_a_line || events > 0 {
                         tracing::error!(node = %self.id, %error, events, "a report was refused");

@@ -259,7 +259,7 @@ fn read_key(mut file: File, path: &Path) -> Result<SecretSlice<u8>, SnapshotErro
 }
 
 /// A file for this user's eyes only. Written beside and renamed, and both are on the disk when this returns.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // Left by a crash, it could have another mode; only creation sets one.
     match std::fs::remove_file(&beside) {

@@ -107,6 +107,13 @@ async fn a_node_of_another_process_speaks_for_its_own_caches_only() {
         let mut tx = control.store.begin().await.expect("a transaction");
         tx.place(cache, &far).await.expect("placed");
         tx.commit().await.expect("a commit");
+        let replaced = Report {
+            home: "m:9:9".to_owned(),
+            ..report.clone()
+        };
+        let refused = control.cluster.take_report(&far, &replaced).await;
+        assert!(matches!(refused, Err(LinkError::Gone(_))), "{refused:?}");
+        assert_eq!(primary().await.last_used, None, "it is that node no more");
         let taken = control.cluster.take_report(&far, &report).await;
         taken.expect("taken");
         assert_ne!(primary().await.last_used, None);
@@ -156,7 +163,7 @@ async fn a_token_is_good_in_every_control_process_and_for_a_short_time() {
         let named = control.cluster.node_of_token(renewed.token.expose()).await;
         assert_eq!(named.expect("a good token"), far);
         let copied = other.renew_token(&far, "m:1:3").await;
-        assert!(matches!(copied, Err(LinkError::Refused(_))), "{copied:?}");
+        assert!(matches!(copied, Err(LinkError::Gone(_))), "{copied:?}");
 
         control.clock.advance(Duration::from_secs(3_700));
         let ended = other.node_of_token(issued.token.expose()).await;
@@ -172,7 +179,7 @@ async fn a_token_is_good_in_every_control_process_and_for_a_short_time() {
         assert!(tx.retire_node(&far, now).await.expect("written"));
         tx.commit().await.expect("a commit");
         let retired = other.renew_token(&far, HOME).await;
-        assert!(matches!(retired, Err(LinkError::Refused(_))), "{retired:?}");
+        assert!(matches!(retired, Err(LinkError::Gone(_))), "{retired:?}");
     })
     .await;
 }

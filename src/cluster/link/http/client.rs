@@ -27,7 +27,8 @@ use crate::http::outbound::{Answer, CALL_MAX, Client, NoClient, StatusCode, Url}
 
 /// How long an answer may take beyond the time for which it may wait.
 const WORK_MAX: Duration = Duration::from_secs(10);
-/// How long one control process may take to store a report. The next one hears of the node before it counts as away.
+/// How long one control process may take to store a report of nothing but figures, or to give a token before one. The next one hears of the
+/// node before it counts as away.
 const REPORT_MAX: Duration = Duration::from_secs(4);
 /// A renewal that failed is not tried again within this time, as long as the old token is good.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
@@ -195,7 +196,10 @@ impl HttpLink {
 
     async fn tell(&self, node: &NodeId, report: &Report) -> Result<(), LinkError> {
         let call = Call {
-            time_max: REPORT_MAX,
+            time_max: match report.events.is_empty() && report.logins.is_empty() {
+                true => REPORT_MAX,
+                false => CALL_MAX,
+            },
             ..Call::new(path_of_node(node, REPORT), report)?
         };
         let ReportStored {} = self.call_as_node(node, &call).await?;
@@ -225,7 +229,11 @@ impl HttpLink {
             return Ok(session);
         }
         match self.renew(&session).await {
-            Err(LinkError::Away(_) | LinkError::NotAdmitted(_)) => Ok(session),
+            Err(LinkError::Away(_) | LinkError::NotAdmitted(_))
+                if Instant::now() < session.ends_at =>
+            {
+                Ok(session)
+            }
             renewed => renewed,
         }
     }
@@ -237,7 +245,7 @@ impl HttpLink {
         let session = session
             .ok_or_else(|| LinkError::NotAdmitted("this node has not joined it yet".to_owned()))?;
         let now = Instant::now();
-        let is_due = now >= session.renew_at;
+        let is_due = now >= session.renew_at || now >= session.ends_at;
         if is_due {
             session.renew_at = now + RENEWAL_PAUSE;
         }
@@ -253,7 +261,10 @@ impl HttpLink {
             return Ok(known);
         }
         let home = old.home.clone();
-        let call = Call::new(path_of_node(&old.node, TOKEN), &TokenQuery { home })?;
+        let call = Call {
+            time_max: REPORT_MAX,
+            ..Call::new(path_of_node(&old.node, TOKEN), &TokenQuery { home })?
+        };
         let asked_at = Instant::now();
         let given: Result<NodeToken, Failure> = match asked_at < old.ends_at {
             true => self.call(&call, &old.token).await,
@@ -330,6 +341,7 @@ fn read<A: DeserializeOwned>(answer: &Answer) -> Result<A, Failure> {
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE => {
             Err(Failure::Final(LinkError::Refused(reason(answer))))
         }
+        StatusCode::GONE => Err(Failure::Final(LinkError::Gone(reason(answer)))),
         _ => Err(Failure::Away(reason(answer))),
     }
 }

@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | 401, 403 | no good token; the token of another node | gets another token, tries again |
 //! | 400, 409, 413 | the same call will never work | gives this call up |
+//! | 410 | the node was retired, or another process runs it | ends, and its supervisor starts it as a new node |
 //! | 503 and any other | this process cannot answer | calls another control process, tries again |
 
 pub mod client;
@@ -25,6 +26,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::wire::VERSION;
 
 const JOIN: &str = "/link/v1/join";
 // The names of a node's own calls.
@@ -40,13 +43,14 @@ const REPORT_BYTES_MAX: usize = 4 << 20;
 /// Of every other call's body.
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Of one part of a list of changes, which has about a thousand caches.
-const PART_BYTES_MAX: usize = 32 << 20;
+const PART_BYTES_MAX: usize = 64 << 20;
 /// Of every other answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// The path of a node's own call.
+/// The path of a node's own call. It has the version of the messages, so that a node which joined another release keeps what
+/// it has to tell and serves on. A join has the version in its message, and is answered why it is refused.
 fn path_of_node(node: impl Display, call: &str) -> String {
-    format!("/link/v1/nodes/{node}/{call}")
+    format!("/link/v{VERSION}/nodes/{node}/{call}")
 }
 
 /// Why a call was not carried out. Never holds a token.

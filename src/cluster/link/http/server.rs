@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{
@@ -28,6 +29,9 @@ use crate::cluster::link::wire::{
 };
 use crate::domain::NodeId;
 use crate::domain::secret::same_secret;
+
+/// A node has given a call up that takes longer.
+const BODY_MAX: Duration = Duration::from_secs(15);
 
 /// Called for each call without a good token, with the address that it came from. It logs and counts, with a bound.
 pub type OnRefused = Arc<dyn Fn(Option<IpAddr>) + Send + Sync>;
@@ -142,7 +146,11 @@ async fn token(
 
 /// Reads a body. The reason of a failure does not quote it.
 async fn read<T: DeserializeOwned>(request: Request) -> Result<T, LinkRefusal> {
-    let body = Bytes::from_request(request, &()).await;
+    let body = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| {
+        let why = "the body did not come in time";
+        LinkRefusal::new(StatusCode::REQUEST_TIMEOUT, why)
+    })?;
     let body =
         body.map_err(|rejection| LinkRefusal::new(rejection.status(), rejection.body_text()))?;
     serde_json::from_slice(&body).map_err(|error| {
@@ -249,6 +257,7 @@ impl From<LinkError> for LinkRefusal {
             LinkError::Away(why) => LinkRefusal::new(StatusCode::SERVICE_UNAVAILABLE, why),
             LinkError::NotAdmitted(why) => LinkRefusal::new(StatusCode::UNAUTHORIZED, why),
             LinkError::Refused(why) => LinkRefusal::new(StatusCode::CONFLICT, why),
+            LinkError::Gone(why) => LinkRefusal::new(StatusCode::GONE, why),
         }
     }
 }
@@ -310,6 +319,7 @@ mod tests {
             (LinkError::Away(why()), 503, Some(RETRY_AFTER)),
             (LinkError::NotAdmitted(why()), 401, Some(WWW_AUTHENTICATE)),
             (LinkError::Refused(why()), 409, None),
+            (LinkError::Gone(why()), 410, None),
         ] {
             let answer = LinkRefusal::from(error).into_response();
             assert_eq!(answer.status().as_u16(), status);

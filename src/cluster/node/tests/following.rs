@@ -86,3 +86,23 @@ async fn what_a_complete_list_leaves_out_is_forgotten_and_what_other_lists_leave
         ]
     );
 }
+
+/// It was retired while it was cut off. Else credentials that are removed meanwhile would be good there for ever.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_told_that_it_is_gone_forgets_everything_and_ends() {
+    let (machine, agent, plane) = joined().await;
+    machine.link.tell(changes(1, true, &[1]));
+    let stop = CancellationToken::new();
+    let (end, ()) = tokio::join!(agent.run(stop.clone()), async {
+        eventually("a snapshot", || {
+            machine.snapshots().read().unwrap().is_some()
+        })
+        .await;
+        machine.link.is_gone.store(true, Ordering::Relaxed);
+        machine.link.more_changes.notify_one();
+    });
+    assert_eq!(end, RunEnd::Gone);
+    assert!(!stop.is_cancelled(), "that is the process's");
+    assert_eq!(plane.told(), ["apply 1", "forget 1"]);
+    assert!(machine.snapshots().read().unwrap().is_none());
+}

@@ -39,6 +39,8 @@ struct ScriptedLink {
     changes: Mutex<VecDeque<Changes>>,
     more_changes: Notify,
     queries: Mutex<Vec<ChangesQuery>>,
+    /// The control plane has retired the node.
+    is_gone: AtomicBool,
     takes_no_reports: AtomicBool,
     reads_no_figures: AtomicBool,
     reports: Mutex<Vec<Report>>,
@@ -81,6 +83,9 @@ impl ControlLink for ScriptedLink {
                 let next = self.changes.lock().pop_front();
                 if let Some(changes) = next {
                     return Ok(changes);
+                }
+                if self.is_gone.load(Ordering::Relaxed) {
+                    return Err(LinkError::Gone("a test".to_owned()));
                 }
                 self.more_changes.notified().await;
             }
