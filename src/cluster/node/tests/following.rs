@@ -93,7 +93,8 @@ async fn a_node_that_is_told_that_it_is_gone_forgets_everything_and_ends() {
     let (machine, agent, plane) = joined().await;
     machine.link.tell(changes(1, true, &[1]));
     let stop = CancellationToken::new();
-    let (end, ()) = tokio::join!(agent.run(stop.clone()), async {
+    let running = tokio::time::timeout(Duration::from_secs(600), agent.run(stop.clone()));
+    let (end, ()) = tokio::join!(running, async {
         eventually("a snapshot", || {
             machine.snapshots().read().unwrap().is_some()
         })
@@ -101,7 +102,7 @@ async fn a_node_that_is_told_that_it_is_gone_forgets_everything_and_ends() {
         machine.link.is_gone.store(true, Ordering::Relaxed);
         machine.link.more_changes.notify_one();
     });
-    assert_eq!(end, RunEnd::Gone);
+    assert_eq!(end.expect("it ends"), RunEnd::Gone);
     assert!(!stop.is_cancelled(), "that is the process's");
     assert_eq!(plane.told(), ["apply 1", "forget 1"]);
     assert!(machine.snapshots().read().unwrap().is_none());
