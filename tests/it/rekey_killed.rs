@@ -30,6 +30,17 @@ async fn left(database: &Database) -> i64 {
         .await
 }
 
+/// How many keys seal all these values and the settings.
+async fn keys(database: &Database) -> i64 {
+    database
+        .number(
+            "SELECT count(DISTINCT substr(v.sealed, 2, 4)) FROM (SELECT password_sealed AS sealed FROM credentials \
+             UNION ALL SELECT sso_sealed FROM resources UNION ALL SELECT code_sealed FROM grants \
+             UNION ALL SELECT sealed FROM settings) v",
+        )
+        .await
+}
+
 /// An order by number. The test machine makes ids of the sum of a name's bytes, so no two names may have the same.
 async fn order(machine: &Machine, number: usize) -> Answer {
     let last = char::from(b'0' + u8::try_from(number % 10).expect("a digit"));
@@ -101,6 +112,10 @@ async fn a_new_master_key_survives_kills_and_writes() {
             let mut killed = 0;
             while kill_after_progress(&machine, &database).await {
                 killed += 1;
+                // The last kill may come when nothing is left and the program is about to end.
+                if keys(&database).await == 1 {
+                    continue;
+                }
                 let early = larder("admin caches", &of_new, folder).await;
                 assert!(!early.success, "the old key is still needed");
             }
