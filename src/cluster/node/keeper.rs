@@ -104,8 +104,7 @@ impl Keeper {
     }
 
     /// What happened up to this revision is stored at the control plane, the flushes that were ordered by then among it.
-    /// A node that starts from the snapshot asks for the changes after this one, so that no order is lost between its
-    /// execution and its report.
+    /// Whoever would ask for the changes after it loses no order between its execution and its report.
     pub(super) fn settle(&self, revision: Revision) {
         let mut kept = self.kept.lock();
         if kept.revision != revision {

@@ -55,7 +55,7 @@ pub struct Snapshot {
     pub(super) plans: u32,
     pub(super) taken_at: Timestamp,
     pub(super) verifier_key: VerifierKey,
-    /// Without flush orders: those that were not reported come again with the changes after `revision`.
+    /// Without flush orders: those that were not reported come again with the first list.
     pub(super) caches: BTreeMap<CacheId, CacheSpec>,
     pub(super) authorities: Vec<Authority>,
     pub(super) usernames: BTreeSet<Username>,
